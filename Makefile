@@ -1,0 +1,49 @@
+# make demo    install the analysis half into .venv, read a clip, leave a report
+# make test    install everything into the same .venv, run the whole suite
+# make check   lint, types, layers        make bench   the benchmarks of docs/benchmarks.md
+PYTHON ?= python3
+VIDEO ?= examples/portrait.mp4
+OUT ?= demo-report
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test check format bench sample clean
+
+demo: .venv/core
+	$(BIN)/emoscope analyze "$(VIDEO)" --out "$(OUT)" --format json,csv,html,mp4
+	@echo "Open $(OUT)/$(basename $(notdir $(VIDEO))).html in a browser."
+
+test: .venv/full
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
+
+check: .venv/full
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/full
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/full
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+sample: .venv/full
+	$(BIN)/python examples/make_portrait.py examples/portrait.mp4
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Emoscope needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/core: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	@touch $@
+
+.venv/full: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[train,openvino,pandas,dev]'
+	@touch $@ .venv/core
+
+clean:
+	rm -rf .venv demo-report

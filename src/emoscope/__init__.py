@@ -1,0 +1,38 @@
+"""Emoscope reads emotion in video: face, body and voice, over time.
+
+>>> import emoscope
+>>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from emoscope.analysis.analyzer import Analyzer, analyze
+    from emoscope.analysis.bundle import Bundle, load_bundle
+    from emoscope.core.errors import EmoscopeError
+    from emoscope.core.results import Timeline
+
+__version__ = "0.1.0"
+
+__all__ = ["Analyzer", "Bundle", "EmoscopeError", "Timeline", "analyze", "load_bundle"]
+
+_HOMES = {
+    "Analyzer": "emoscope.analysis.analyzer",
+    "analyze": "emoscope.analysis.analyzer",
+    "Bundle": "emoscope.analysis.bundle",
+    "load_bundle": "emoscope.analysis.bundle",
+    "EmoscopeError": "emoscope.core.errors",
+    "Timeline": "emoscope.core.results",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, when it is asked for: `import emoscope` stays instant."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'emoscope' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

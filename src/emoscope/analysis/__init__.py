@@ -1,0 +1,1 @@
+"""A bundle at work: ONNX Runtime, no torch."""

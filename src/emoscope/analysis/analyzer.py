@@ -1,0 +1,168 @@
+"""Video → Timeline: the one road that the command line, Python and live use all take."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import emoscope
+from emoscope.analysis.bundle import Bundle, Prior, load_bundle
+from emoscope.analysis.rows import frame_rows, window_rows
+from emoscope.analysis.sightings import Moment, moments
+from emoscope.core.errors import MediaError, SpecError
+from emoscope.core.results import Provenance, Timeline
+from emoscope.media.decoding import Grid
+from emoscope.media.faces import create_detector
+from emoscope.media.prefetch import prefetched
+from emoscope.media.tracking import FaceTracker
+from emoscope.media.video import Frame, VideoInfo, probe, read_frames
+
+__all__ = ["DEFAULT_RATE_HZ", "Analyzer", "analyze"]
+
+DEFAULT_RATE_HZ = 10.0
+_BATCH = 16  # moments whose faces share one call of an image model
+_AHEAD = 8  # frames decoded while the ones before them are analysed
+_MAX_SIDE_PX = 1280  # larger pictures are scaled down as they are decoded
+
+Progress = Callable[[float], None]  # seconds of video seen so far
+
+
+class Analyzer:
+    """A model and a way to find faces, ready for any number of videos.
+
+    model      an installed bundle's name, a bundle's path, or a Bundle
+    detector   "haar", "lbp", "lbp=PATH", "lbp-classic", "yunet=PATH", or "none": the frame is the
+               face
+    rate_hz    how often an image model looks, in video time; None is every frame. A clip model
+               takes the rate and the windows of its own specification
+    backend    "onnxruntime" or "openvino"; ignored for a Bundle
+    prior      "uniform" takes the class shares of the training data out of the probabilities, so
+               that a label is not favoured for being common there; "train" leaves them in
+    """
+
+    def __init__(
+        self,
+        model: str | Path | Bundle = "face-ferplus",
+        *,
+        detector: str = "haar",
+        rate_hz: float | None = DEFAULT_RATE_HZ,
+        backend: str = "onnxruntime",
+        prior: Prior = "uniform",
+    ) -> None:
+        if rate_hz is not None and not 0 < rate_hz < math.inf:
+            raise SpecError(f"rate_hz is above 0, or None for every frame; got {rate_hz}.")
+        self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
+        spec = self.bundle.clip_spec
+        self.detector_choice = detector if spec.region == "face" else ""
+        self.detector = create_detector(detector)
+        # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
+        self.rate_hz = rate_hz if spec.is_image else None
+        self.prior = prior
+
+    def analyze(
+        self,
+        path: str | Path,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        progress: Progress | None = None,
+    ) -> Timeline:
+        """The Timeline of a video, an image or a folder of numbered images, or of a span of it.
+
+        `progress` is told the seconds of video seen so far. Raises MediaError for a file that
+        cannot be read.
+        """
+        info = probe(path)
+        frames = read_frames(
+            path, rate_hz=self.rate_hz, start_s=start_s, end_s=end_s, max_side=_MAX_SIDE_PX
+        )
+        ahead = prefetched(frames, _AHEAD)
+        first = next(ahead, None)
+        if first is None:
+            raise MediaError(f"{path}: no frame starts in the span asked for. Give a longer one.")
+        until_s = min(
+            math.inf if end_s is None else end_s,
+            math.inf if math.isnan(info.duration_s) else info.duration_s,
+        )
+        seen = moments(
+            itertools.chain([first], ahead),
+            self.bundle.clip_spec,
+            FaceTracker(self.detector),
+            scale=info.width / first.rgb.shape[1],
+            rate_hz=self.rate_hz,
+            until_s=until_s,
+        )
+        rows = self._rows(_reporting(seen, progress), _BATCH)
+        timeline = Timeline.concatenate(rows)
+        return replace(timeline, provenance=self._provenance(info, timeline))
+
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
+        """The same for frames that arrive live: Timelines of the rows that have become final.
+
+        An image model's row is final when the next frame it looks at arrives, a clip model's when
+        the last window that covers it is full. Frames closer together than `rate_hz` are passed
+        over.
+        """
+        grid = Grid(self.rate_hz)
+        taken = (frame for frame in frames if grid.takes(frame.time_s))
+        spec = self.bundle.clip_spec
+        yield from self._rows(
+            moments(taken, spec, FaceTracker(self.detector), rate_hz=self.rate_hz), batch=1
+        )
+
+    def _rows(self, seen: Iterable[Moment], batch: int) -> Iterator[Timeline]:
+        bundle = self.bundle
+        what = (bundle.clip_spec, self._predict, bundle.labels, bundle.card.modality)
+        if bundle.clip_spec.is_image:
+            return frame_rows(seen, *what, batch=batch)
+        return window_rows(seen, *what)
+
+    def _predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return self.bundle.predict(inputs, prior=self.prior)
+
+    def _provenance(self, info: VideoInfo, timeline: Timeline) -> Provenance:
+        padded = int(timeline.padded.sum())
+        return Provenance(
+            path=str(info.path),
+            model=self.bundle.name,
+            model_version=self.bundle.card.version,
+            backend=self.bundle.backend,
+            detector=self.detector_choice,
+            prior=self.prior,
+            rate_hz=self.rate_hz
+            if self.bundle.clip_spec.is_image
+            else self.bundle.clip_spec.rate_hz,
+            duration_s=info.duration_s,
+            fps=info.fps,
+            width=info.width,
+            height=info.height,
+            emoscope=emoscope.__version__,
+            notes=(f"{padded} of {len(timeline)} rows from clips shorter than the model needs",)
+            if padded
+            else (),
+        )
+
+
+def analyze(
+    path: str | Path,
+    model: str | Path | Bundle = "face-ferplus",
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    **options: object,
+) -> Timeline:
+    """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior.
+
+    >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
+    """
+    return Analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)  # type: ignore[arg-type]
+
+
+def _reporting(seen: Iterable[Moment], progress: Progress | None) -> Iterator[Moment]:
+    for moment in seen:
+        yield moment
+        if progress is not None:
+            progress(moment.end_s)

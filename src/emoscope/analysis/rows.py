@@ -1,0 +1,222 @@
+"""From moments to rows of a Timeline: frame by frame for image models, by sliding windows for clip
+models."""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.analysis.sightings import Moment, Sighting
+from emoscope.core.clipspec import ClipSpec
+from emoscope.core.results import NO_TRACK, Timeline
+from emoscope.media.clips import Clip, build_clip, frames_needed
+from emoscope.media.sampling import grid_indices
+
+__all__ = ["Predict", "frame_rows", "window_rows"]
+
+FloatArray = npt.NDArray[np.floating]
+Predict = Callable[[dict[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> (B, C)
+
+_EPSILON_S = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    start_s: float
+    end_s: float
+    track: int = NO_TRACK
+    box: tuple[float, ...] = (np.nan,) * 4
+    probs: FloatArray | None = None
+    padded: bool = False
+
+
+def frame_rows(
+    seen: Iterable[Moment],
+    spec: ClipSpec,
+    predict: Predict,
+    labels: tuple[str, ...],
+    modality: str,
+    batch: int,
+) -> Iterator[Timeline]:
+    """A row a face a moment; a moment without a face is a row of NaN. Each Timeline but the last
+    holds `batch` moments: the network sees their faces in one call."""
+    moments = iter(seen)
+    while group := list(itertools.islice(moments, batch)):
+        faces = [(moment, sighting) for moment in group for sighting in moment.sightings]
+        clips = [Clip([sighting.picture], [moment.start_s]) for moment, sighting in faces]
+        probs = iter(_predict_all(clips, spec, predict))
+        rows: list[_Row] = []
+        for moment in group:
+            if not moment.sightings:
+                rows.append(_Row(moment.start_s, moment.end_s))
+            for sighting in moment.sightings:
+                rows.append(
+                    _Row(moment.start_s, moment.end_s, sighting.track, sighting.box, next(probs))
+                )
+        yield _timeline(rows, labels, modality)
+
+
+def window_rows(
+    seen: Iterable[Moment],
+    spec: ClipSpec,
+    predict: Predict,
+    labels: tuple[str, ...],
+    modality: str,
+) -> Iterator[Timeline]:
+    """A row a face a stride: the mean over all windows that cover the stride.
+
+    Window k starts k strides after the first frame. One that the video's end cuts short, or in
+    which the face is not seen throughout, counts only where no whole window covers the stride.
+    A face gets a row where it is seen in the stride; a stride without any is a row of NaN.
+    """
+    windows = _Windows(spec, predict)
+    for moment in seen:
+        windows.push(moment)
+        while windows.complete():
+            yield _timeline(windows.advance(), labels, modality)
+    while windows.unfinished():
+        yield _timeline(windows.advance(), labels, modality)
+
+
+@dataclass(eq=False)
+class _Votes:
+    """What windows said of one face in one stride."""
+
+    whole: list[tuple[FloatArray, bool]] = field(default_factory=list)  # (C,), padded or not
+    cut: list[tuple[FloatArray, bool]] = field(default_factory=list)
+
+    def mean(self) -> tuple[FloatArray, bool]:
+        """Of the windows that count, (C,), and whether one of them was padded."""
+        probs, padded = zip(*(self.whole or self.cut), strict=True)
+        return np.mean(probs, axis=0), any(padded)
+
+
+class _Windows:
+    """The window at hand, and what has been said of the strides that are still open."""
+
+    def __init__(self, spec: ClipSpec, predict: Predict) -> None:
+        self.spec, self.predict = spec, predict
+        self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
+        self.strides = int((self.length_s + _EPSILON_S) / self.stride_s)  # wholly in a window
+        self.moments: deque[Moment] = deque()
+        self.votes: dict[tuple[int, int], _Votes] = {}
+        self.index = 0  # of the window at hand, and of the stride it begins with
+        self.zero_s = 0.0
+
+    @property
+    def start_s(self) -> float:
+        return self.zero_s + self.index * self.stride_s
+
+    def push(self, moment: Moment) -> None:
+        if not self.moments and self.index == 0:
+            self.zero_s = moment.start_s
+        self.moments.append(moment)
+
+    def complete(self) -> bool:
+        """Whether all of the window at hand has been seen."""
+        if not self.moments:
+            return False
+        return self.moments[-1].end_s >= self.start_s + self.length_s - _EPSILON_S
+
+    def unfinished(self) -> bool:
+        """Whether anything was seen from the window's start on."""
+        if not self.moments:
+            return False
+        # A single image lasts no time at all and is a row all the same.
+        return self.moments[-1].end_s > self.start_s + _EPSILON_S or self.index == 0
+
+    def advance(self) -> list[_Row]:
+        """Run the window at hand, close the stride it begins with, go on to the next."""
+        self._run(whole=self.complete())
+        rows = self._close()
+        self.index += 1
+        while self.moments and self.moments[0].end_s <= self.start_s + _EPSILON_S:
+            self.moments.popleft()
+        return rows
+
+    def _run(self, *, whole: bool) -> None:
+        """Ask the model about every face in the window at hand."""
+        inside = self._within(self.start_s, self.start_s + self.length_s)
+        faces = _by_track(inside)
+        clips = [self._clip(seen) for seen in faces.values()]
+        probs = _predict_all(clips, self.spec, self.predict)
+        for (track, seen), clip, row in zip(faces.items(), clips, probs, strict=True):
+            padded = _length(clip, self.spec) < frames_needed(self.spec)
+            for stride in range(self.index, self.index + self.strides):
+                votes = self.votes.setdefault((stride, track), _Votes())
+                kind = votes.whole if whole and len(seen) == len(inside) else votes.cut
+                kind.append((row, padded))
+
+    def _clip(self, seen: list[tuple[Moment, Sighting]]) -> Clip:
+        """One face in the window at hand.
+
+        A picture that was there before the window counts from the window's start, and one that
+        is held up to its end is repeated at the last instant of the spec's grid: else a picture
+        that stands still would move the grid or cut it short."""
+        pictures = [sighting.picture for _, sighting in seen]
+        times_s = [max(moment.start_s, self.start_s) for moment, _ in seen]
+        if self.spec.rate_hz is not None:
+            shown_until_s = min(seen[-1][0].end_s, self.start_s + self.length_s)
+            last_s = shown_until_s - 1 / self.spec.rate_hz
+            if last_s > times_s[-1] + _EPSILON_S:
+                pictures.append(pictures[-1])
+                times_s.append(last_s)
+        return Clip(pictures, times_s)
+
+    def _close(self) -> list[_Row]:
+        start_s, end_s = self.start_s, min(self.start_s + self.stride_s, self.moments[-1].end_s)
+        faces = _by_track(self._within(start_s, end_s))
+        rows = [] if faces else [_Row(start_s, end_s)]
+        for track, seen in sorted(faces.items()):
+            votes = self.votes[self.index, track]
+            box = tuple(np.mean([sighting.box for _, sighting in seen], axis=0))
+            rows.append(_Row(start_s, end_s, track, box, *votes.mean()))
+        self.votes = {key: votes for key, votes in self.votes.items() if key[0] > self.index}
+        return rows
+
+    def _within(self, start_s: float, end_s: float) -> list[Moment]:
+        """Moments on screen at some time of a span."""
+        return [
+            moment
+            for moment in self.moments
+            if moment.start_s < end_s - _EPSILON_S and moment.end_s > start_s + _EPSILON_S
+        ] or [moment for moment in self.moments if start_s <= moment.start_s <= end_s]
+
+
+def _by_track(seen: Iterable[Moment]) -> dict[int, list[tuple[Moment, Sighting]]]:
+    faces: dict[int, list[tuple[Moment, Sighting]]] = {}
+    for moment in seen:
+        for sighting in moment.sightings:
+            faces.setdefault(sighting.track, []).append((moment, sighting))
+    return faces
+
+
+def _length(clip: Clip, spec: ClipSpec) -> int:
+    """Frames of a clip on the spec's grid."""
+    return (
+        len(clip.frames) if spec.rate_hz is None else len(grid_indices(clip.times_s, spec.rate_hz))
+    )
+
+
+def _predict_all(clips: list[Clip], spec: ClipSpec, predict: Predict) -> FloatArray:
+    """(N, C), in one call of the model."""
+    if not clips:
+        return np.empty((0, 0))
+    built = [build_clip(clip, spec) for clip in clips]
+    return predict({name: np.stack([one[name] for one in built]) for name in built[0]})
+
+
+def _timeline(rows: list[_Row], labels: tuple[str, ...], modality: str) -> Timeline:
+    unknown = np.full(len(labels), np.nan)
+    return Timeline(
+        spans_s=np.array([(row.start_s, row.end_s) for row in rows], dtype=np.float64),
+        track=np.array([row.track for row in rows], dtype=np.int64),
+        boxes_xyxy=np.array([row.box for row in rows], dtype=np.float64),
+        probs=np.array([unknown if row.probs is None else row.probs for row in rows]),
+        modalities=np.array(["" if row.probs is None else modality for row in rows]),
+        labels=labels,
+        padded=np.array([row.padded for row in rows]),
+    )

@@ -1,0 +1,78 @@
+"""Faces at the moments when a label was at its strongest, as small JPEGs."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.core.errors import EmoscopeError
+from emoscope.core.results import Box, Timeline
+from emoscope.media.video import read_frames
+
+__all__ = ["Peak", "peaks", "read_thumbnails"]
+
+THUMBNAIL_PX = 160
+MARGIN = 0.25  # of the box's longer side, on each side
+MAX_THUMBNAILS = 48  # each costs a seek
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The row of one face in which a label that led at some time was most probable."""
+
+    track: int
+    label: str
+    start_s: float
+    end_s: float
+    probability: float
+    box: Box
+
+
+def peaks(timeline: Timeline, track: int) -> tuple[Peak, ...]:
+    """One a label that led in some row, in the order of time."""
+    part = timeline.of(track)
+    found = []
+    for label in set(part.leading) - {""}:
+        probs = part.probs[:, part.labels.index(label)]
+        row = int(np.nanargmax(probs))
+        start_s, end_s = part.spans_s[row].tolist()
+        box = Box(*part.boxes_xyxy[row].tolist())
+        found.append(Peak(track, label, start_s, end_s, float(probs[row]), box))
+    return tuple(sorted(found, key=lambda peak: (peak.start_s, peak.label)))
+
+
+def read_thumbnails(video: str | Path, wanted: Sequence[Peak]) -> dict[Peak, bytes]:
+    """Square JPEGs of the first few peaks wanted. What cannot be read is left out."""
+    found: dict[Peak, bytes] = {}
+    for peak in sorted(wanted[:MAX_THUMBNAILS], key=lambda peak: peak.start_s):
+        with suppress(EmoscopeError, OSError):
+            # Times in a Timeline may have been rounded on their way.
+            frame = next(read_frames(video, start_s=max(0.0, peak.start_s - 1e-3)), None)
+            picture = None if frame is None else _face(frame.rgb, peak.box)
+            if picture is not None:
+                found[peak] = picture
+    return found
+
+
+def _face(rgb: npt.NDArray[np.uint8], box: Box) -> bytes | None:
+    """A square around the box as JPEG; None where the box is NaN or outside the picture."""
+    if not np.isfinite(box).all():
+        return None
+    (x, y), reach = box.center, (0.5 + MARGIN) * max(box.width, box.height)
+    height, width = rgb.shape[:2]
+    left, right = (int(np.clip(x + side, 0, width)) for side in (-reach, reach))
+    top, bottom = (int(np.clip(y + side, 0, height)) for side in (-reach, reach))
+    side = min(right - left, bottom - top)
+    if side < 1:
+        return None
+    # At the picture's edge the square gets smaller rather than lopsided or padded.
+    left += (right - left - side) // 2
+    top += (bottom - top - side) // 2
+    crop = rgb[top : top + side, left : left + side]
+    small = cv2.resize(crop, (THUMBNAIL_PX, THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", small[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 82])
+    return jpeg.tobytes()

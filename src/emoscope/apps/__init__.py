@@ -1,0 +1,1 @@
+"""Thin programs: they parse, call and print."""

@@ -1,0 +1,198 @@
+"""ClipSpec: how a stretch of video becomes a model's named inputs.
+
+The contract between training and analysis. It travels inside the bundle, and `media.clips`
+is the only code that carries it out, so what was trained is what runs.
+"""
+
+import reprlib
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from emoscope.core.errors import SpecError
+
+__all__ = [
+    "CHANNELS",
+    "ClipSpec",
+    "Last",
+    "Normalisation",
+    "Offsets",
+    "Sampling",
+    "Stream",
+    "StreamKind",
+    "Uniform",
+    "Window",
+    "explain",
+]
+
+StreamKind = Literal["rgb", "gray", "flow", "dynamic_rgb", "dynamic_flow"]
+Region = Literal["face", "body", "frame"]
+
+CHANNELS: dict[StreamKind, int] = {
+    "rgb": 3,
+    "gray": 1,
+    "flow": 2,
+    "dynamic_rgb": 3,
+    "dynamic_flow": 2,
+}
+
+
+class _Frozen(BaseModel):
+    # JSON has no infinity: it would come back as nothing.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Uniform(_Frozen):
+    """`length` frames, one from each of as many equal segments of the clip: its centre, or with
+    `jitter` a random one when a generator is given. A shorter clip repeats its last frame."""
+
+    rule: Literal["uniform"] = "uniform"
+    length: int = Field(ge=1)
+    jitter: bool = False
+
+
+class Last(_Frozen):
+    """The last `length` consecutive frames. A shorter clip repeats its first frame in front."""
+
+    rule: Literal["last"] = "last"
+    length: int = Field(ge=1)
+
+
+class Offsets(_Frozen):
+    """The frames at these indices; negative ones count from the end, as in Python. One that a
+    short clip does not reach becomes its nearest end."""
+
+    rule: Literal["offsets"] = "offsets"
+    offsets: tuple[int, ...] = Field(min_length=1)
+
+    @property
+    def length(self) -> int:
+        return len(self.offsets)
+
+
+Sampling = Annotated[Uniform | Last | Offsets, Field(discriminator="rule")]
+
+
+class Window(_Frozen):
+    """How a long video is cut into clips: `length_s` seconds every `stride_s` seconds."""
+
+    length_s: float = Field(default=1.0, gt=0)
+    stride_s: float = Field(default=0.5, gt=0)
+
+    @model_validator(mode="after")
+    def _no_gaps(self) -> Self:
+        if self.stride_s > self.length_s:
+            raise ValueError(f"stride_s must be in (0, {self.length_s}], got {self.stride_s}")
+        return self
+
+
+class Normalisation(_Frozen):
+    """`(x - mean) / std` a channel, after `limit` and, if asked, after each clip's own statistics.
+
+    x is in [0, 1] for pictures, in pixels a frame for flow, as rank pooling leaves it for dynamic
+    images. `limit` first clips x to [-limit, limit]. `per_clip` standardises the whole stream of
+    one clip to zero mean and unit variance (a constant one becomes zero).
+    """
+
+    mean: tuple[float, ...] = Field(default=(0.0,), min_length=1)
+    std: tuple[float, ...] = Field(default=(1.0,), min_length=1)
+    limit: float | None = Field(default=None, gt=0)
+    per_clip: bool = False
+
+    @model_validator(mode="after")
+    def _invertible(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, got {self.std}")
+        return self
+
+
+class Stream(_Frozen):
+    """One named input of a model: what is in it, its size in pixels, its normalisation."""
+
+    kind: StreamKind
+    size_hw: tuple[int, int]
+    normalisation: Normalisation = Normalisation()
+
+    @property
+    def channels(self) -> int:
+        return CHANNELS[self.kind]
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if min(self.size_hw) < 1:
+            raise ValueError(f"size_hw must be positive, got {self.size_hw}")
+        for name in ("mean", "std"):
+            count = len(getattr(self.normalisation, name))
+            if count not in (1, self.channels):
+                raise ValueError(
+                    f"{self.kind} has {self.channels} channels, {name} has {count} values"
+                )
+        return self
+
+
+class ClipSpec(_Frozen):
+    """How frames become `{stream: float32 array}`.
+
+    region        what the frames show: a face crop, the body, or the whole frame
+    margin        face crops are squares this much wider than the detector's box, on each side,
+                  as a fraction of the box's side
+    align         turn face crops so that the eyes are level, where the detector gives them
+    sampling      which frames of a clip are used
+    rate_hz       the time grid frames are taken on first; None keeps the video's own frames
+    window        how a long video is cut into clips
+    streams       the model's inputs, each under the name of its kind
+    """
+
+    region: Region = "face"
+    margin: float = Field(default=0.0, ge=-0.25, le=2.0)
+    align: bool = False
+    sampling: Sampling
+    rate_hz: float | None = Field(default=None, gt=0)
+    window: Window = Window()
+    streams: tuple[Stream, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        kinds = [stream.kind for stream in self.streams]
+        if len(set(kinds)) < len(kinds):
+            raise ValueError(f"each stream may occur once, got {kinds}")
+        if self.is_image and any(kind not in ("rgb", "gray") for kind in kinds):
+            raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
+        return self
+
+    @property
+    def is_image(self) -> bool:
+        """True for models that look at one frame at a time."""
+        return self.sampling.length == 1
+
+    def shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """(T, C, H, W) of every stream."""
+        return {
+            stream.kind: (
+                1 if stream.kind.startswith("dynamic_") else self.sampling.length,
+                stream.channels,
+                *stream.size_hw,
+            )
+            for stream in self.streams
+        }
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `model_dump_json` wrote. Raises SpecError with the first thing wrong."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SpecError(f"ClipSpec: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first complaint of a pydantic error, in one line: where, what, what was given."""
+    first = error.errors(include_url=False)[0]
+    where = _dotted(first["loc"])
+    given = "" if first["type"] == "missing" else f" (got {reprlib.repr(first['input'])})"
+    return f"{where}: {first['msg']}{given}" if where else f"{first['msg']}"
+
+
+def _dotted(loc: Sequence[int | str]) -> str:
+    return ".".join(str(part) for part in loc)

@@ -1,0 +1,1 @@
+"""Labelled pictures and clips of known layouts."""

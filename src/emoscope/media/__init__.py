@@ -1,0 +1,1 @@
+"""Pixels and samples: numpy in, numpy out."""

@@ -1,0 +1,129 @@
+"""The only road from frames to model input: `build_clip(Clip, ClipSpec) -> {stream: float32}`."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.core.clipspec import ClipSpec, Normalisation, Stream, StreamKind
+from emoscope.core.errors import SpecError
+from emoscope.media.motion import dynamic_image, optical_flow
+from emoscope.media.sampling import grid_indices, sample_indices
+
+__all__ = ["Clip", "build_clip", "frames_needed"]
+
+FloatArray = npt.NDArray[np.float32]
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A stretch of video, cut to the region that the ClipSpec names.
+
+    frames    T pictures (H, W, 3) RGB uint8; sizes may differ from frame to frame
+    times_s   T time stamps, rising
+    """
+
+    frames: Sequence[ByteArray]
+    times_s: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.frames) == 0:
+            raise SpecError("A clip needs at least one frame, got none.")
+        if len(self.times_s) not in (0, len(self.frames)):
+            raise SpecError(f"{len(self.frames)} frames have {len(self.times_s)} time stamps.")
+        if not all(before <= after for before, after in itertools.pairwise(self.times_s)):
+            raise SpecError("A clip's time stamps must rise.")
+        for frame in self.frames:
+            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+                raise SpecError(
+                    f"A frame is (H, W, 3) RGB uint8, got {frame.shape} of {frame.dtype}."
+                )
+
+
+def build_clip(
+    clip: Clip, spec: ClipSpec, rng: np.random.Generator | None = None
+) -> dict[str, FloatArray]:
+    """A clip as the model's named inputs, by its ClipSpec.
+
+    Pictures come as (T, C, H, W), dynamic images with T = 1; flow repeats its first field, so that
+    it has T too. `rng` draws temporal jitter, where the spec has it. Raises SpecError.
+    """
+    chosen = [clip.frames[i] for i in _chosen(clip, spec, rng)]
+    return {stream.kind: _build(stream, chosen) for stream in spec.streams}
+
+
+def frames_needed(spec: ClipSpec) -> int:
+    """How many frames (on the spec's grid) a clip must have so that none is repeated."""
+    if spec.sampling.rule == "offsets":
+        return max(-o if o < 0 else o + 1 for o in spec.sampling.offsets)
+    return spec.sampling.length
+
+
+def _chosen(clip: Clip, spec: ClipSpec, rng: np.random.Generator | None) -> npt.NDArray[np.int64]:
+    if spec.rate_hz is None:
+        return sample_indices(spec.sampling, len(clip.frames), rng)
+    if len(clip.times_s) == 0:
+        raise SpecError(f"This ClipSpec samples at {spec.rate_hz:g} Hz: give the clip's times_s.")
+    grid = grid_indices(clip.times_s, spec.rate_hz)
+    return grid[sample_indices(spec.sampling, len(grid), rng)]
+
+
+def _build(stream: Stream, frames: Sequence[ByteArray]) -> FloatArray:
+    """Chosen frames as one normalised stream, (T, C, H, W)."""
+    pictures = np.stack([_resize(frame, stream.size_hw) for frame in frames])
+    values = _normalise(_values(stream.kind, pictures), stream.normalisation)
+    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+
+
+def _values(kind: StreamKind, pictures: ByteArray) -> FloatArray:
+    """(T, H, W, 3) bytes -> (T or 1, H, W, C): [0, 1], pixels a frame, or what pooling leaves."""
+    match kind:
+        case "rgb":
+            return _unit(pictures)
+        case "gray":
+            return _unit(np.stack([_gray(picture) for picture in pictures]))
+        case "flow":
+            return _flow(pictures)
+        case "dynamic_rgb":
+            return dynamic_image(_unit(pictures))[None]
+        case "dynamic_flow":
+            return dynamic_image(_flow(pictures))[None]
+
+
+def _unit(pictures: ByteArray) -> FloatArray:
+    return pictures.astype(np.float32) / np.float32(255)
+
+
+def _flow(pictures: ByteArray) -> FloatArray:
+    flow = optical_flow(pictures)
+    return np.concatenate([flow[:1], flow])
+
+
+def _gray(picture: ByteArray) -> ByteArray:
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
+
+
+def _resize(frame: ByteArray, size_hw: tuple[int, int]) -> ByteArray:
+    height, width = size_hw
+    if frame.shape[:2] == size_hw:
+        return frame
+    shrinks = frame.shape[0] >= height and frame.shape[1] >= width
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), dtype=np.uint8)
+
+
+def _normalise(values: FloatArray, how: Normalisation) -> FloatArray:
+    """(T, H, W, C) by the stream's normalisation."""
+    if how.limit is not None:
+        values = values.clip(-how.limit, how.limit)
+    if how.per_clip:
+        # In float32 the mean of equal values misses them, and their spread is not 0.
+        center, spread = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+        values = (values - center) / (spread if spread > 1e-6 else 1)
+    mean = np.asarray(how.mean, dtype=np.float32)
+    std = np.asarray(how.std, dtype=np.float32)
+    return np.asarray((values - mean) / std, dtype=np.float32)

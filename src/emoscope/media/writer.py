@@ -1,0 +1,274 @@
+"""Video out: H.264 in MP4 at the frames' own times, with the sound of the original."""
+
+import math
+import secrets
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from numpy.typing import NDArray
+
+from emoscope.core.errors import MediaError
+from emoscope.media.container import existing, open_media, packets, zero_s
+from emoscope.media.images import is_image
+from emoscope.media.video import Frame
+
+__all__ = ["write_video"]
+
+_TICK_S = Fraction(1, 90_000)  # MPEG's clock: exact for every usual frame rate
+_QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}  # no B frames: durations stay exact
+_COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})  # what MP4 can hold
+_AAC_RATES_HZ = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[Frame],
+    *,
+    sound_from: str | Path | None = None,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+) -> None:
+    """Write frames as an MP4 that shows each at its own time, however irregular.
+
+    sound_from      a file whose sound goes with them, aligned as it was there; copied as it is
+                    if MP4 can hold it, else encoded to AAC. One without sound adds none.
+    start_s, end_s  the stretch of the source that the frames show: start_s becomes the file's
+                    zero, and only the sound between the two is taken
+
+    Odd sizes are padded to even ones by repeating the edge. The file appears when it is complete:
+    whatever happens before, also to the iterator, leaves nothing behind. Raises MediaError if
+    there are no frames, if their sizes differ, if their times do not increase, or if the file
+    cannot be written.
+    """
+    target = Path(path)
+    _check_target(target, sound_from)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with ExitStack() as stack:
+            _write(part, target, frames, _sound(stack, sound_from, start_s, end_s), start_s)
+        with _telling(target):
+            part.replace(target)
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _check_target(target: Path, sound_from: str | Path | None) -> None:
+    if not target.parent.is_dir():
+        raise MediaError(f"{target}: its folder does not exist. Create it first.")
+    if target.is_dir():
+        raise MediaError(f"{target}: a folder of that name exists. Choose another name.")
+    if sound_from is not None and target.exists() and target.samefile(existing(sound_from)):
+        raise MediaError(f"{target}: this would replace the original. Choose another name.")
+
+
+@contextmanager
+def _telling(target: Path) -> Iterator[None]:
+    """What goes wrong with the file being written, in one line."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or str(error)
+        raise MediaError(
+            f"{target}: cannot be written ({reason}). Check the folder's permissions and the"
+            " space left on its disk."
+        ) from None
+
+
+def _write(
+    part: Path, target: Path, frames: Iterable[Frame], sound: "_Sound | None", start_s: float
+) -> None:
+    remaining = iter(frames)
+    first = next(remaining, None)
+    if first is None:
+        raise MediaError(f"{target}: there are no frames to write. Choose a longer span.")
+    with _telling(target):
+        output = av.open(str(part.absolute()), "w", format="mp4")
+    try:
+        with _telling(target):
+            picture = _Picture(output, target, first, start_s)
+            if sound is not None:
+                sound.join(output)
+            output.start_encoding()  # a folder that is read-only is told now, not after an hour
+        for frame in chain([first], remaining):
+            with _telling(target):
+                picture.add(frame)
+                if sound is not None:
+                    sound.add_until(frame.time_s)
+        with _telling(target):
+            picture.finish()
+            if sound is not None:
+                sound.add_until(math.inf)
+            output.close()
+    except BaseException:
+        with suppress(Exception):  # a full disk fails here again
+            output.close()
+        raise
+
+
+class _Picture:
+    """The H.264 track of an MP4 being written."""
+
+    def __init__(self, output: OutputContainer, target: Path, first: Frame, start_s: float) -> None:
+        self._output, self._target, self._start_s = output, target, start_s
+        self._shape = first.rgb.shape
+        self._reformatter = VideoReformatter()
+        self._durations: dict[int, int] = {}  # by the time stamp of frames inside the encoder
+        self._latest = -1
+        height, width = _even(first.rgb).shape[:2]
+        self._stream = output.add_stream(
+            "libx264", width=width, height=height, options=_QUALITY, time_base=_TICK_S
+        )
+        context = self._stream.codec_context
+        context.pix_fmt = "yuv420p"
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+
+    def add(self, frame: Frame) -> None:
+        """Encode one frame. Raises MediaError if it does not fit those before."""
+        if frame.rgb.shape != self._shape:
+            (height, width), (first_height, first_width) = frame.rgb.shape[:2], self._shape[:2]
+            raise MediaError(
+                f"{self._target}: frame {frame.index} is {width}x{height}, the first was"
+                f" {first_width}x{first_height}. Write frames of one size."
+            )
+        ticks = round((frame.time_s - self._start_s) / _TICK_S)
+        if ticks <= self._latest:
+            before_s = self._start_s + float(self._latest * _TICK_S)
+            raise MediaError(
+                f"{self._target}: frame {frame.index} at {frame.time_s:g} s does not come after"
+                f" {before_s:g} s. Write frames in the order of their times."
+            )
+        self._durations[ticks] = round(frame.duration_s / _TICK_S) or ticks - max(self._latest, 0)
+        self._latest = ticks
+        self._mux(self._stream.encode(self._yuv(frame.rgb, ticks)))
+
+    def finish(self) -> None:
+        """Have the encoder give what it holds."""
+        self._mux(self._stream.encode())
+
+    def _mux(self, packets: "list[Packet[Any]]") -> None:
+        for packet in packets:
+            assert packet.pts is not None  # every frame has been given one
+            packet.duration = self._durations.pop(packet.pts)
+            self._output.mux(packet)
+
+    def _yuv(self, rgb: NDArray[np.uint8], ticks: int) -> VideoFrame:
+        frame = self._reformatter.reformat(
+            VideoFrame.from_ndarray(_even(rgb), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        frame.pts, frame.time_base = ticks, _TICK_S
+        return frame
+
+
+def _even(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = rgb.shape[:2]
+    if height % 2 == 0 and width % 2 == 0:
+        return np.ascontiguousarray(rgb)
+    return np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _sound(
+    stack: ExitStack, source: str | Path | None, start_s: float, end_s: float | None
+) -> "_Sound | None":
+    if source is None:
+        return None
+    file = existing(source)
+    if file.is_dir() or is_image(file):
+        return None
+    container = stack.enter_context(open_media(file))
+    tracks = [track for track in container.streams.audio if track.codec_context is not None]
+    return _Sound(container, tracks[0], start_s, end_s) if tracks else None
+
+
+class _Sound:
+    """The sound of one file on its way into another, a stretch at a time."""
+
+    def __init__(
+        self, source: InputContainer, track: AudioStream, start_s: float, end_s: float | None
+    ) -> None:
+        assert track.time_base is not None  # every stream of a file has one
+        self._source, self._track, self._time_base = source, track, track.time_base
+        self._start_s, self._end_s = start_s, math.inf if end_s is None else end_s
+        self._zero_s = zero_s(source)
+        self._pending: tuple[float, Packet[Any]] | None = None
+
+    def join(self, output: OutputContainer) -> None:
+        """Add a track to a file whose first packet is still to come."""
+        self._output = output
+        if self._track.codec_context.codec.canonical_name in _COPIED:
+            self._joined = output.add_stream_from_template(self._track)
+            self._packets = self._copied()
+            return
+        rate_hz = self._track.rate if self._track.rate in _AAC_RATES_HZ else 48_000
+        self._joined = output.add_stream("aac", rate=rate_hz)
+        self._joined.layout = "mono" if self._track.channels == 1 else "stereo"
+        self._packets = self._encoded()
+
+    def add_until(self, time_s: float) -> None:
+        """Write what sounds up to a time of the source."""
+        while True:
+            if self._pending is None:
+                self._pending = next(self._packets, None)
+            if self._pending is None or self._pending[0] > time_s:
+                return
+            self._output.mux(self._pending[1])
+            self._pending = None
+
+    def _copied(self) -> "Iterator[tuple[float, Packet[Any]]]":
+        for packet in packets(self._source, self._track):
+            if packet.pts is None:
+                continue  # the empty one at the end
+            time_s, shifted = self._placed(packet.pts, packet.duration or 0)
+            if time_s >= self._end_s:
+                return
+            if shifted is not None:
+                packet.pts = packet.dts = shifted
+                packet.stream = self._joined
+                yield time_s, packet
+
+    def _encoded(self) -> "Iterator[tuple[float, Packet[Any]]]":
+        time_s = 0.0
+        for frame in self._frames():
+            if frame.pts is None:
+                continue
+            length = round(frame.samples / frame.sample_rate / self._time_base)
+            time_s, shifted = self._placed(frame.pts, length)
+            if time_s >= self._end_s:
+                break
+            if shifted is not None:
+                frame.pts = shifted
+                yield from ((time_s, packet) for packet in self._joined.encode(frame))
+        yield from ((time_s, packet) for packet in self._joined.encode(None))
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        for packet in packets(self._source, self._track):
+            try:
+                frames = self._track.decode(packet)
+            except av.FFmpegError:
+                continue  # damaged: go on with the next
+            yield from frames
+
+    def _placed(self, pts: int, duration: int) -> tuple[float, int | None]:
+        """When something sounds in the source, and its time stamp in the file being written:
+        None before the stretch. With no stretch cut off, the encoder's lead-in is kept."""
+        time_s = float(pts * self._time_base) - self._zero_s
+        if self._start_s > 0 and time_s + float(duration * self._time_base) <= self._start_s:
+            return time_s, None
+        return time_s, pts - round((self._zero_s + self._start_s) / self._time_base)

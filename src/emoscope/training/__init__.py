@@ -1,0 +1,1 @@
+"""Recipe → run → evaluation → bundle. Needs `emoscope[train]`."""

@@ -1,0 +1,350 @@
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from tiny_bundles import answer, clip_bundle, clip_card, image_bundle, image_card, write_bundle
+
+from emoscope.analysis.bundle import (
+    BACKENDS,
+    METADATA_KEY,
+    Bundle,
+    BundleCard,
+    bundle_names,
+    load_bundle,
+)
+from emoscope.core.clipspec import Stream
+from emoscope.core.errors import BundleError, MissingExtra, SpecError, UnknownName
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return load_bundle(image_bundle(tmp_path_factory.mktemp("bundle") / "tiny.onnx"))
+
+
+def grey(*levels: float) -> dict[str, np.ndarray]:
+    """A batch of plain pictures for the image bundle."""
+    pictures = np.ones((len(levels), 1, 1, 8, 8), np.float32)
+    return {"gray": pictures * np.array(levels, np.float32)[:, None, None, None, None]}
+
+
+def rewritten(path: Path, **fields: Any) -> Path:
+    """A bundle whose metadata says otherwise; a field of None is left out."""
+    told = json.loads(image_card().model_dump_json()) | fields
+    kept = {key: value for key, value in told.items() if value is not None}
+    return write_bundle(path, image_card(), metadata={METADATA_KEY: json.dumps(kept)})
+
+
+def refusal(path: Path) -> str:
+    """Why a file is refused: one line, which begins with the file."""
+    with pytest.raises(BundleError) as caught:
+        load_bundle(path)
+    reason = str(caught.value)
+    assert "\n" not in reason
+    assert reason.startswith(f"{path}: ")
+    assert reason.count(str(path)) == 1
+    return reason
+
+
+# What a bundle tells and answers
+
+
+def test_a_bundle_tells_what_its_card_says(bundle: Bundle) -> None:
+    card = image_card()
+    assert bundle.card == card
+    assert (bundle.name, bundle.labels, bundle.clip_spec) == ("tiny", card.labels, card.clip_spec)
+    assert (bundle.path.name, bundle.backend) == ("tiny.onnx", "onnxruntime")
+
+
+def test_a_path_may_be_text_and_need_not_end_in_onnx(tmp_path: Path) -> None:
+    path = image_bundle(tmp_path / "tiny.onnx").rename(tmp_path / "model.bin")
+    assert load_bundle(str(path)).name == load_bundle(path).name == "tiny"
+
+
+def test_probabilities_are_the_softmax_of_logits_over_temperature(bundle: Bundle) -> None:
+    logits = [-24 * 0.25 + 8, 0.0, 24 * 0.25 - 16]
+    weights = [math.exp(logit / 2.0) for logit in logits]
+    expected = [weight / sum(weights) for weight in weights]
+    assert bundle.predict(grey(0.25))[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_uniform_prior_divides_by_the_shares_of_the_training_data(bundle: Bundle) -> None:
+    trained = bundle.predict(grey(0.4))[0]
+    shifted = trained / np.array([0.5, 0.3, 0.2])
+    found = bundle.predict(grey(0.4), prior="uniform")[0]
+    assert found == pytest.approx(shifted / shifted.sum(), abs=1e-6)
+    assert abs(found - trained).max() > 0.05
+
+
+@pytest.mark.parametrize("prior", ["train", "uniform"])
+def test_every_clip_of_a_batch_has_its_own_answer(bundle: Bundle, prior: Any) -> None:
+    levels = (0.0, 0.3, 0.55, 1.0)
+    found = bundle.predict(grey(*levels), prior=prior)
+    assert found.shape == (4, 3)
+    assert found == pytest.approx(np.array([answer(level, prior) for level in levels]), abs=1e-6)
+
+
+def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
+    cold = load_bundle(image_bundle(tmp_path / "cold.onnx", temperature=1e-6))
+    assert cold.predict(grey(1.0), prior="uniform").tolist() == [[0.0, 0.0, 1.0]]
+
+
+def test_no_clips_have_no_answers(bundle: Bundle) -> None:
+    assert bundle.predict({"gray": np.empty((0, 1, 1, 8, 8), np.float32)}).shape == (0, 3)
+
+
+def test_double_precision_is_taken_as_float32(bundle: Bundle) -> None:
+    doubled = {"gray": grey(0.3)["gray"].astype(np.float64)}
+    np.testing.assert_array_equal(bundle.predict(doubled), bundle.predict(grey(0.3)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reason"),
+    [
+        ({}, r"tiny takes \['gray'\], got \[\]"),
+        ({"rgb": np.zeros((1, 1, 3, 8, 8))}, r"takes \['gray'\], got \['rgb'\]"),
+        ({**grey(0.5), "flow": np.zeros((1, 1, 2, 8, 8))}, r"got \['flow', 'gray'\]"),
+        ({"gray": np.zeros((1, 1, 8, 8))}, r"gray must be \(B, \*\(1, 1, 8, 8\)\), got \(1, 1, 8"),
+        ({"gray": np.zeros((1, 1, 1, 8, 9))}, r"got \(1, 1, 1, 8, 9\)"),
+        ({"gray": np.float32(0.5)}, r"got \(\)"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused(bundle: Bundle, inputs: Any, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        bundle.predict(inputs)
+
+
+def test_streams_of_different_batches_are_refused(tmp_path: Path) -> None:
+    streams = (Stream(kind="rgb", size_hw=(8, 8)), Stream(kind="gray", size_hw=(8, 8)))
+    card = clip_card()
+    spec = card.clip_spec.model_copy(update={"streams": streams})
+    both = load_bundle(
+        write_bundle(tmp_path / "both.onnx", card.model_copy(update={"clip_spec": spec}))
+    )
+    rgb, gray = np.full((2, 4, 3, 8, 8), 0.3), np.full((2, 4, 1, 8, 8), 0.5)
+    found = both.predict({"rgb": rgb, "gray": gray}, prior="uniform")
+    assert found == pytest.approx(np.array([answer(0.4)] * 2), abs=1e-6)
+    with pytest.raises(SpecError, match=r"must be of one batch, got \{'rgb': 2, 'gray': 1\}"):
+        both.predict({"rgb": rgb, "gray": gray[:1]})
+
+
+def test_an_unknown_prior_is_refused(bundle: Bundle) -> None:
+    with pytest.raises(SpecError, match="prior is one of train, uniform, got 'unifrom'"):
+        bundle.predict(grey(0.5), prior="unifrom")  # type: ignore[arg-type]
+
+
+# What is refused
+
+
+def test_a_missing_file_is_named() -> None:
+    assert "no such file" in refusal(Path("nowhere/tiny.onnx"))
+
+
+@pytest.mark.parametrize("data", [b"", b"This is no model.\n" * 40], ids=["empty", "text"])
+def test_what_is_not_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "text.onnx"
+    path.write_bytes(data)
+    assert "not an ONNX model that ONNX Runtime can run" in refusal(path)
+
+
+@pytest.mark.parametrize("fraction", [0.3, 0.7, 0.95])
+def test_a_truncated_bundle_is_refused(tmp_path: Path, fraction: float) -> None:
+    data = image_bundle(tmp_path / "whole.onnx").read_bytes()
+    path = tmp_path / "cut.onnx"
+    path.write_bytes(data[: int(len(data) * fraction)])
+    assert "not an ONNX model that ONNX Runtime can run" in refusal(path)
+
+
+def test_a_model_without_metadata_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "plain.onnx", image_card(), metadata={"author": "someone"})
+    assert "without Emoscope's metadata. Make a bundle with `emoscope export`" in refusal(path)
+
+
+def test_a_newer_format_is_refused_whatever_else_it_says(tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "new.onnx", format=2, clip_spec=None, sampler="quantum")
+    reason = refusal(path)
+    assert "bundle format 2, this Emoscope reads up to 1" in reason
+    assert "pip install -U emoscope" in reason
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "null", '"tiny"', '{"format": "new"}'])
+def test_metadata_that_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
+    path = write_bundle(tmp_path / "odd.onnx", image_card(), metadata={METADATA_KEY: text})
+    assert "the bundle's metadata is" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["name", "version", "modality", "labels", "clip_spec", "temperature", "prior", "licence"],
+)
+def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
+    reason = refusal(rewritten(tmp_path / "less.onnx", **{name: None}))
+    assert f"metadata is wrong: {name}: Field required" in reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"temperature": 0.0}, "temperature: Input should be greater than 0"),
+        ({"prior": [0.5, 0.5]}, "3 labels need as many priors, got 2"),
+        ({"prior": [0.5, 0.5, 0.0]}, "prior.2: Input should be greater than 0"),
+        ({"labels": ["a", "b", "a"]}, "each label may occur once"),
+        ({"modality": "smell"}, "modality: Input should be 'face', 'body', 'voice'"),
+        ({"clip_spec": {"sampling": {"rule": "all"}}}, "clip_spec.sampling: Input tag 'all'"),
+    ],
+)
+def test_a_wrong_field_is_named(tmp_path: Path, fields: dict[str, Any], reason: str) -> None:
+    assert reason in refusal(rewritten(tmp_path / "wrong.onnx", **fields))
+
+
+def test_infinity_is_no_temperature() -> None:
+    with pytest.raises(ValueError, match="finite"):
+        image_card(temperature=math.inf)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"inputs": {"rgb": ("batch", 1, 1, 8, 8)}},
+            "the graph takes {'rgb': (1, 1, 8, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+        ),
+        (
+            {"inputs": {"gray": ("batch", 1, 1, 9, 8)}},
+            "the graph takes {'gray': (1, 1, 9, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+        ),
+        (
+            {"inputs": {"gray": ("batch", 1, 1, 8, 8), "flow": ("batch", 1, 2, 8, 8)}},
+            "the graph takes {'gray': (1, 1, 8, 8), 'flow': (1, 2, 8, 8)}",
+        ),
+        ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray in batches of 1 only"),
+        ({"kind": TensorProto.DOUBLE}, "takes gray as tensor(double), not float32"),
+        ({"outputs": 4}, "the graph returns [(4,)], its card names 3 labels"),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_spec_is_refused(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    assert reason in refusal(write_bundle(tmp_path / "other.onnx", image_card(), **changes))
+
+
+# Backends
+
+
+def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path, bundle: Bundle) -> None:
+    pytest.importorskip("openvino")
+    clip = clip_bundle(tmp_path / "clip.onnx", length=4)
+    batch = np.random.default_rng(0).random((5, 4, 3, 8, 8), dtype=np.float32)
+    expected = load_bundle(clip).predict({"rgb": batch})
+    other = load_bundle(clip, backend="openvino")
+    assert other.backend == "openvino"
+    np.testing.assert_allclose(other.predict({"rgb": batch}), expected, atol=1e-5)
+    # An answer stays what it was when the next one comes.
+    np.testing.assert_allclose(other.predict({"rgb": batch[:2]}), expected[:2], atol=1e-5)
+
+
+def test_openvino_that_is_not_installed_is_said_with_the_remedy(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(
+        MissingExtra, match=r"OpenVINO backend .* pip install 'emoscope\[openvino]'"
+    ):
+        load_bundle(bundle.path, backend="openvino")
+
+
+def test_an_unknown_backend_suggests_the_nearest(bundle: Bundle) -> None:
+    with pytest.raises(UnknownName, match=r"No backend named 'openvin'. Did you mean 'openvino'"):
+        load_bundle(bundle.path, backend="openvin")
+    assert list(BACKENDS) == ["onnxruntime", "openvino"]
+
+
+# Names
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an installed package `other-weights` with two bundles."""
+    folder = tmp_path / "site" / "other_weights"
+    folder.mkdir(parents=True)
+    image_bundle(folder / "glad-or-sad.onnx", name="glad-or-sad")
+    image_bundle(folder / "asleep.onnx", name="asleep")
+    (folder / "asleep.md").write_text("Its card.\n")
+    install(tmp_path / "site", monkeypatch, "other_weights")
+    yield folder
+    sys.modules.pop("other_weights", None)
+
+
+def install(site: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    about = site / f"{module}-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[emoscope.weights]\nany = {module}\n")
+    monkeypatch.syspath_prepend(str(site))
+
+
+@pytest.mark.parametrize("is_namespace", [False, True])
+def test_packages_add_bundles_by_entry_point(installed: Path, is_namespace: bool) -> None:
+    if not is_namespace:
+        (installed / "__init__.py").touch()
+    assert [n for n in bundle_names() if n in ("asleep", "glad-or-sad")] == [
+        "asleep",
+        "glad-or-sad",
+    ]
+    found = load_bundle("glad-or-sad")
+    assert (found.name, found.path) == ("glad-or-sad", installed / "glad-or-sad.onnx")
+
+
+def test_an_unknown_name_suggests_the_nearest(installed: Path) -> None:
+    with pytest.raises(UnknownName, match=r"named 'glad_or_sad'. Did you mean 'glad-or-sad'\?"):
+        load_bundle("glad_or_sad")
+
+
+def test_the_first_package_of_a_name_keeps_it(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "late" / "late_weights"
+    other.mkdir(parents=True)
+    image_bundle(other / "asleep.onnx", name="not this one")
+    install(tmp_path / "late", monkeypatch, "late_weights")
+    monkeypatch.setattr(sys, "path", [*sys.path[1:], sys.path[0]])
+    assert load_bundle("asleep").path == installed / "asleep.onnx"
+
+
+def test_a_package_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "site", monkeypatch, "gone_weights")
+    with pytest.raises(BundleError, match=r"gone_weights: .*cannot be imported.*Reinstall"):
+        bundle_names()
+
+
+def test_loading_and_predicting_bring_no_torch(bundle: Bundle) -> None:
+    code = (
+        "import sys, numpy as np, emoscope\n"
+        "bundle = emoscope.load_bundle(sys.argv[1])\n"
+        "bundle.predict({'gray': np.zeros((1, 1, 1, 8, 8), np.float32)})\n"
+        "heavy = {'torch', 'scipy', 'sklearn', 'cv2', 'av', 'openvino', 'onnx'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(bundle.path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+    )
+    assert ran.stdout.strip() == "[]"
+
+
+def test_a_card_survives_json() -> None:
+    card = clip_card()
+    assert BundleCard.model_validate_json(card.model_dump_json()) == card

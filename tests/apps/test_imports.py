@@ -1,0 +1,36 @@
+"""What is loaded by what: importing and help stay instant, analysis knows no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from asking import lines
+
+HEAVY = ["torch", "cv2", "av", "onnxruntime", "plotly", "pandas", "scipy", "sklearn", "pyarrow"]
+
+
+def imported_by(code: str, *words: object) -> set[str]:
+    """Which of the heavy packages a fresh Python has loaded after some code."""
+    code += f"\nimport sys; print('\\nloaded', *sorted(set({HEAVY}) & set(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
+    )
+    return set(lines(ran.stdout)[-1].split()[1:])
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert imported_by("import emoscope; emoscope.EmoscopeError, dir(emoscope)") == set()
+
+
+def test_help_loads_nothing_heavy() -> None:
+    run = "from emoscope.apps.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    for words in (["--help"], ["analyze", "--help"], ["--version"]):
+        assert imported_by(f"import sys\n{run}", *words) == set()
+
+
+def test_analyze_never_loads_torch_scipy_or_pandas(media: Path, tmp_path: Path) -> None:
+    run = "import sys\nfrom emoscope.apps.cli import app; app(sys.argv[1:], standalone_mode=False)"
+    words = ["analyze", media / "bright.mp4", "--model", media / "image.onnx", "--out", tmp_path]
+    loaded = imported_by(run, *words, "--format", "json,csv,html,mp4")
+    assert (tmp_path / "bright.annotated.mp4").is_file()
+    assert loaded <= {"cv2", "av", "onnxruntime", "plotly"}

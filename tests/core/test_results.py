@@ -1,0 +1,194 @@
+import dataclasses
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emoscope.core.results import Box, Provenance, Timeline
+
+LABELS = ("anger", "fear", "joy")
+NAN = float("nan")
+
+
+def make(*rows: tuple[float, float, int, tuple[float, ...]], **changed: Any) -> Timeline:
+    """A Timeline of rows (start_s, end_s, track, probabilities); an empty tuple is a NaN row."""
+    seen = np.array([bool(row[3]) for row in rows])
+    columns: dict[str, Any] = {
+        "spans_s": np.array([row[:2] for row in rows]),
+        "track": np.array([row[2] for row in rows]),
+        "boxes_xyxy": np.where(seen[:, None], [10.0, 20.0, 50.0, 70.0], NAN),
+        "probs": np.array([row[3] or (NAN, NAN, NAN) for row in rows]),
+        "modalities": np.where(seen, "face", ""),
+        "labels": LABELS,
+        "padded": np.zeros(len(rows), dtype=bool),
+    }
+    return Timeline(**(columns | changed))
+
+
+A, B, C = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)
+
+
+class TestBox:
+    def test_measures_itself(self) -> None:
+        box = Box(10, 20, 40, 60)
+        assert (box.width, box.height, box.area, box.center) == (30, 40, 1200, (25, 40))
+
+    def test_scales_about_the_pictures_corner(self) -> None:
+        assert Box(10, 20, 40, 60).scaled(0.5) == Box(5, 10, 20, 30)
+
+    def test_iou_by_hand(self) -> None:
+        assert Box(0, 0, 4, 2).iou(Box(2, 0, 6, 2)) == pytest.approx(4 / 12)
+        assert Box(0, 0, 4, 2).iou(Box(0, 0, 4, 2)) == 1
+        assert Box(0, 0, 4, 2).iou(Box(5, 0, 6, 2)) == 0
+        assert Box(3, 3, 3, 3).iou(Box(3, 3, 3, 3)) == 0
+
+    def test_an_inside_out_box_has_no_area(self) -> None:
+        assert Box(4, 4, 0, 8).area == 0
+
+
+class TestBirth:
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [
+            ("spans_s", np.zeros((2, 3))),
+            ("track", np.zeros(3, dtype=int)),
+            ("boxes_xyxy", np.zeros((2, 2))),
+            ("probs", np.full((2, 2), 0.5)),
+            ("modalities", np.array(["face"])),
+            ("padded", np.zeros((2, 1), dtype=bool)),
+        ],
+    )
+    def test_a_column_of_the_wrong_shape_is_named(self, column: str, value: Any) -> None:
+        with pytest.raises(ValueError, match=rf"Timeline\.{column} must have shape"):
+            make((0, 1, 0, A), (1, 2, 0, B), **{column: value})
+
+    def test_a_span_that_ends_before_it_starts_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="must end after they start"):
+            make((0, 1, 0, A), (2, 1, 0, B))
+
+    def test_a_span_without_times_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="must end after they start"):
+            make((NAN, NAN, 0, A))
+
+    def test_rows_out_of_order_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="order of their starts"):
+            make((1, 2, 0, A), (0, 1, 0, B))
+
+    def test_probabilities_that_do_not_sum_to_one_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="sum to 1"):
+            make((0, 1, 0, (0.5, 0.5, 0.5)))
+
+    def test_a_row_of_nan_is_a_row(self) -> None:
+        timeline = make((0, 1, -1, ()), (1, 2, 4, B))
+        assert len(timeline) == 2
+        assert timeline.seen.tolist() == [False, True]
+        assert timeline.leading == ("", "fear")
+        assert timeline.tracks == (4,)
+
+    def test_a_timeline_cannot_be_changed(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            make((0, 1, 0, A)).labels = ()  # type: ignore[misc]
+
+    def test_the_empty_timeline_answers_every_question(self) -> None:
+        empty = Timeline.empty(LABELS)
+        assert len(empty) == 0
+        answers = (empty.tracks, empty.leading, empty.summary(), empty.segments(1.0))
+        assert answers == ((), (), (), ())
+        assert len(empty.smooth()) == 0
+        assert empty.to_dict()["rows"] == []
+
+
+class TestParts:
+    def test_one_faces_rows_are_its_own(self) -> None:
+        timeline = make((0, 1, 3, A), (0, 1, 5, B), (1, 2, 5, C))
+        assert timeline.tracks == (3, 5)
+        assert timeline.of(5).leading == ("fear", "joy")
+        assert len(timeline.of(9)) == 0
+
+    def test_a_face_track_runs_through_the_middles_of_its_spans(self) -> None:
+        timeline = make((0, 1, 3, A), (1, 3, 3, B), (3, 4, -1, ()))
+        (path,) = timeline.face_tracks()
+        assert (path.id, len(path)) == (3, 2)
+        assert path.times_s.tolist() == [0.5, 2.0]
+        assert path.boxes_xyxy.tolist() == [[10, 20, 50, 70]] * 2
+
+    def test_concatenation_orders_rows_by_start_then_track(self) -> None:
+        one = make((0, 1, 1, A), (1, 2, 1, B), provenance=Provenance(path="a.mp4"))
+        two = make((0, 1, 0, C), (1, 2, 0, A))
+        joined = Timeline.concatenate([one, two])
+        assert joined.track.tolist() == [0, 1, 0, 1]
+        assert joined.leading == ("joy", "anger", "anger", "fear")
+        assert joined.spans_s.tolist() == [[0, 1], [0, 1], [1, 2], [1, 2]]
+        assert joined.provenance.path == "a.mp4"
+
+    def test_concatenation_needs_one_label_set(self) -> None:
+        with pytest.raises(ValueError, match="same label set"):
+            Timeline.concatenate([make((0, 1, 0, A)), Timeline.empty(("fear",))])
+        with pytest.raises(ValueError, match="same label set"):
+            Timeline.concatenate([])
+
+
+class TestSummary:
+    def test_means_and_shares_are_weighted_by_time(self) -> None:
+        (one,) = make((0, 3, 7, A), (3, 4, 7, B)).summary()
+        assert (one.track, one.start_s, one.end_s, one.seen_s) == (7, 0, 4, 4)
+        assert one.leading == "anger"
+        assert one.probabilities == pytest.approx({"anger": 0.625, "fear": 0.275, "joy": 0.1})
+        assert one.shares == {"anger": 0.75, "fear": 0.25, "joy": 0.0}
+
+    def test_time_unseen_does_not_count(self) -> None:
+        (one,) = make((0, 1, 7, A), (1, 9, -1, ()), (9, 10, 7, A)).summary()
+        assert (one.start_s, one.end_s, one.seen_s) == (0, 10, 2)
+        assert one.probabilities["anger"] == pytest.approx(0.8)
+
+    def test_there_is_one_entry_a_face_with_probabilities(self) -> None:
+        timeline = make((0, 1, 2, A), (0, 1, 6, ()), (0, 1, 9, B))
+        assert [one.track for one in timeline.summary()] == [2, 9]
+
+    def test_rows_of_no_length_do_not_divide_by_zero(self) -> None:
+        (one,) = make((1, 1, 0, B)).summary()
+        assert one.probabilities["fear"] == pytest.approx(0.8)
+
+
+class TestDict:
+    def test_it_is_json_without_nan(self) -> None:
+        timeline = make(
+            (0, 0.5, 2, B),
+            (0.5, 1, -1, ()),
+            provenance=Provenance(path="a.mp4", fps=math.inf, notes=("cut",)),
+        )
+        told = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
+        assert told["labels"] == list(LABELS)
+        assert told["provenance"]["path"] == "a.mp4"
+        assert told["provenance"]["notes"] == ["cut"]
+        assert told["provenance"]["duration_s"] is None
+        assert told["provenance"]["fps"] is None
+        assert told["rows"] == [
+            {
+                "start_s": 0.0,
+                "end_s": 0.5,
+                "track": 2,
+                "box_xyxy": [10.0, 20.0, 50.0, 70.0],
+                "leading": "fear",
+                "probabilities": {"anger": 0.1, "fear": 0.8, "joy": 0.1},
+                "modalities": "face",
+                "padded": False,
+            },
+            {
+                "start_s": 0.5,
+                "end_s": 1.0,
+                "track": None,
+                "box_xyxy": None,
+                "leading": None,
+                "probabilities": None,
+                "modalities": "",
+                "padded": False,
+            },
+        ]
+
+    def test_a_box_that_was_not_measured_is_null(self) -> None:
+        timeline = make((0, 1, 0, A), boxes_xyxy=np.full((1, 4), NAN))
+        told = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
+        assert told["rows"][0]["box_xyxy"] == [None] * 4

@@ -1,0 +1,121 @@
+"""What every network of the registry must keep to."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from emoscope import models
+from emoscope.core.clipspec import ClipSpec
+from emoscope.core.errors import UnknownName
+
+CLASSES = 5
+
+
+def small(name: str, **options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return models.create(name, num_classes=CLASSES, **(models.small(name) | options))
+
+
+def inputs_of(model: nn.Module, batch: int = 2) -> dict[str, Tensor]:
+    inputs: dict[str, Tensor] = model.example_inputs(batch=batch)  # type: ignore[operator]
+    return inputs
+
+
+def stirred(model: nn.Module) -> nn.Module:
+    """The model with statistics of its own in every batch normalisation, in eval mode."""
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(**inputs_of(model, batch=4))
+    return model.eval()
+
+
+everywhere = pytest.mark.parametrize("name", models.names())
+
+
+@everywhere
+def test_logits_are_one_finite_row_a_clip(name: str) -> None:
+    model = small(name)
+    for train in (True, False):
+        logits = model.train(train)(**inputs_of(model, batch=3))
+        assert logits.shape == (3, CLASSES)
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()
+
+
+@everywhere
+def test_example_inputs_are_what_the_clip_spec_promises(name: str) -> None:
+    model = small(name)
+    assert isinstance(model.clip_spec, ClipSpec)
+    inputs = inputs_of(model, batch=3)
+    shapes = {stream: tuple(tensor.shape) for stream, tensor in inputs.items()}
+    assert shapes == {k: (3, *shape) for k, shape in model.clip_spec.shapes().items()}
+    assert all(tensor.dtype == torch.float32 for tensor in inputs.values())
+    for stream, tensor in inputs_of(model, batch=3).items():
+        torch.testing.assert_close(tensor, inputs[stream], rtol=0, atol=0)
+
+
+@everywhere
+def test_every_parameter_gets_a_gradient(name: str) -> None:
+    model = small(name).train()
+    model(**inputs_of(model, batch=4)).square().sum().backward()
+    without = [
+        key for key, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ]
+    assert without == []
+
+
+@everywhere
+def test_every_input_reaches_the_logits(name: str) -> None:
+    model = stirred(small(name))
+    inputs = {k: v.requires_grad_() for k, v in inputs_of(model).items()}
+    model(**inputs).square().sum().backward()
+    for stream, tensor in inputs.items():
+        assert tensor.grad is not None, stream
+        per_frame = tensor.grad.abs().sum((0, 2, 3, 4))
+        assert (per_frame > 0).all(), stream
+
+
+@everywhere
+def test_clips_in_a_batch_do_not_mix(name: str) -> None:
+    model = stirred(small(name))
+    pair = inputs_of(model, batch=2)
+    with torch.no_grad():
+        alone = [model(**{k: v[i : i + 1] for k, v in pair.items()}) for i in range(2)]
+        torch.testing.assert_close(model(**pair), torch.cat(alone), atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-6)
+
+
+@everywhere
+def test_eval_gives_the_same_twice(name: str) -> None:
+    model = stirred(small(name))
+    inputs = inputs_of(model)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**inputs), model(**inputs), rtol=0, atol=0)
+
+
+@everywhere
+def test_a_state_dict_carries_the_whole_network(name: str) -> None:
+    model = stirred(small(name))
+    torch.manual_seed(1)
+    twin = models.create(name, num_classes=CLASSES, **models.small(name)).eval()
+    inputs = inputs_of(model)
+    with torch.no_grad():
+        assert not torch.allclose(model(**inputs), twin(**inputs), atol=1e-6)
+        twin.load_state_dict(model.state_dict())
+        torch.testing.assert_close(model(**inputs), twin(**inputs), rtol=0, atol=0)
+
+
+@everywhere
+def test_small_options_are_a_copy(name: str) -> None:
+    models.small(name)["num_classes"] = 99
+    assert "num_classes" not in models.small(name)
+
+
+def test_an_unknown_network_is_suggested() -> None:
+    with pytest.raises(UnknownName, match=r"No model named 'face-cn'\. Did you mean 'face-cnn'"):
+        models.create("face-cn")
+    with pytest.raises(UnknownName, match="Did you mean 'face-cnn'"):
+        models.small("face_cnn")

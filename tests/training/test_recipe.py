@@ -1,0 +1,151 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from emoscope import models
+from emoscope.core.errors import RecipeError
+from emoscope.training.recipe import Recipe
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+TEXT = """\
+name = "tiny"
+[corpus]
+name = "ferplus"
+[model]
+name = "face-cnn"
+[optimiser]
+lr = 0.1
+[schedule]
+epochs = 2
+[bundle]
+licence = "none"
+trained_on = "nothing"
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TEXT)
+    return file
+
+
+def refusal(path: Path, **overrides: str) -> str:
+    given = {key.replace("__", "."): value for key, value in overrides.items()}
+    with pytest.raises(RecipeError) as raised:
+        Recipe.read(path, given)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_there_are_recipes() -> None:
+    assert "face-ferplus.toml" in [path.name for path in RECIPES]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_every_recipe_loads_and_names_a_network(path: Path) -> None:
+    recipe = Recipe.read(path)
+    assert recipe.name == path.stem
+    assert recipe.model.name in models.names()
+
+
+def test_a_recipe_is_resolved_with_its_defaults(path: Path) -> None:
+    recipe = Recipe.read(path)
+    assert (recipe.seed, recipe.schedule.batch_size, recipe.optimiser.name) == (0, 128, "sgd")
+    assert recipe.augmentation.flip == 0
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+
+
+def test_a_recipe_cannot_be_changed(path: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe.read(path).seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", "7", 7),
+        ("schedule.epochs", "30", 30),
+        ("optimiser.lr", "1e-3", 1e-3),
+        ("optimiser.name", "adamw", "adamw"),  # a bare word is a string
+        ("optimiser.name", '"adamw"', "adamw"),
+        ("schedule.precision", "bf16-mixed", "bf16-mixed"),
+        ("augmentation.scale", "[0.9, 1.1]", (0.9, 1.1)),
+        ("augmentation.flip", "0.5", 0.5),  # a table that the file does not have
+        ("model.options.widths", "[8, 16]", [8, 16]),
+    ],
+)
+def test_an_override_sets_a_dotted_key(path: Path, key: str, value: str, expected: Any) -> None:
+    place: Any = Recipe.read(path, {key: value}).model_dump()
+    for part in key.split("."):
+        place = place[part]
+    assert place == expected
+
+
+def test_other_keys_stay_as_the_file_has_them(path: Path) -> None:
+    before, after = Recipe.read(path), Recipe.read(path, {"schedule.epochs": "9"})
+    assert after.schedule.epochs == 9
+    assert after.model_copy(update={"schedule": before.schedule}) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "hint"),
+    [
+        ({"sed": "1"}, "unknown key 'sed'. Did you mean 'seed'?"),
+        ({"schedule__epoch": "1"}, "unknown key 'schedule.epoch'. Did you mean 'epochs'?"),
+        ({"optimizer__lr": "1"}, "unknown key 'optimizer'. Did you mean 'optimiser'?"),
+        ({"augmentation__rotate": "1"}, "'augmentation.rotate'. Did you mean 'rotate_deg'?"),
+        ({"corpus__zzz": "1"}, "unknown key 'corpus.zzz'. Known: name, holdout."),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest(
+    path: Path, override: dict[str, str], hint: str
+) -> None:
+    assert refusal(path, **override).endswith(hint)
+
+
+def test_a_required_key_misspelt_is_told_as_misspelt_and_not_as_missing(path: Path) -> None:
+    path.write_text(TEXT.replace("epochs =", "epoch ="))
+    assert refusal(path) == f"{path}: unknown key 'schedule.epoch'. Did you mean 'epochs'?"
+
+
+def test_a_missing_key_is_named(path: Path) -> None:
+    path.write_text(TEXT.replace("lr = 0.1", ""))
+    assert refusal(path) == f"{path}: optimiser.lr: Field required"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ({"schedule__epochs": "0"}, "schedule.epochs: "),
+        ({"schedule__epochs": "many"}, "(got 'many')"),
+        ({"optimiser__lr": "-1"}, "optimiser.lr: "),
+        ({"seed": "-1"}, "seed: "),
+        ({"corpus__name": "fer"}, "corpus.name: "),
+        ({"augmentation__scale": "[1.2, 0.8]"}, "scale must be two positive, rising factors"),
+        ({"schedule": "3"}, "schedule: "),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_key(path: Path, override: dict[str, str], told: str) -> None:
+    message = refusal(path, **override)
+    assert message.startswith(f"{path}: ")
+    assert told in message
+
+
+def test_an_override_below_a_value_is_refused(path: Path) -> None:
+    assert refusal(path, name__first="1") == "name.first: name is a value, not a table."
+
+
+@pytest.mark.parametrize(
+    "content", [b"name = ", b"[corpus\n", b"\xff\xfe", b"name = 1\nname = 2\n"]
+)
+def test_what_is_no_toml_is_refused_in_one_line(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    assert refusal(path).startswith(f"{path}: not a readable recipe: ")
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "none.toml") in refusal(tmp_path / "none.toml")
