@@ -315,6 +315,13 @@ def test_a_stream_passes_over_frames_closer_than_the_rate(looking: Analyzer) -> 
     assert found.probs == answers(0, 4, 8)
 
 
+def test_the_last_row_of_a_stream_lasts_a_step_or_as_long_as_its_frame(looking: Analyzer) -> None:
+    for duration_s, lasts_s in ((0.0, 0.1), (0.04, 0.1), (0.5, 0.5)):
+        camera = (Frame(grey_picture(i), i / 2, i, duration_s) for i in range(2))
+        found = Timeline.concatenate(looking.stream(camera))
+        assert found.spans_s == pytest.approx(np.array([(0, 0.5), (0.5, 0.5 + lasts_s)]))
+
+
 def test_a_stream_whose_frames_go_back_in_time_is_refused(bundles: Path) -> None:
     analyzer = Analyzer(bundles / "image.onnx", detector="none", rate_hz=None)
     camera = (Frame(grey_picture(0), time_s, i) for i, time_s in enumerate([0.0, 0.2, 0.1]))

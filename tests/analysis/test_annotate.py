@@ -65,7 +65,7 @@ def test_a_box_moves_linearly_from_span_to_span(two_people: Timeline) -> None:
     boxes = part.boxes_xyxy.copy()
     boxes[3] += [20, 0, 20, 0]  # of the span from 1.25 to 1.5 s
     moving = replace(part, boxes_xyxy=boxes)
-    edges = [left_edge(drawn(moving, time_s), 70) for time_s in (1.125, 1.1875, 1.25, 1.375)]
+    edges = [left_edge(drawn(moving, time_s), 70) for time_s in (1.0, 1.0625, 1.125, 1.25)]
     np.testing.assert_allclose(edges, [20, 25, 30, 40], atol=0.6)
 
 

@@ -107,11 +107,11 @@ class TestParts:
         assert timeline.of(5).leading == ("fear", "joy")
         assert len(timeline.of(9)) == 0
 
-    def test_a_face_track_runs_through_the_middles_of_its_spans(self) -> None:
+    def test_a_face_track_runs_through_the_starts_of_its_spans(self) -> None:
         timeline = make((0, 1, 3, A), (1, 3, 3, B), (3, 4, -1, ()))
         (path,) = timeline.face_tracks()
         assert (path.id, len(path)) == (3, 2)
-        assert path.times_s.tolist() == [0.5, 2.0]
+        assert path.times_s.tolist() == [0, 1]
         assert path.boxes_xyxy.tolist() == [[10, 20, 50, 70]] * 2
 
     def test_concatenation_orders_rows_by_start_then_track(self) -> None:

@@ -54,6 +54,31 @@ def test_of_two_detections_alike_in_place_the_one_that_looks_alike_costs_less() 
     assert face.cost(right, view, 0.1) > face.cost(left, view, 0.1) + 0.4
 
 
+def followed(shift: int, clarity: float) -> FollowedFace:
+    """A face of 40 px a tenth of a second later, gone left and partly under something else."""
+    before = blobs(1)
+    after = clarity * np.roll(before, -shift, axis=1) + (1 - clarity) * blobs(2)
+    face = FollowedFace(Detection(Box(60, 40, 100, 80), 0.9), View(before), 0.0)
+    face.follow(View(after.astype(np.uint8)), 0.1, 0.1)
+    return face
+
+
+def test_what_does_not_move_stays_exactly_where_it_is() -> None:
+    assert followed(shift=0, clarity=1.0).match == pytest.approx(1, abs=1e-5)
+    assert followed(shift=0, clarity=1.0).box == pytest.approx((60, 40, 100, 80), abs=0.05)
+
+
+def test_the_farther_from_where_it_was_expected_the_more_it_must_look_alike() -> None:
+    assert followed(shift=0, clarity=0.35).seen
+    assert followed(shift=16, clarity=1.0).seen
+    assert not followed(shift=16, clarity=0.35).seen
+
+
+def test_a_doubtful_match_moves_the_box_less() -> None:
+    assert followed(shift=6, clarity=1.0).box.x1 == pytest.approx(54, abs=0.5)
+    assert 55.5 < followed(shift=6, clarity=0.4).box.x1 < 59
+
+
 def test_hiding_a_face_takes_back_where_this_frame_found_it() -> None:
     before = blobs(1)
     view = View(np.roll(before, -8, axis=1))

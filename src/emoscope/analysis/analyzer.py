@@ -97,7 +97,7 @@ class Analyzer:
         )
         rows = self._rows(_reporting(seen, progress), _BATCH)
         timeline = Timeline.concatenate(rows)
-        return replace(timeline, provenance=self._provenance(info, timeline))
+        return replace(timeline, provenance=self._provenance(info, timeline, start_s, end_s))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
         """The same for frames that arrive live: Timelines of the rows that have become final.
@@ -123,7 +123,10 @@ class Analyzer:
     def _predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         return self.bundle.predict(inputs, prior=self.prior)
 
-    def _provenance(self, info: VideoInfo, timeline: Timeline) -> Provenance:
+    def _provenance(
+        self, info: VideoInfo, timeline: Timeline, start_s: float, end_s: float | None
+    ) -> Provenance:
+        spec = self.bundle.clip_spec
         padded = int(timeline.padded.sum())
         return Provenance(
             path=str(info.path),
@@ -132,9 +135,9 @@ class Analyzer:
             backend=self.bundle.backend,
             detector=self.detector_choice,
             prior=self.prior,
-            rate_hz=self.rate_hz
-            if self.bundle.clip_spec.is_image
-            else self.bundle.clip_spec.rate_hz,
+            rate_hz=self.rate_hz if spec.is_image else spec.rate_hz,
+            start_s=start_s,
+            end_s=end_s,
             duration_s=info.duration_s,
             fps=info.fps,
             width=info.width,

@@ -36,7 +36,7 @@ def write_annotated(timeline: Timeline, path: str | Path, video: str | Path) -> 
 def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:
     """The same frames, drawn on wherever a row of the Timeline covers their time.
 
-    Boxes move linearly from one span's middle to the next, so that they do not hop."""
+    Boxes move linearly from one span's start to the next, so that they do not hop."""
     faces = [_Face.of(timeline, track) for track in timeline.tracks]
     for frame in frames:
         seen = [(face, row) for face in faces if (row := face.row_at(frame.time_s)) is not None]
@@ -52,7 +52,6 @@ def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:
 @dataclass(frozen=True, eq=False)
 class _Face:
     rows: Timeline  # of this face only
-    middles_s: FloatArray  # (N,)
     colours: tuple[Colour, ...]  # (C,)
     bars: tuple[int, ...]  # columns shown as bars; always the same, so that the list does not jump
 
@@ -64,7 +63,6 @@ class _Face:
         paint = colours(rows.labels)
         return cls(
             rows=rows,
-            middles_s=rows.spans_s.mean(axis=1),
             colours=tuple(rgb(paint[label]) for label in rows.labels),
             bars=tuple(sorted(highest.tolist())),
         )
@@ -79,16 +77,13 @@ class _Face:
         return row if covered else None
 
     def box_at(self, row: int, time_s: float) -> FloatArray:
-        """(4,) xyxy, between this span's box and that of the nearer neighbour it touches."""
+        """(4,) xyxy, between this span's box and the next one's, if the spans touch."""
         spans_s, boxes = self.rows.spans_s, self.rows.boxes_xyxy
-        other = row + (1 if time_s >= self.middles_s[row] else -1)
-        if not 0 <= other < len(boxes):
+        after = row + 1
+        if after == len(boxes) or spans_s[after, 0] - spans_s[row, 1] >= 1e-3:
             return boxes[row]
-        first, last = sorted((row, other))
-        if spans_s[last, 0] - spans_s[first, 1] >= 1e-3:  # the face was away in between
-            return boxes[row]
-        share = (time_s - self.middles_s[row]) / (self.middles_s[other] - self.middles_s[row])
-        return (1 - share) * boxes[row] + share * boxes[other]
+        share = (time_s - spans_s[row, 0]) / (spans_s[after, 0] - spans_s[row, 0])
+        return (1 - share) * boxes[row] + share * boxes[after]
 
 
 def _draw(picture: Picture, face: _Face, row: int, box: FloatArray) -> None:

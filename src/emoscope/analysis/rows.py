@@ -172,8 +172,8 @@ class _Windows:
         rows = [] if faces else [_Row(start_s, end_s)]
         for track, seen in sorted(faces.items()):
             votes = self.votes[self.index, track]
-            box = tuple(np.mean([sighting.box for _, sighting in seen], axis=0))
-            rows.append(_Row(start_s, end_s, track, box, *votes.mean()))
+            first = seen[0][1]  # a row's box is where the face was when the row starts
+            rows.append(_Row(start_s, end_s, track, first.box, *votes.mean()))
         self.votes = {key: votes for key, votes in self.votes.items() if key[0] > self.index}
         return rows
 

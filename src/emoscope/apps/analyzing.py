@@ -114,7 +114,12 @@ def _inputs(given: tuple[Path, ...], failures: list[str]) -> Iterator[Path]:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(i for i in folder.iterdir() if i.is_file() and not i.name.startswith("."))
+    """What a folder holds, but for hidden files and the films that `--format mp4` leaves."""
+    return sorted(
+        item
+        for item in folder.iterdir()
+        if item.is_file() and not item.name.startswith(".") and ".annotated." not in item.name
+    )
 
 
 def _unused_stem(path: Path, stems: set[str]) -> str:

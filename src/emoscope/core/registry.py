@@ -38,7 +38,8 @@ class Registry(Generic[T]):
         if name in self._entries:
             return self._entries[name]
         near = difflib.get_close_matches(name, self._entries, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(self._entries)}."
+        known = f"Known: {', '.join(self._entries)}." if self._entries else "None is known."
+        hint = f" Did you mean {near[0]!r}?" if near else f" {known}"
         raise UnknownName(f"No {self.kind} named {name!r}.{hint}")
 
     def __contains__(self, name: object) -> bool:

@@ -89,6 +89,8 @@ class Provenance:
     detector: str = ""
     prior: str = ""
     rate_hz: float | None = None
+    start_s: float = 0.0
+    end_s: float | None = None
     duration_s: float = math.nan
     fps: float = math.nan
     width: int = 0
@@ -119,7 +121,7 @@ class Timeline:
 
     spans_s: FloatArray  # (N, 2) start, end
     track: IntArray  # (N,) stable id of a face; -1 where none was seen
-    boxes_xyxy: FloatArray  # (N, 4) source pixels, or NaN
+    boxes_xyxy: FloatArray  # (N, 4) source pixels, where the face was at the start; or NaN
     probs: FloatArray  # (N, C); a row sums to 1, or is NaN where no face was seen
     modalities: npt.NDArray[np.str_]  # (N,) who spoke: "face", "face+voice" ...; "" for nobody
     labels: tuple[str, ...]
@@ -194,9 +196,9 @@ class Timeline:
         return self._rows(self.track == track)
 
     def face_tracks(self) -> tuple[FaceTrack, ...]:
-        """Every face's path: its box at the middle of each of its spans."""
+        """Every face's path: its box at the start of each of its spans."""
         return tuple(
-            FaceTrack(track, part.spans_s.mean(axis=1), part.boxes_xyxy)
+            FaceTrack(track, part.spans_s[:, 0], part.boxes_xyxy)
             for track in self.tracks
             for part in (self.of(track),)
         )

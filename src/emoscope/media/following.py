@@ -28,7 +28,7 @@ _CUT_LEVELS = 25.0  # of 256; the sample clips change by up to 14 in 0.1 s, and 
 _LONGEST_PX = 320
 _THUMBNAIL_PX = 32
 _PATCH_PX = 24
-_SEARCH_PX = 49  # half a face to each side; odd, so that the predicted place itself is tried
+_SEARCH_PX = 48  # half a face to each side; even as the patch, so that the middle itself is tried
 _SIZE_STEP = 1.075
 _MIN_CONTRAST = 2.0  # grey levels; a flatter patch cannot be told from its surroundings
 
@@ -147,10 +147,7 @@ class FollowedFace:
     def take(self, face: Detection, view: View, time_s: float, *, crowded: bool) -> None:
         """Go on with a detection. In a crowd the looks of before are kept a while: those of now
         may be partly those of the face in front."""
-        # Where the detector draws the box anew says nothing of how fast a face moves that was
-        # followed into this frame.
-        center, side = face.box.center, _side(face.box)
-        self._motion.correct(center, side, _DETECTION_NOISE, speed_too=not self.seen)
+        self._motion.correct(face.box.center, _side(face.box), _DETECTION_NOISE)
         self._motion.aspect = _aspect(face.box)
         self._sight(face, view, time_s)
         if not crowded or time_s - self._looked_s > _KEEP_LOOKS_S:
@@ -233,12 +230,11 @@ class _Motion:
         noise = _JERKINESS * np.array([[t**3 / 3, t**2 / 2], [t**2 / 2, t]])
         self._covariance = step @ self._covariance @ step.T + noise
 
-    def correct(self, center: Point, side: float, noise: float, *, speed_too: bool = True) -> None:
+    def correct(self, center: Point, side: float, noise: float) -> None:
         gain = self._covariance[:, 0] / (self._covariance[0, 0] + noise**2)
         surprise = np.array(center) - self.center
         self.center = self.center + gain[0] * surprise
-        if speed_too:
-            self._velocity = self._velocity + gain[1] * surprise
+        self._velocity = self._velocity + gain[1] * surprise
         self._covariance = self._covariance - np.outer(gain, self._covariance[0])
         self.side *= (side / self.side) ** _SIZE_GAIN
 

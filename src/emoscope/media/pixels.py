@@ -82,6 +82,7 @@ class Converter:
     def __init__(self, max_side: int | None = None) -> None:
         self._max_side = max_side
         self._shrinker, self._colourer = VideoReformatter(), VideoReformatter()
+        self._orientations: dict[int, Orientation] = {}  # by the rotation that PyAV tells
 
     def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8, as displayed. Matrix and range are those the file states."""
@@ -110,7 +111,15 @@ class Converter:
         rgb = cast("NDArray[np.uint8]", converted.to_ndarray())
         if converted is frame:  # it was RGB already, and the decoder may still refer to it
             rgb = rgb.copy()
-        return Orientation.of(frame).apply(rgb)
+        return self._orientation(frame).apply(rgb)
+
+    def _orientation(self, frame: VideoFrame) -> Orientation:
+        # Once for a whole file: a frame whose side data was read refers to itself, and stays in
+        # memory until Python next looks for such circles. That is a hundred frames at times.
+        known = self._orientations.get(frame.rotation)
+        if known is None:
+            known = self._orientations[frame.rotation] = Orientation.of(frame)
+        return known
 
 
 @cache

@@ -79,6 +79,7 @@ def probe(path: str | Path, *, image_fps: float = 25.0) -> VideoInfo:
     `read_frames` could not read."""
     file = existing(path)
     if file.is_dir():
+        _check_fps(file, image_fps)
         images = numbered_images(file)
         height, width = read_image(images[0]).shape[:2]
         return VideoInfo(
@@ -147,8 +148,7 @@ def read_frames(
     span = _Span(rate_hz, start_s, end_s, max_side)
     span.check(file)
     if file.is_dir():
-        if not 0 < image_fps < math.inf:
-            raise MediaError(f"{file}: {image_fps} images a second. Give a rate above 0.")
+        _check_fps(file, image_fps)
         return _image_frames(file, numbered_images(file), image_fps, span)
     if is_image(file):
         return _image_frames(file, [file], 0.0, span)
@@ -184,6 +184,11 @@ def _video_frames(path: Path, span: _Span) -> Iterator[Frame]:
         if shown_until_s is None:
             raise _no_frame(path)
         _check_start(path, span.start_s, shown_until_s)
+
+
+def _check_fps(path: Path, fps: float) -> None:
+    if not 0 < fps < math.inf:
+        raise MediaError(f"{path}: {fps} images a second. Give a rate above 0.")
 
 
 def _check_start(path: Path, start_s: float, duration_s: float) -> None:

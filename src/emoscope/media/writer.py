@@ -1,9 +1,8 @@
 """Video out: H.264 in MP4 at the frames' own times, with the sound of the original."""
 
 import math
-import secrets
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from emoscope.core.errors import MediaError
 from emoscope.media.container import existing, open_media, packets, zero_s
+from emoscope.media.files import replacing
 from emoscope.media.images import is_image
 from emoscope.media.video import Frame
 
@@ -47,44 +47,21 @@ def write_video(
     start_s, end_s  the stretch of the source that the frames show: start_s becomes the file's
                     zero, and only the sound between the two is taken
 
-    Odd sizes are padded to even ones by repeating the edge. The file appears when it is complete:
-    whatever happens before, also to the iterator, leaves nothing behind. Raises MediaError if
+    Odd sizes are padded to even ones by repeating the edge. The file appears when it is complete;
+    whatever happens before, also in the iterator, leaves nothing behind. Raises MediaError if
     there are no frames, if their sizes differ, if their times do not increase, or if the file
     cannot be written.
     """
     target = Path(path)
-    _check_target(target, sound_from)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with ExitStack() as stack:
-            _write(part, target, frames, _sound(stack, sound_from, start_s, end_s), start_s)
-        with _telling(target):
-            part.replace(target)
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _check_target(target: Path, sound_from: str | Path | None) -> None:
-    if not target.parent.is_dir():
-        raise MediaError(f"{target}: its folder does not exist. Create it first.")
-    if target.is_dir():
-        raise MediaError(f"{target}: a folder of that name exists. Choose another name.")
     if sound_from is not None and target.exists() and target.samefile(existing(sound_from)):
         raise MediaError(f"{target}: this would replace the original. Choose another name.")
-
-
-@contextmanager
-def _telling(target: Path) -> Iterator[None]:
-    """What goes wrong with the file being written, in one line."""
     try:
-        yield
-    except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or str(error)
+        with ExitStack() as stack, replacing(target) as part:
+            _write(part, target, frames, _sound(stack, sound_from, start_s, end_s), start_s)
+    except av.FFmpegError as error:  # those that are OSErrors too have been told already
         raise MediaError(
-            f"{target}: cannot be written ({reason}). Check the folder's permissions and the"
-            " space left on its disk."
-        ) from None
+            f"{target}: H.264 cannot hold these frames ({error.strerror}). Write smaller ones."
+        ) from error
 
 
 def _write(
@@ -94,24 +71,20 @@ def _write(
     first = next(remaining, None)
     if first is None:
         raise MediaError(f"{target}: there are no frames to write. Choose a longer span.")
-    with _telling(target):
-        output = av.open(str(part.absolute()), "w", format="mp4")
+    output = av.open(str(part.absolute()), "w", format="mp4")
     try:
-        with _telling(target):
-            picture = _Picture(output, target, first, start_s)
-            if sound is not None:
-                sound.join(output)
-            output.start_encoding()  # a folder that is read-only is told now, not after an hour
+        picture = _Picture(output, target, first, start_s)
+        if sound is not None:
+            sound.join(output)
+        output.start_encoding()  # a folder that is read-only is told now, not after an hour
         for frame in chain([first], remaining):
-            with _telling(target):
-                picture.add(frame)
-                if sound is not None:
-                    sound.add_until(frame.time_s)
-        with _telling(target):
-            picture.finish()
+            picture.add(frame)
             if sound is not None:
-                sound.add_until(math.inf)
-            output.close()
+                sound.add_until(frame.time_s)
+        picture.finish()
+        if sound is not None:
+            sound.add_until(math.inf)
+        output.close()
     except BaseException:
         with suppress(Exception):  # a full disk fails here again
             output.close()
