@@ -27,7 +27,7 @@ format: .venv/full
 	$(BIN)/ruff check --fix .
 
 bench: .venv/full
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	$(BIN)/python benchmarks/all.py
 
 sample: .venv/full
 	$(BIN)/python examples/make_portrait.py examples/portrait.mp4

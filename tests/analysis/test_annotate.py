@@ -131,6 +131,18 @@ def test_the_annotated_video_keeps_frames_times_and_sound(
     assert [p.name for p in path.parent.iterdir()] == ["two.annotated.mp4"]
 
 
+def test_of_an_analysed_span_the_span_is_written(
+    two_people: Timeline, make_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    span = replace(two_people.provenance, start_s=0.5, end_s=1.5)
+    video = make_video([GREY] * 20, sound=True)
+    (path,) = write_report(
+        replace(two_people, provenance=span), tmp_path / "out", ["mp4"], video=video
+    )
+    np.testing.assert_allclose(frame_times(path), np.arange(10) / 10, atol=1e-3)
+    assert sound_s(path) == pytest.approx(1.0, abs=0.1)
+
+
 def test_a_silent_video_is_annotated_too(
     two_people: Timeline, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -27,10 +27,14 @@ SAME_TIME_S = 1e-6
 
 
 def write_annotated(timeline: Timeline, path: str | Path, video: str | Path) -> None:
-    """Draw the Timeline on every frame of `video`, at its own times and with its own sound.
+    """Draw the Timeline on every frame of `video` (of the span that was analysed), at its own times
+    and with its own sound.
 
     Raises MediaError where the video cannot be read or the file cannot be written."""
-    write_video(path, annotate(timeline, read_frames(video)), sound_from=video)
+    start_s, end_s = timeline.provenance.start_s, timeline.provenance.end_s
+    frames = read_frames(video, start_s=start_s, end_s=end_s)
+    drawn = annotate(timeline, frames)
+    write_video(path, drawn, sound_from=video, start_s=start_s, end_s=end_s)
 
 
 def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:

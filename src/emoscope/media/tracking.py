@@ -62,7 +62,7 @@ class FaceTracker:
     """
 
     def __init__(
-        self, detector: Detector, *, detect_every_s: float = 0.75, memory_s: float = 1.5
+        self, detector: Detector, *, detect_every_s: float = 1.0, memory_s: float = 1.5
     ) -> None:
         self._detector = detector
         self._detect_every_s, self._memory_s = detect_every_s, memory_s
