@@ -13,7 +13,6 @@ from emoscope.corpora.stills import StillCorpus, drop_twins, read_ferplus
 
 COLUMNS = (*LABEL_SETS["ferplus8"].labels, "unknown", "NF")
 FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
-ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "ferplus-train-valid.tar.gz"
 
 
 class Tree:
@@ -164,12 +163,9 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tree: Tree, row: list[ob
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason="needs the FER+ archive")
-def test_the_published_pictures_are_read_and_counted(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    root = tmp_path_factory.mktemp("corpora")
-    with tarfile.open(ARCHIVE) as archive:
+def test_the_published_pictures_are_read_and_counted(shared: Path, tmp_path: Path) -> None:
+    root = tmp_path
+    with tarfile.open(shared / "data" / "ferplus-train-valid.tar.gz") as archive:
         archive.extractall(root, filter="data")
     corpus = read_ferplus(root / "ferplus")
     train, valid = corpus.split("train"), corpus.split("valid")

@@ -21,15 +21,11 @@ LBP_IS_INSTALLED = any(
 )
 
 needs_lbp = pytest.mark.skipif(not LBP_IS_INSTALLED, reason="opencv-data is not installed")
-needs_yunet = [
-    pytest.mark.data,
-    pytest.mark.skipif(not YUNET.is_file(), reason="no YuNet model in ../shared/models"),
-]
 REAL_DETECTORS = [
     "haar",
     "lbp-classic",
     pytest.param("lbp", marks=needs_lbp),
-    pytest.param(f"yunet={YUNET}", marks=needs_yunet, id="yunet"),
+    pytest.param(f"yunet={YUNET}", marks=pytest.mark.data, id="yunet"),
 ]
 
 
@@ -41,24 +37,29 @@ def the_face(choice: str, rgb: NDArray[np.uint8]) -> Detection:
 @pytest.mark.parametrize("choice", REAL_DETECTORS)
 def test_every_detector_draws_the_same_square_around_a_face(choice: str) -> None:
     face = the_face(choice, skimage.data.astronaut())
-    assert face.box.iou(ASTRONAUT_FACE) > (0.8 if face.eyes else 0.87)
+    assert face.box.iou(ASTRONAUT_FACE) > 0.8
     assert face.box.width == pytest.approx(face.box.height, rel=0.01)
     assert 0.6 <= face.score <= 1
 
 
+@needs_lbp
+def test_the_tighter_box_of_lbp_is_widened_and_raised() -> None:
+    assert the_face("lbp", skimage.data.astronaut()).box == pytest.approx(ASTRONAUT_FACE, abs=4)
+
+
 @pytest.mark.parametrize("choice", REAL_DETECTORS)
 def test_boxes_are_in_pixels_of_the_picture_given(choice: str) -> None:
-    picture = cv2.resize(skimage.data.astronaut(), None, fx=3, fy=3)[:901, :1203]
-    assert the_face(choice, picture).box.iou(ASTRONAUT_FACE.scaled(3)) > 0.65
+    picture = cv2.resize(skimage.data.astronaut(), None, fx=3, fy=3)[:1201, :1501]
+    assert the_face(choice, picture).box.iou(ASTRONAUT_FACE.scaled(3)) > 0.75
 
 
-def test_haar_finds_a_face_of_a_seventeenth_of_the_longer_side() -> None:
-    small = cv2.resize(skimage.data.astronaut(), None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+def test_haar_finds_a_face_of_a_thirteenth_of_the_longer_side() -> None:
+    small = cv2.resize(skimage.data.astronaut(), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     picture = np.full((360, 640, 3), 128, np.uint8)
     picture[100 : 100 + len(small), 300 : 300 + small.shape[1]] = small
     box = the_face("haar", picture).box
-    assert box.width == pytest.approx(0.4 * ASTRONAUT_FACE.width, rel=0.15)
-    assert box.center == pytest.approx((300 + 0.4 * 225, 100 + 0.4 * 115), abs=5)
+    assert box.width == pytest.approx(640 / 13, rel=0.15)
+    assert box.center == pytest.approx((300 + 225 / 2, 100 + 115 / 2), abs=5)
 
 
 def test_the_surest_face_comes_first() -> None:
@@ -168,7 +169,6 @@ def test_another_networks_onnx_is_no_yunet(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not YUNET.is_file(), reason="no YuNet model in ../shared/models")
 def test_yunet_finds_nothing_in_strips_of_noise() -> None:
     detector = create_detector(f"yunet={YUNET}")
     rng = np.random.default_rng(1)
@@ -180,7 +180,6 @@ def test_yunet_finds_nothing_in_strips_of_noise() -> None:
 
 
 @pytest.mark.data
-@pytest.mark.skipif(not YUNET.is_file(), reason="no YuNet model in ../shared/models")
 def test_yunet_gives_the_eyes_in_the_pictures_order() -> None:
     astronaut = skimage.data.astronaut()
     for picture, center_x in ((astronaut, 224), (astronaut[:, ::-1].copy(), 512 - 224)):

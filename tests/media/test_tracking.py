@@ -15,8 +15,6 @@ from emoscope.media.video import read_frames
 CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 Picture = NDArray[np.uint8]
 
-needs_clips = pytest.mark.skipif(not CLIPS.is_dir(), reason="no clips in ../shared/clips")
-
 
 class Scripted:
     """A detector that gives what it is told, call after call, and nothing after that."""
@@ -375,7 +373,6 @@ def test_what_the_detector_no_longer_finds_fades_out() -> None:
 
 
 @pytest.mark.data
-@needs_clips
 @pytest.mark.parametrize(
     ("name", "end_s"), [("pyfeat_single_face.mp4", None), ("pyfeat_WolfgangLanger_Pexels.mp4", 8.0)]
 )
@@ -388,7 +385,6 @@ def test_one_person_is_one_track_in_every_frame(
 
 
 @pytest.mark.data
-@needs_clips
 def test_no_face_is_seen_before_there_is_one(haar: Counted) -> None:
     tracker = FaceTracker(haar)
     frames = read_frames(CLIPS / "pyfeat_noface_face.mov", rate_hz=10)

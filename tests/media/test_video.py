@@ -22,7 +22,6 @@ from emoscope.media.decoding import PictureReader
 from emoscope.media.pixels import Converter
 from emoscope.media.video import Frame, probe, read_frames
 
-CLIPS = Path(__file__).parents[3] / "shared" / "clips"
 IRREGULAR_S = [0.0, 0.04, 0.1, 0.11, 0.3, 0.5, 0.52, 0.9]
 
 
@@ -364,10 +363,8 @@ def test_a_span_between_two_frames_is_empty(tmp_path: Path) -> None:
         ("pyfeat_WolfgangLanger_Pexels.mp4", (640, 360), 472),
     ],
 )
-def test_real_clips(name: str, size_wh: tuple[int, int], num_frames: int) -> None:
-    path = CLIPS / name
-    if not path.exists():
-        pytest.skip(f"{path} is absent")
+def test_real_clips(shared: Path, name: str, size_wh: tuple[int, int], num_frames: int) -> None:
+    path = shared / "clips" / name
     info = probe(path)
     assert (info.width, info.height, info.num_frames) == (*size_wh, num_frames)
     whole = list(read_frames(path, max_side=32))
