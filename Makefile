@@ -1,13 +1,13 @@
 # make demo    install the analysis half into .venv, read a clip, leave a report
 # make test    install everything into the same .venv, run the whole suite
-# make check   lint, types, layers        make bench   the benchmarks of docs/benchmarks.md
+# make check   lint, types, layers        make bench   docs/benchmarks.md    make docs   docs/reference.md
 PYTHON ?= python3
 VIDEO ?= examples/portrait.mp4
 OUT ?= demo-report
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench sample clean
+.PHONY: demo test check format bench docs sample clean
 
 demo: .venv/core
 	$(BIN)/emoscope analyze "$(VIDEO)" --out "$(OUT)" --format json,csv,html,mp4
@@ -28,6 +28,9 @@ format: .venv/full
 
 bench: .venv/full
 	$(BIN)/python benchmarks/all.py
+
+docs: .venv/full
+	$(BIN)/python docs/make_reference.py
 
 sample: .venv/full
 	$(BIN)/python examples/make_portrait.py examples/portrait.mp4

@@ -7,15 +7,25 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emoscope.core.version import VERSION
+
 if TYPE_CHECKING:
     from emoscope.analysis.analyzer import Analyzer, analyze
     from emoscope.analysis.bundle import Bundle, load_bundle
     from emoscope.core.errors import EmoscopeError
     from emoscope.core.results import Timeline
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
-__all__ = ["Analyzer", "Bundle", "EmoscopeError", "Timeline", "analyze", "load_bundle"]
+__all__ = [
+    "Analyzer",
+    "Bundle",
+    "EmoscopeError",
+    "Timeline",
+    "__version__",
+    "analyze",
+    "load_bundle",
+]
 
 _HOMES = {
     "Analyzer": "emoscope.analysis.analyzer",

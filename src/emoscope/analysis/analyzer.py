@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-import emoscope
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
 from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment, moments
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
+from emoscope.core.version import VERSION
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
 from emoscope.media.prefetch import prefetched
@@ -142,7 +142,7 @@ class Analyzer:
             fps=info.fps,
             width=info.width,
             height=info.height,
-            emoscope=emoscope.__version__,
+            emoscope=VERSION,
             notes=(f"{padded} of {len(timeline)} rows from clips shorter than the model needs",)
             if padded
             else (),

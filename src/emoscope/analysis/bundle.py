@@ -229,6 +229,7 @@ BACKENDS: Registry[Callable[[Path, ort.InferenceSession], Run]] = Registry("back
 
 @BACKENDS.register("onnxruntime")
 def _onnxruntime(_: Path, session: ort.InferenceSession) -> Run:
+    """ONNX Runtime on the CPU; the default."""
     return lambda inputs: np.asarray(session.run(None, dict(inputs))[0])
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-import emoscope
 from emoscope.core.errors import EmoscopeError, UnknownName
+from emoscope.core.version import VERSION
 
 __all__ = ["app", "main"]
 
@@ -65,7 +65,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"emoscope {emoscope.__version__}")
+        typer.echo(f"emoscope {VERSION}")
         raise typer.Exit
 
 
@@ -119,7 +119,11 @@ def analyze(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Debug = False,
 ) -> None:
-    """Read the emotions in videos: a line a file, and reports with --out."""
+    """Read the emotions in videos.
+
+    Prints a line a file; with --out, writes reports. A file that cannot be read is named at the end
+    and does not stop the others.
+    """
     from emoscope.apps.analyzing import Request, analyze_all
 
     if end is not None and end <= start:
@@ -159,7 +163,7 @@ def train(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Train a recipe, measure it, and export its bundle into the run's folder."""
+    """Train a recipe, measure it, export its bundle."""
     from emoscope.apps.training import train_recipe
 
     changes = dict(_pair(text, "--set KEY=VALUE") for text in settings or [])
@@ -172,7 +176,10 @@ def evaluate(
     corpus: Annotated[str, typer.Option(help="NAME=DIR of the run's corpus.", show_default=False)],
     debug: Debug = False,
 ) -> None:
-    """Fit a run's temperature on its hold-out and measure it on the corpus's valid part."""
+    """Measure a run.
+
+    Fits its temperature on its hold-out, then measures on the corpus's valid part.
+    """
     from emoscope.apps.training import evaluate_run
 
     evaluate_run(run, _corpus(corpus))
@@ -184,7 +191,7 @@ def export(
     out: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
     debug: Debug = False,
 ) -> None:
-    """Write a measured run as one ONNX bundle, its card beside it."""
+    """Write a measured run as a bundle, with its card."""
     from emoscope.apps.training import export_bundle_of
 
     export_bundle_of(run, out)

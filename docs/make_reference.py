@@ -1,0 +1,55 @@
+"""Write docs/reference.md from the registries: what there is to choose from, in one place.
+
+python docs/make_reference.py
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from emoscope import models
+from emoscope.analysis.bundle import BACKENDS, bundle_names, load_bundle
+from emoscope.analysis.report import FORMATS
+from emoscope.core.labels import LABEL_SETS
+from emoscope.core.registry import Registry
+from emoscope.media.faces import DETECTORS
+
+PAGE = Path(__file__).with_name("reference.md")
+
+
+def first_line(thing: Any) -> str:
+    """The first sentence of a docstring, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def section(title: str, entries: Iterable[tuple[str, str]]) -> str:
+    """A heading and a table."""
+    rows = "\n".join(f"| `{name}` | {text} |" for name, text in entries)
+    return f"## {title}\n\n| name | what it is |\n|---|---|\n{rows}\n"
+
+
+def described(registry: Registry[Callable[..., Any]]) -> list[tuple[str, str]]:
+    """Every name with its docstring's beginning."""
+    return [(name, first_line(registry[name])) for name in registry]
+
+
+def page() -> str:
+    """The whole page."""
+    networks = [(name, first_line(models.MODELS[name].build)) for name in models.names()]
+    bundles = [(name, load_bundle(name).card.trained_on) for name in bundle_names()]
+    sets = [(name, ", ".join(LABEL_SETS[name].labels)) for name in LABEL_SETS]
+    parts = [
+        "# Reference\n\nWritten by `make docs` from the registries.\n",
+        section("Installed models (`--model`)", bundles),
+        section("Detectors (`--detector`)", described(DETECTORS)),
+        section("Report formats (`--format`)", described(FORMATS)),
+        section("Backends (`--backend`)", described(BACKENDS)),
+        section("Networks (`[model] name` in a recipe)", networks),
+        section("Label sets", sets),
+    ]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

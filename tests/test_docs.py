@@ -1,0 +1,19 @@
+"""Pages that are written from the code agree with it."""
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_reference_names_what_the_registries_hold() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    assert written == script["page"](), "run `make docs`"
+
+
+def test_every_module_stands_in_the_architecture_page() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = (ROOT / "src" / "emoscope").rglob("*.py")
+    missing = [path.name for path in modules if path.name not in page]
+    assert [name for name in missing if name != "__init__.py"] == []
