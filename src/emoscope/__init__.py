@@ -37,10 +37,15 @@ _HOMES = {
 }
 
 
+_ROOMS = ("analysis", "core", "corpora", "media", "models", "training")
+
+
 def __getattr__(name: str) -> Any:
     """Import what is asked for, when it is asked for: `import emoscope` stays instant."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name in _ROOMS:
+        return import_module(f"emoscope.{name}")
     raise AttributeError(f"module 'emoscope' has no attribute {name!r}")
 
 

@@ -34,3 +34,10 @@ def test_analyze_never_loads_torch_scipy_or_pandas(media: Path, tmp_path: Path) 
     loaded = imported_by(run, *words, "--format", "json,csv,html,mp4")
     assert (tmp_path / "bright.annotated.mp4").is_file()
     assert loaded <= {"cv2", "av", "onnxruntime", "plotly", "numpy"}
+
+
+def test_the_rooms_are_reached_from_the_package() -> None:
+    import emoscope
+
+    assert "face-cnn" in emoscope.models.names()
+    assert emoscope.media.__name__ == "emoscope.media"
