@@ -320,11 +320,10 @@ def test_two_faces_that_cross_in_pictures_keep_their_ids(
 ) -> None:
     def picture(i: int) -> Picture:
         x = speed * i / rate_hz
-        return put(put(scene(), HEAD, x - 10, 60), OTHER_HEAD, 200 - x, 64)
+        return put(put(scene(), OTHER_HEAD, 200 - x, 64), HEAD, x - 10, 60)
 
-    frames = int(190 / speed * rate_hz)
-    tracker = FaceTracker(haar, detect_every_s=0.75)
-    found = follow(tracker, map(picture, range(frames)), rate_hz)
+    frames = int(200 / speed * rate_hz)
+    found = follow(FaceTracker(haar, detect_every_s=0.75), map(picture, range(frames)), rate_hz)
     assert {track for frame in found for track in ids(frame)} == {0, 1}
     first = {face.track: face.box.x1 < 100 for face in found[0]}
     last = {face.track: face.box.x1 > 100 for face in found[-1]}
