@@ -13,6 +13,7 @@ from emoscope.analysis.bundle import BACKENDS, bundle_names, load_bundle
 from emoscope.analysis.report import FORMATS
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
+from emoscope.corpora import CORPORA
 from emoscope.media.faces import DETECTORS
 
 PAGE = Path(__file__).with_name("reference.md")
@@ -46,6 +47,7 @@ def page() -> str:
         section("Report formats (`--format`)", described(FORMATS)),
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),
+        section("Corpora (`emoscope corpus scan NAME DIR`)", described(CORPORA)),
         section("Label sets", sets),
     ]
     return "\n".join(parts)

@@ -9,7 +9,8 @@ import pytest
 
 from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS
-from emoscope.corpora.stills import StillCorpus, drop_twins, read_ferplus
+from emoscope.corpora.manifest import Manifest, digests, read_corpus
+from emoscope.corpora.stills import drop_twins, read_fer2013, read_ferplus, unpack_fer2013
 
 COLUMNS = (*LABEL_SETS["ferplus8"].labels, "unknown", "NF")
 FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
@@ -32,7 +33,7 @@ class Tree:
         self.rows.append([usage, name, *(votes.get(column, 0) for column in COLUMNS)])
         return name
 
-    def read(self, columns: tuple[str, ...] = COLUMNS) -> StillCorpus:
+    def read(self, columns: tuple[str, ...] = COLUMNS) -> Manifest:
         self.root.mkdir(exist_ok=True)
         with (self.root / "fer2013new.csv").open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows([["Usage", "Image name", *columns], *self.rows])
@@ -47,11 +48,11 @@ def tree(tmp_path: Path) -> Tree:
 def test_votes_become_a_distribution_over_the_eight_emotions(tree: Tree) -> None:
     tree.add(happiness=6, surprise=2, unknown=2)
     corpus = tree.read()
-    (still,) = corpus.stills
+    (still,) = corpus.samples
     assert corpus.labels == LABEL_SETS["ferplus8"].labels
-    np.testing.assert_allclose(still.distribution, [0, 0.75, 0.25, 0, 0, 0, 0, 0])
-    assert corpus.labels[still.label] == "happiness"
-    assert still.clear
+    assert still.votes == (0, 0.75, 0.25, 0, 0, 0, 0, 0)
+    assert still.label == "happiness"
+    assert still.is_clear
     assert still.path.is_file()
 
 
@@ -69,7 +70,7 @@ def test_rows_topped_by_unknown_or_no_face_are_left_out_and_counted(tree: Tree) 
     tree.add()  # no votes at all
     kept = tree.add(anger=6, unknown=4)
     corpus = tree.read()
-    assert [still.path.name for still in corpus.stills] == [kept]
+    assert [still.path.name for still in corpus.samples] == [kept]
     assert corpus.left_out == {"train: topped by unknown or NF": 4}
 
 
@@ -78,16 +79,17 @@ def test_rows_without_a_picture_are_left_out_and_counted(tree: Tree) -> None:
     tree.add(anger=10)
     tree.rows.append(["Training", "", *([10] + [0] * 9)])  # FER+ names no file for some rows
     corpus = tree.read()
-    assert len(corpus.stills) == 1
+    assert len(corpus.samples) == 1
     assert corpus.left_out == {"train: no picture": 2}
 
 
 def test_a_tie_is_kept_but_not_clear(tree: Tree) -> None:
     tree.add(anger=4, fear=4, sadness=2)
     tree.add(anger=5, fear=4)
-    tie, clear = tree.read().stills
-    assert (tie.clear, clear.clear) == (False, True)
-    np.testing.assert_allclose(sorted(tie.distribution)[-3:], [0.2, 0.4, 0.4])
+    tie, clear = tree.read().samples
+    assert (tie.is_clear, clear.is_clear) == (False, True)
+    assert tie.votes is not None
+    np.testing.assert_allclose(sorted(tie.votes)[-3:], [0.2, 0.4, 0.4])
 
 
 def test_twins_are_dropped_across_parts_and_counted(tree: Tree) -> None:
@@ -95,7 +97,9 @@ def test_twins_are_dropped_across_parts_and_counted(tree: Tree) -> None:
     inner = [tree.add(shade=9, anger=10), tree.add(shade=9, fear=10)]  # twins of each other only
     tree.add("PublicTest", shade=7, sadness=10)
     corpus = tree.read()
-    kept, dropped = drop_twins(corpus.split("train"), corpus.split("valid"))
+    kept, dropped = drop_twins(
+        corpus.split("train"), corpus.split("valid"), digests(corpus.samples)
+    )
     assert [still.path.name for still in kept] == inner
     assert twin not in inner
     assert dropped == 1
@@ -106,7 +110,7 @@ def test_a_table_that_begins_with_a_byte_order_mark_is_read(tree: Tree) -> None:
     tree.read()
     table = tree.root / "fer2013new.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
-    assert len(read_ferplus(tree.root).stills) == 1
+    assert len(read_ferplus(tree.root).samples) == 1
 
 
 def refusal(call: object) -> str:
@@ -161,24 +165,116 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tree: Tree, row: list[ob
     assert f"found {row[0]}, a.png" in message
 
 
+def folders(root: Path, *names: str) -> Path:
+    """FER2013's folders, with a small picture for each name."""
+    for shade, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), np.full((48, 48), shade, np.uint8))
+    return root
+
+
+def test_the_folders_of_fer2013_tell_part_and_label(tmp_path: Path) -> None:
+    folders(tmp_path, "train/angry/1.jpg", "train/happy/2.jpg", "test/neutral/3.jpg")
+    (tmp_path / "train/happy/notes.txt").touch()
+    (tmp_path / "train/.cache").mkdir()
+    corpus = read_corpus("fer2013", tmp_path)
+    assert corpus.labels == LABEL_SETS["fer2013"].labels
+    assert [(s.split, s.label, s.path.name) for s in corpus.samples] == [
+        ("train", "anger", "1.jpg"),
+        ("train", "happiness", "2.jpg"),
+        ("test", "neutral", "3.jpg"),
+    ]
+    assert corpus.left_out == {"train: no picture": 1}
+    assert all(s.is_clear and s.votes is None for s in corpus.samples)
+
+
+def test_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path, "train/angry/1.jpg", "train/bored/2.jpg")
+    message = refusal(lambda: read_fer2013(tmp_path))
+    assert "expected folders named anger, disgust" in message
+    assert message.endswith("found bored.")
+
+
+def test_a_folder_without_the_parts_is_told_what_it_holds(tmp_path: Path) -> None:
+    folders(tmp_path, "angry/1.jpg")
+    message = refusal(lambda: read_fer2013(tmp_path))
+    assert message.endswith("expected pictures in train/angry, test/angry and so on, found angry.")
+
+
+def fer2013_table(folder: Path, *rows: tuple[str, str, str]) -> Path:
+    table = folder / "fer2013.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("emotion", "pixels", "Usage"), *rows])
+    return table
+
+
+GREY = " ".join(str(level % 256) for level in range(48 * 48))
+
+
+def test_the_table_of_fer2013_is_unpacked_to_its_folders(tmp_path: Path) -> None:
+    table = fer2013_table(
+        tmp_path, ("3", GREY, "Training"), ("0", GREY, "PublicTest"), ("6", GREY, "PrivateTest")
+    )
+    assert "found fer2013.csv. Unpack the table with" in refusal(lambda: read_fer2013(tmp_path))
+    unpack_fer2013(table, tmp_path / "unpacked")
+    corpus = read_fer2013(tmp_path / "unpacked")
+    assert [(s.split, s.label, s.path.name) for s in corpus.samples] == [
+        ("train", "happiness", "fer0000000.png"),
+        ("valid", "anger", "fer0000001.png"),
+        ("test", "neutral", "fer0000002.png"),
+    ]
+    picture = cv2.imread(str(corpus.samples[0].path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    np.testing.assert_array_equal(picture.ravel(), np.arange(48 * 48) % 256)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("7", GREY, "Training"),
+        ("1", GREY, "Holdout"),
+        ("1", "1 2 3", "Training"),
+        ("1", GREY.replace("17", "300"), "Training"),
+        ("1", GREY.replace("17", "x"), "Training"),
+        ("1",),
+    ],
+    ids=["emotion", "usage", "few pixels", "no grey level", "no number", "cut short"],
+)
+def test_an_odd_row_leaves_nothing_half_unpacked(tmp_path: Path, row: tuple[str, ...]) -> None:
+    table = fer2013_table(tmp_path, ("3", GREY, "Training"), row)  # type: ignore[arg-type]
+    message = refusal(lambda: unpack_fer2013(table, tmp_path / "unpacked"))
+    assert "fer2013.csv, line 3: expected an emotion from 0 to 6, 2304 grey levels" in message
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_nothing_is_unpacked_over_a_folder_or_from_an_empty_table(tmp_path: Path) -> None:
+    table = fer2013_table(tmp_path)
+    assert "found no row" in refusal(lambda: unpack_fer2013(table, tmp_path / "unpacked"))
+    assert "exists already" in refusal(lambda: unpack_fer2013(table, tmp_path))
+    inside = table / "unpacked"  # in a file
+    assert f"{inside}: cannot be written: " in refusal(lambda: unpack_fer2013(table, inside))
+    message = refusal(lambda: unpack_fer2013(tmp_path / "gone.csv", tmp_path / "unpacked"))
+    assert "gone.csv: not a readable CSV file" in message
+
+
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_published_pictures_are_read_and_counted(shared: Path, tmp_path: Path) -> None:
     root = tmp_path
     with tarfile.open(shared / "data" / "ferplus-train-valid.tar.gz") as archive:
         archive.extractall(root, filter="data")
-    corpus = read_ferplus(root / "ferplus")
+    corpus = read_corpus("ferplus", root / "ferplus")
     train, valid = corpus.split("train"), corpus.split("valid")
     # Counted from the table and the files by other means (awk, sha256sum).
     assert (len(train), len(valid)) == (26_940 + 1_213, 3_396 + 128)
-    assert [sum(not still.clear for still in part) for part in (train, valid)] == [1_213, 128]
+    assert [sum(not still.is_clear for still in part) for part in (train, valid)] == [1_213, 128]
     assert corpus.left_out == {
         "train: topped by unknown or NF": 556,
         "valid: topped by unknown or NF": 65,
     }
-    assert drop_twins(train, valid)[1] == 333
-    distributions = np.stack([still.distribution for still in corpus.stills])
-    np.testing.assert_allclose(distributions.sum(axis=1), 1)
-    led = Counter(corpus.labels[still.label] for still in valid if still.clear)
+    assert drop_twins(train, valid, digests(corpus.samples))[1] == 333
+    votes = np.array([still.votes for still in corpus.samples])
+    np.testing.assert_allclose(votes.sum(axis=1), 1)
+    led = Counter(still.label for still in valid if still.is_clear)
     assert led["neutral"] == 1_242
     assert led["contempt"] == 24

@@ -11,6 +11,8 @@ from emoscope.training.metrics import (
     confusion_matrix,
     ece,
     fit_temperature,
+    macro_f1,
+    mcnemar,
     uar,
 )
 
@@ -164,3 +166,35 @@ def test_a_seed_gives_the_same_interval() -> None:
     scores = np.random.default_rng(0).random(30)
     assert bootstrap_ci(scores, seed=1) == bootstrap_ci(scores, seed=1)
     assert bootstrap_ci(scores, seed=1) != bootstrap_ci(scores, seed=2)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_macro_f1_agrees_with_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, said = rng.integers(0, 5, 60), rng.integers(0, 5, 60)
+    truth[truth == 3] = 2  # class 3 is predicted but never true
+    assert macro_f1(truth, said) == pytest.approx(reference.f1_score(truth, said, average="macro"))
+
+
+def test_mcnemar_by_hand() -> None:
+    # One is right alone 8 times, the other twice: 2 * (1 + 10 + 45) / 1024.
+    a = np.array([True] * 8 + [False] * 2 + [True] * 30 + [False] * 5)
+    b = np.array([False] * 8 + [True] * 2 + [True] * 30 + [False] * 5)
+    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(112 / 1024)
+
+
+def test_models_that_never_or_evenly_differ_are_not_told_apart() -> None:
+    a = np.array([True, False, True, False])
+    assert mcnemar(a, a) == 1.0
+    assert mcnemar(a, ~a) == 1.0
+
+
+def test_mcnemar_of_thousands_of_clips_does_not_overflow() -> None:
+    a = np.arange(10_000) % 2 == 0
+    assert mcnemar(a, ~a) == 1.0
+    assert 0.0 <= mcnemar(np.ones(10_000, bool), np.arange(10_000) < 5_000) < 1e-300
+
+
+def test_mcnemar_needs_the_same_clips() -> None:
+    with pytest.raises(ValueError, match="same clips"):
+        mcnemar(np.ones(3, bool), np.ones(4, bool))

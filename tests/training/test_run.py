@@ -11,9 +11,10 @@ import pytest
 import emoscope
 from emoscope.core.errors import RecipeError
 from emoscope.core.labels import LABEL_SETS
+from emoscope.corpora import manifest
 from emoscope.training.evaluate import evaluate
 from emoscope.training.export import export_run
-from emoscope.training.loop import train
+from emoscope.training.loop import read_without_twins, train
 from emoscope.training.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -97,6 +98,17 @@ def test_the_bundle_of_a_run_reads_a_picture(run: Path, tmp_path: Path) -> None:
     page = (tmp_path / "small.md").read_text()
     assert f"{card.figures['accuracy']:.1%}" in page
     assert {path.name for path in tmp_path.iterdir()} == {"small.onnx", "small.md", "happy.png"}
+
+
+def test_a_picture_is_read_once_to_tell_twins(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    plain = manifest.digest
+    monkeypatch.setattr(manifest, "digest", lambda path: read.append(path) or plain(path))
+    cleaned, digests = read_without_twins("ferplus", corpus)
+    assert len(read) == len(set(read)) == 150
+    assert {sample.path for sample in cleaned.samples} == set(digests)
 
 
 def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:

@@ -18,15 +18,11 @@ from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.report import write_report
 from emoscope.core.errors import EmoscopeError, MediaError
 from emoscope.core.results import Timeline, TrackSummary
+from emoscope.media.container import VIDEO_SUFFIXES
 from emoscope.media.images import is_image
 from emoscope.media.video import probe
 
 __all__ = ["Request", "analyze_all"]
-
-_VIDEO_SUFFIXES = {
-    *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg"),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def _inputs(given: tuple[Path, ...], failures: list[str]) -> Iterator[Path]:
         if files is None:
             yield path
             continue
-        videos = [item for item in files if item.suffix.lower() in _VIDEO_SUFFIXES]
+        videos = [item for item in files if item.suffix.lower() in VIDEO_SUFFIXES]
         if videos:
             yield from videos
         elif any(is_image(item) for item in files):

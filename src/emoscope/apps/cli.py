@@ -197,6 +197,37 @@ def export(
     export_bundle_of(run, out)
 
 
+corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(corpus_app, name="corpus", help="Labelled recordings on disk.")
+
+
+@corpus_app.callback()
+def _corpus_root() -> None:
+    """A group of commands, also while it has one only."""
+
+
+@corpus_app.command()
+def scan(
+    name: Annotated[str, typer.Argument(help="Whose layout: ravdess, folder ...")],
+    root: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The folder it lies in.", show_default=False),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Write the manifest (CSV).", show_default=False),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Count a corpus's samples.
+
+    By label, subject and split; what was left out and why; which files are the same.
+    """
+    from emoscope.apps.corpora import scan as scan_corpus
+
+    scan_corpus(name, root, out)
+
+
 def _formats(text: str | None, out: Path | None) -> tuple[str, ...]:
     if text is None:
         return ("json", "csv", "html") if out else ()

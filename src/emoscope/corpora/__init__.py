@@ -1,1 +1,13 @@
-"""Labelled pictures and clips of known layouts."""
+"""Labelled clips and pictures of every known layout, as one Manifest each.
+
+`CORPORA` names the layouts, `read_corpus(name, folder)` reads one.
+"""
+
+from emoscope.corpora import (  # noqa: F401  # each registers its readers
+    image_sequences,
+    stills,
+    video_corpora,
+)
+from emoscope.corpora.manifest import CORPORA, Manifest, Sample, read_corpus
+
+__all__ = ["CORPORA", "Manifest", "Sample", "read_corpus"]

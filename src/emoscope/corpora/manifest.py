@@ -2,8 +2,9 @@
 
 import csv
 import hashlib
+import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +12,22 @@ from emoscope.core.errors import CorpusError
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
 from emoscope.media.files import replacing
+from emoscope.media.images import numbered_images
 
-__all__ = ["CORPORA", "Manifest", "Reader", "Sample", "read_corpus", "read_manifest"]
+__all__ = [
+    "CORPORA",
+    "Manifest",
+    "Reader",
+    "Sample",
+    "contents",
+    "digest",
+    "digests",
+    "read_corpus",
+    "read_manifest",
+]
 
 _COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s", "fps")
+_SPLITS = ("", "train", "valid", "test")
 _GROUP, _VOTE = "group:", "vote:"  # what a group's or a vote's column begins with
 
 
@@ -29,6 +42,8 @@ class Sample:
     start_s, end_s the span of the recording that is labelled; None is its end
     fps            of a folder of pictures
     groups         what else the corpus tells: gender, intensity, light ...
+
+    Raises CorpusError for a split, a span, a rate or votes that make no sense.
     """
 
     path: Path
@@ -40,6 +55,23 @@ class Sample:
     end_s: float | None = None
     fps: float | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        end_s = math.inf if self.end_s is None else self.end_s
+        if self.split not in _SPLITS:
+            raise CorpusError(
+                f"{self.path}: the split {self.split!r} is none of train, valid and test."
+            )
+        if not 0 <= self.start_s < end_s:  # false for NaN, too
+            raise CorpusError(f"{self.path}: {self.start_s} to {self.end_s} s is no span.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise CorpusError(f"{self.path}: {self.fps} is no rate of pictures a second.")
+        if self.votes is not None and not (
+            all(vote >= 0 for vote in self.votes) and abs(sum(self.votes) - 1) < 1e-6
+        ):
+            raise CorpusError(
+                f"{self.path}: the votes must be shares that sum to 1, not {self.votes}."
+            )
 
     @property
     def is_clear(self) -> bool:
@@ -74,10 +106,12 @@ class Manifest:
         return dict(sorted(Counter(str(getattr(s, column)) for s in self.samples).items()))
 
     def duplicates(self) -> tuple[tuple[Path, ...], ...]:
-        """Groups of paths whose bytes are the same. Only files of equal size are read."""
-        by_size: defaultdict[int, list[Path]] = defaultdict(list)
+        """Groups of paths whose bytes are the same. Only what is of equal size is read.
+
+        Raises CorpusError where a file is gone."""
+        by_size: defaultdict[tuple[int, ...], list[Path]] = defaultdict(list)
         for path in dict.fromkeys(sample.path for sample in self.samples):
-            by_size[sum(file.stat().st_size for file in _files(path))].append(path)
+            by_size[_sizes(path)].append(path)
         by_content: defaultdict[str, list[Path]] = defaultdict(list)
         for paths in by_size.values():
             if len(paths) > 1:
@@ -105,17 +139,39 @@ class Manifest:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of a folder's files one after the other."""
-    hashed = hashlib.sha256()
-    for file in _files(path):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                hashed.update(block)
-    return hashed.hexdigest()
+    """SHA-256 of a file's bytes; of a folder, of its pictures' digests in their order.
+
+    Raises CorpusError where the file is gone."""
+    if path.is_dir():
+        inner = "".join(digest(picture) for picture in numbered_images(path))
+        return hashlib.sha256(inner.encode()).hexdigest()
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+def digests(samples: Iterable[Sample]) -> dict[Path, str]:
+    """The digest of each path, which is read once however many samples lie in it."""
+    return {path: digest(path) for path in dict.fromkeys(sample.path for sample in samples)}
+
+
+def contents(folder: Path) -> str:
+    """The first names in a folder, for an error to say what was found."""
+    return ", ".join(sorted(path.name for path in folder.glob("*"))[:5]) or "nothing"
+
+
+def _sizes(path: Path) -> tuple[int, ...]:
+    try:
+        files = numbered_images(path) if path.is_dir() else [path]
+        return tuple(file.stat().st_size for file in files)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CorpusError:
+    return CorpusError(f"{path}: {error.strerror}. Scan the corpus again.")
 
 
 Reader = Callable[[Path], Manifest]
@@ -128,7 +184,7 @@ def read_corpus(name: str, root: Path) -> Manifest:
     """A corpus by its name and folder. Raises UnknownName or CorpusError."""
     reader = CORPORA[name]
     if not root.exists():
-        raise CorpusError(f"{root}: no such folder. Give the one that {name} lies in.")
+        raise CorpusError(f"{root}: no such file or folder. Give where {name} lies.")
     return reader(root)
 
 
@@ -140,45 +196,59 @@ def read_manifest(path: Path) -> Manifest:
     counted."""
     if not path.is_file():
         raise CorpusError(f"{path}: expected a CSV file with the columns path and label.")
-    with path.open(newline="", encoding="utf-8-sig") as table:
-        rows = csv.DictReader(table)
-        header = rows.fieldnames or []
-        odd = [n for n in header if n not in _COLUMNS and not n.startswith((_GROUP, _VOTE))]
-        if odd or not {"path", "label"} <= set(header):
-            raise CorpusError(
-                f"{path}: expected the columns path, label and any of {', '.join(_COLUMNS[2:])}, "
-                f"found {', '.join(header) or 'nothing'}."
-            )
-        voted = tuple(canonical(n.removeprefix(_VOTE)) for n in header if n.startswith(_VOTE))
-        samples = tuple(_samples(rows, path))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as table:
+            voted, samples = _rows(table, path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path}: not a readable CSV file in UTF-8: {error}.") from None
     present = tuple(sample for sample in samples if sample.path.exists())
     labels = voted or tuple(sorted({sample.label for sample in samples}))
     gone = len(samples) - len(present)
     return Manifest(path.stem, labels, present, {"file is gone": gone} if gone else {})
 
 
+def _rows(table: Iterable[str], path: Path) -> tuple[tuple[str, ...], list[Sample]]:
+    """The labels that were voted on, if any, and every row."""
+    rows = csv.DictReader(table)
+    header = rows.fieldnames or []
+    odd = [n for n in header if n not in _COLUMNS and not n.startswith((_GROUP, _VOTE))]
+    if odd or not {"path", "label"} <= set(header):
+        raise CorpusError(
+            f"{path}: expected the columns path, label and any of {', '.join(_COLUMNS[2:])}, "
+            f"{_GROUP}NAME and {_VOTE}LABEL, found {', '.join(header) or 'nothing'}."
+        )
+    voted = tuple(canonical(n.removeprefix(_VOTE)) for n in header if n.startswith(_VOTE))
+    return voted, list(_samples(rows, path))
+
+
 def _samples(rows: "csv.DictReader[str]", path: Path) -> Iterator[Sample]:
     for row in rows:
         try:
-            cells = {name: cell or "" for name, cell in row.items()}
-            votes = tuple(float(c) for n, c in cells.items() if n.startswith(_VOTE) and c)
-            yield Sample(
-                path=path.parent / cells["path"],
-                label=canonical(cells["label"]),
-                subject=cells.get("subject", ""),
-                split=cells.get("split", ""),
-                votes=votes or None,
-                start_s=float(cells.get("start_s") or 0),
-                end_s=float(cells["end_s"]) if cells.get("end_s") else None,
-                fps=float(cells["fps"]) if cells.get("fps") else None,
-                groups={
-                    name.removeprefix(_GROUP): cell
-                    for name, cell in cells.items()
-                    if name.startswith(_GROUP) and cell
-                },
-            )
-        except (ValueError, AttributeError, TypeError):
+            yield _sample({name: cell or "" for name, cell in row.items()}, path.parent)
+        except (ValueError, AttributeError):  # the latter where cells have no column
             raise CorpusError(
-                f"{path}, line {rows.line_num}: a span, a rate or a vote is not a number, or the "
-                f"row is too long: {', '.join(map(str, row.values()))}."
+                f"{path}, line {rows.line_num}: the path or the label is missing, a span, a rate "
+                f"or a vote is not a number, or the row is too long: "
+                f"{', '.join(map(str, row.values()))}."
             ) from None
+
+
+def _sample(cells: Mapping[str, str], folder: Path) -> Sample:
+    if not cells["path"].strip() or not cells["label"].strip():
+        raise ValueError
+    votes = tuple(float(c) for n, c in cells.items() if n.startswith(_VOTE) and c)
+    return Sample(
+        path=folder / cells["path"],
+        label=canonical(cells["label"]),
+        subject=cells.get("subject", ""),
+        split=cells.get("split", ""),
+        votes=votes or None,
+        start_s=float(cells.get("start_s") or 0),
+        end_s=float(cells["end_s"]) if cells.get("end_s") else None,
+        fps=float(cells["fps"]) if cells.get("fps") else None,
+        groups={
+            name.removeprefix(_GROUP): cell
+            for name, cell in cells.items()
+            if name.startswith(_GROUP) and cell
+        },
+    )

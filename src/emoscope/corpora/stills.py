@@ -1,61 +1,40 @@
-"""Corpora of still faces. FER+ (Barsoum et al., ICMI 2016): FER2013's pictures, ten votes each."""
+"""Corpora of still faces.
+
+FER2013 (Goodfellow et al., ICONIP 2013) and FER+ (Barsoum et al., ICMI 2016): the same pictures,
+with ten votes each.
+"""
 
 import csv
-import hashlib
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from emoscope.core.errors import CorpusError
-from emoscope.core.labels import LABEL_SETS
+from emoscope.core.labels import LABEL_SETS, canonical
+from emoscope.corpora.manifest import CORPORA, Manifest, Sample, contents
+from emoscope.media.images import is_image
 
-__all__ = ["LabelledStill", "StillCorpus", "drop_twins", "read_ferplus"]
+__all__ = ["drop_twins", "read_fer2013", "read_ferplus", "unpack_fer2013"]
 
 FloatArray = npt.NDArray[np.float64]
 
-
-@dataclass(frozen=True, eq=False)
-class LabelledStill:
-    """One picture: its votes as a distribution (C,), whose largest entry is the label."""
-
-    path: Path
-    split: str  # "train", "valid" or "test"
-    distribution: FloatArray
-    clear: bool  # False where the largest vote is shared: a soft label only
-    digest: str  # of the file's bytes
-
-    @property
-    def label(self) -> int:
-        """Index of the label; meaningful where `clear`."""
-        return int(self.distribution.argmax())
-
-
-@dataclass(frozen=True, eq=False)
-class StillCorpus:
-    """Labelled stills, and how many were left out for which reason."""
-
-    labels: tuple[str, ...]
-    stills: tuple[LabelledStill, ...]
-    left_out: dict[str, int]
-
-    def split(self, name: str) -> tuple[LabelledStill, ...]:
-        """The pictures of one part."""
-        return tuple(still for still in self.stills if still.split == name)
-
-
-_FOLDERS = {
-    "Training": ("FER2013Train", "train"),
-    "PublicTest": ("FER2013Valid", "valid"),
-    "PrivateTest": ("FER2013Test", "test"),
+_SPLITS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
+_FERPLUS_FOLDERS = {
+    "Training": "FER2013Train",
+    "PublicTest": "FER2013Valid",
+    "PrivateTest": "FER2013Test",
 }
+_FER2013_SIDE_PX = 48
 
 
-def read_ferplus(root: Path) -> StillCorpus:
-    """Read FER+ as its authors lay it out: `fer2013new.csv` beside `FER2013Train/` and the others.
+@CORPORA.register("ferplus")
+def read_ferplus(root: Path) -> Manifest:
+    """FER+ as its authors lay it out: `fer2013new.csv` beside `FER2013Train/` and the others.
 
     Rows topped by "unknown" or "NF" (no face), alone or with an emotion, and rows without a
     picture are left out and counted by part; the rest keep their votes for the eight emotions, made
@@ -63,70 +42,139 @@ def read_ferplus(root: Path) -> StillCorpus:
     """
     table = root / "fer2013new.csv"
     if not table.is_file():
-        raise CorpusError(f"{root}: expected FER+'s fer2013new.csv, found {_contents(root)}.")
+        raise CorpusError(f"{root}: expected FER+'s fer2013new.csv, found {contents(root)}.")
     labels = LABEL_SETS["ferplus8"].labels
-    stills: list[LabelledStill] = []
+    samples: list[Sample] = []
     left_out: Counter[str] = Counter()
     for usage, name, votes in _ferplus_rows(table, (*labels, "unknown", "NF")):
-        folder, split = _FOLDERS[usage]
-        path = root / folder / name
+        split, path = _SPLITS[usage], root / _FERPLUS_FOLDERS[usage] / name
         if votes[:-2].max() <= votes[-2:].max():
             left_out[f"{split}: topped by unknown or NF"] += 1
         elif not name or not path.is_file():
             left_out[f"{split}: no picture"] += 1
         else:
-            stills.append(_still(path, split, votes[:-2]))
-    if not stills:
-        folders = ", ".join(folder for folder, _ in _FOLDERS.values())
+            shares = votes[:-2] / votes[:-2].sum()
+            label = labels[int(shares.argmax())]
+            samples.append(Sample(path, label, split=split, votes=tuple(shares.tolist())))
+    if not samples:
         raise CorpusError(
-            f"{root}: expected the pictures that fer2013new.csv names in {folders}, "
-            f"found {_contents(root)}."
+            f"{root}: expected the pictures that fer2013new.csv names in "
+            f"{', '.join(_FERPLUS_FOLDERS.values())}, found {contents(root)}."
         )
-    return StillCorpus(labels, tuple(stills), dict(left_out))
+    return Manifest("ferplus", labels, tuple(samples), dict(left_out))
 
 
 def _ferplus_rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, str, FloatArray]]:
     """Usage, picture's name and votes of every row. Raises CorpusError."""
-    with table.open(newline="", encoding="utf-8-sig") as lines:
-        rows = csv.DictReader(lines)
-        found = rows.fieldnames or ()
-        missing = [name for name in ("Usage", "Image name", *columns) if name not in found]
-        if missing:
+    for line, row in _rows(table, ("Usage", "Image name", *columns)):
+        try:
+            votes = np.array([float(row[name]) for name in columns])
+        except (TypeError, ValueError):
+            votes = np.full(len(columns), np.nan)
+        if row["Usage"] not in _SPLITS or not np.all(votes >= 0):
             raise CorpusError(
-                f"{table}: expected the columns {', '.join(missing)}, "
-                f"found {', '.join(found) or 'nothing'}."
+                f"{table}, line {line}: expected one of {', '.join(_SPLITS)} and "
+                f"{len(columns)} vote counts, found {', '.join(map(str, row.values()))}."
             )
-        for row in rows:
-            try:
-                votes = np.array([float(row[name]) for name in columns])
-            except (TypeError, ValueError):
-                votes = np.full(len(columns), np.nan)
-            if row["Usage"] not in _FOLDERS or not np.all(votes >= 0):
+        yield row["Usage"], row["Image name"], votes
+
+
+def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of every row. Raises CorpusError where a column is missing."""
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            found = rows.fieldnames or ()
+            missing = [name for name in columns if name not in found]
+            if missing:
                 raise CorpusError(
-                    f"{table}, line {rows.line_num}: expected one of {', '.join(_FOLDERS)} and "
-                    f"{len(columns)} vote counts, found {', '.join(map(str, row.values()))}."
+                    f"{table}: expected the columns {', '.join(missing)}, "
+                    f"found {', '.join(found) or 'nothing'}."
                 )
-            yield row["Usage"], row["Image name"], votes
+            for row in rows:
+                yield rows.line_num, row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{table}: not a readable CSV file in UTF-8: {error}.") from None
 
 
-def _contents(root: Path) -> str:
-    return ", ".join(sorted(path.name for path in root.glob("*"))[:5]) or "nothing"
+@CORPORA.register("fer2013")
+def read_fer2013(root: Path) -> Manifest:
+    """FER2013 in folders: `train/angry/*.jpg` and alike in `valid/` and `test/`.
+
+    What is no picture is left out and counted by part. The single `fer2013.csv` holds its pictures
+    as text: `unpack_fer2013` makes the folders of it. Raises CorpusError.
+    """
+    labels = LABEL_SETS["fer2013"].labels
+    samples: list[Sample] = []
+    left_out: Counter[str] = Counter()
+    for split in _SPLITS.values():
+        for folder in sorted(p for p in (root / split).glob("[!.]*") if p.is_dir()):
+            label = canonical(folder.name)
+            if label not in labels:
+                raise CorpusError(
+                    f"{folder}: expected folders named {', '.join(labels)}, found {folder.name}."
+                )
+            for path in sorted(folder.glob("[!.]*")):
+                if is_image(path):
+                    samples.append(Sample(path, label, split=split))
+                else:
+                    left_out[f"{split}: no picture"] += 1
+    if not samples:
+        unpack = " Unpack the table with emoscope.corpora.stills.unpack_fer2013(table, folder)."
+        raise CorpusError(
+            f"{root}: expected pictures in train/angry, test/angry and so on, "
+            f"found {contents(root)}.{unpack if (root / 'fer2013.csv').is_file() else ''}"
+        )
+    return Manifest("fer2013", labels, tuple(samples), dict(left_out))
 
 
-def _still(path: Path, split: str, votes: FloatArray) -> LabelledStill:
-    return LabelledStill(
-        path=path,
-        split=split,
-        distribution=votes / votes.sum(),
-        clear=int((votes == votes.max()).sum()) == 1,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-    )
+def unpack_fer2013(table: Path, root: Path) -> None:
+    """Write the pictures of `fer2013.csv` as `root/train/anger/fer0000000.png` and so on.
+
+    The number is that of the row, as in FER+'s names. `root` must not exist; it is made whole or
+    not at all. Raises CorpusError.
+    """
+    if root.exists():
+        raise CorpusError(f"{root}: exists already. Choose another folder.")
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".emoscope-", dir=root.parent) as part:
+            whole = Path(part) / "whole"
+            _write_fer2013(table, whole)
+            whole.replace(root)
+    except OSError as error:
+        raise CorpusError(f"{root}: cannot be written: {error.strerror}.") from None
+
+
+def _write_fer2013(table: Path, root: Path) -> None:
+    number = -1
+    for number, (split, label, picture) in enumerate(_fer2013_rows(table)):
+        folder = root / split / label
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"fer{number:07d}.png").write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    if number < 0:
+        raise CorpusError(f"{table}: expected pictures, found no row.")
+
+
+def _fer2013_rows(table: Path) -> Iterator[tuple[str, str, npt.NDArray[np.uint8]]]:
+    """Split, label and picture (48, 48) of every row. Raises CorpusError."""
+    labels, side = LABEL_SETS["fer2013"].labels, _FER2013_SIDE_PX
+    for line, row in _rows(table, ("emotion", "pixels", "Usage")):
+        try:
+            label, split = dict(zip("0123456", labels, strict=True))[row["emotion"]], row["Usage"]
+            pixels = np.array(row["pixels"].split(), dtype=np.uint8).reshape(side, side)
+            yield _SPLITS[split], label, pixels
+        except (KeyError, AttributeError, ValueError, OverflowError):
+            raise CorpusError(
+                f"{table}, line {line}: expected an emotion from 0 to 6, {side * side} grey levels "
+                f"and one of {', '.join(_SPLITS)}."
+            ) from None
 
 
 def drop_twins(
-    stills: tuple[LabelledStill, ...], others: tuple[LabelledStill, ...]
-) -> tuple[tuple[LabelledStill, ...], int]:
-    """`stills` without those whose bytes also occur in `others`, and how many went."""
-    theirs = {still.digest for still in others}
-    kept = tuple(still for still in stills if still.digest not in theirs)
-    return kept, len(stills) - len(kept)
+    samples: Sequence[Sample], others: Sequence[Sample], digests: Mapping[Path, str]
+) -> tuple[tuple[Sample, ...], int]:
+    """`samples` without those whose bytes also occur in `others`, and how many went."""
+    theirs = {digests[other.path] for other in others}
+    kept = tuple(sample for sample in samples if digests[sample.path] not in theirs)
+    return kept, len(samples) - len(kept)

@@ -12,7 +12,17 @@ from av.stream import Stream
 
 from emoscope.core.errors import MediaError
 
-__all__ = ["existing", "open_media", "packets", "zero_s"]
+__all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "packets", "zero_s"]
+
+# By which recordings are told from other files in a folder; a file that is named is opened whatever
+# its suffix.
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
+        *(".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+    }
+)
+SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 
 _NOT_MEDIA = frozenset({"tty"})  # FFmpeg draws any .txt as a film of a terminal
 

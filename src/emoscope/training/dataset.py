@@ -1,19 +1,21 @@
 """Labelled clips as torch tensors: read once, augmented and built anew at every epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from emoscope.core.clipspec import ClipSpec
-from emoscope.corpora.stills import LabelledStill
+from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.images import read_image
 from emoscope.training.augment import Augmentation, augment
 
-__all__ = ["StillDataset", "split_by_content"]
+__all__ = ["StillDataset", "distributions", "split_by_content"]
 
 
 class StillDataset(Dataset[tuple[dict[str, Tensor], Tensor]]):
@@ -25,7 +27,8 @@ class StillDataset(Dataset[tuple[dict[str, Tensor], Tensor]]):
 
     def __init__(
         self,
-        stills: Sequence[LabelledStill],
+        stills: Sequence[Sample],
+        labels: Sequence[str],
         spec: ClipSpec,
         augmentation: Augmentation | None = None,
         seed: int = 0,
@@ -34,9 +37,7 @@ class StillDataset(Dataset[tuple[dict[str, Tensor], Tensor]]):
         self.augmentation = augmentation
         self.seed = seed
         self.pictures = [read_image(still.path) for still in stills]
-        self.targets = torch.tensor(
-            np.stack([still.distribution for still in stills]), dtype=torch.float32
-        )
+        self.targets = torch.tensor(distributions(stills, labels), dtype=torch.float32)
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -51,12 +52,20 @@ class StillDataset(Dataset[tuple[dict[str, Tensor], Tensor]]):
         return {k: torch.from_numpy(v) for k, v in streams.items()}, self.targets[index]
 
 
+def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """(N, C): a sample's votes, or 1 for its label where nobody voted."""
+    columns = np.eye(len(labels))
+    return np.stack(
+        [columns[labels.index(s.label)] if s.votes is None else s.votes for s in samples]
+    )
+
+
 def split_by_content(
-    stills: Sequence[LabelledStill], part: float, seed: int
-) -> tuple[list[LabelledStill], list[LabelledStill]]:
-    """Two parts, the second about `part` of the whole; byte-identical pictures stay together."""
-    digests = sorted({still.digest for still in stills})
+    samples: Sequence[Sample], part: float, seed: int, digests: Mapping[Path, str]
+) -> tuple[list[Sample], list[Sample]]:
+    """Two parts, the second about `part` of the whole; byte-identical samples stay together."""
+    contents = sorted({digests[sample.path] for sample in samples})
     rng = np.random.default_rng(seed)
-    chosen = set(rng.permutation(digests)[: round(part * len(digests))].tolist())
-    rest = [still for still in stills if still.digest not in chosen]
-    return rest, [still for still in stills if still.digest in chosen]
+    chosen = set(rng.permutation(contents)[: round(part * len(contents))].tolist())
+    rest = [sample for sample in samples if digests[sample.path] not in chosen]
+    return rest, [sample for sample in samples if digests[sample.path] in chosen]

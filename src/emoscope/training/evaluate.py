@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from emoscope.core.errors import RecipeError
-from emoscope.corpora.stills import LabelledStill
+from emoscope.corpora.manifest import Sample
 from emoscope.media.files import replacing
-from emoscope.training.loop import create_model, predict_logits, read_corpus
+from emoscope.training.dataset import distributions
+from emoscope.training.loop import create_model, predict_logits, read_without_twins
 from emoscope.training.metrics import accuracy, bootstrap_ci, ece, fit_temperature, uar
 from emoscope.training.recipe import Recipe
 
@@ -39,16 +40,16 @@ def load_run(run_dir: Path) -> tuple[Recipe, dict[str, Any], nn.Module]:
 def evaluate(run_dir: Path, corpus_dir: Path) -> dict[str, Any]:
     """Fit the temperature on the run's hold-out, measure on the corpus's valid part, and write
     both to `evaluation.json`. No picture measured on was trained on, by content."""
-    _, summary, model = load_run(run_dir)
-    corpus = read_corpus(corpus_dir)
+    recipe, summary, model = load_run(run_dir)
+    corpus, content = read_without_twins(recipe.corpus.name, corpus_dir)
     held = set(summary["holdout_digests"])
-    holdout = tuple(s for s in corpus.split("train") if s.digest in held and s.clear)
-    truth = np.array([still.label for still in holdout])
-    temperature = fit_temperature(predict_logits(model, holdout), truth)
+    holdout = [s for s in corpus.split("train") if content[s.path] in held and s.is_clear]
+    truth = distributions(holdout, corpus.labels).argmax(axis=1)
+    temperature = fit_temperature(predict_logits(model, holdout, corpus.labels), truth)
 
     valid = corpus.split("valid")
-    clear = tuple(still for still in valid if still.clear)
-    probs = _softmax(predict_logits(model, clear) / temperature)
+    clear = [still for still in valid if still.is_clear]
+    probs = _softmax(predict_logits(model, clear, corpus.labels) / temperature)
     result = {
         "temperature": temperature,
         "figures": {
@@ -66,12 +67,11 @@ def evaluate(run_dir: Path, corpus_dir: Path) -> dict[str, Any]:
     return result
 
 
-def _figures(
-    probs: FloatArray, stills: tuple[LabelledStill, ...], labels: tuple[str, ...]
-) -> dict[str, Any]:
-    truth = np.array([still.label for still in stills])
+def _figures(probs: FloatArray, stills: list[Sample], labels: tuple[str, ...]) -> dict[str, Any]:
+    shares = distributions(stills, labels)
+    truth = shares.argmax(axis=1)
     said = probs.argmax(axis=1)
-    majority = np.array([still.distribution.max() > 0.5 for still in stills])
+    majority = shares.max(axis=1) > 0.5
     recalls = {
         label: {
             "recall": float(np.mean(said[truth == c] == c)),

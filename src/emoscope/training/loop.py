@@ -5,11 +5,13 @@ A run folder holds recipe.json, log/metrics.csv, weights.pt (the chosen epoch's)
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as pl
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -21,15 +23,17 @@ from torch.utils.data import DataLoader
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import RecipeError
-from emoscope.corpora.stills import LabelledStill, StillCorpus, drop_twins, read_ferplus
+from emoscope.corpora.manifest import Manifest, Sample, digests, read_corpus
+from emoscope.corpora.stills import drop_twins
 from emoscope.media.files import replacing
-from emoscope.training.dataset import StillDataset, split_by_content
+from emoscope.training.dataset import StillDataset, distributions, split_by_content
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.recipe import Recipe
 
-__all__ = ["Classifier", "create_model", "predict_logits", "read_corpus", "train"]
+__all__ = ["Classifier", "create_model", "predict_logits", "read_without_twins", "train"]
 
 Batch = tuple[dict[str, Tensor], Tensor]
+FloatArray = npt.NDArray[np.floating]
 
 
 class Classifier(pl.LightningModule):
@@ -109,22 +113,27 @@ def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
         raise RecipeError(f"{recipe.name}: model.options do not fit: {error}.") from None
 
 
-def read_corpus(root: Path) -> StillCorpus:
-    """The corpus without training pictures whose bytes also occur outside the training part."""
-    corpus = read_ferplus(root)
-    train, twins = drop_twins(corpus.split("train"), corpus.split("valid") + corpus.split("test"))
-    rest = tuple(still for still in corpus.stills if still.split != "train")
+def read_without_twins(name: str, root: Path) -> tuple[Manifest, dict[Path, str]]:
+    """A corpus without training pictures whose bytes also occur outside the training part, and
+    the digest of every picture."""
+    corpus = read_corpus(name, root)
+    content = digests(corpus.samples)
+    others = corpus.split("valid") + corpus.split("test")
+    train, twins = drop_twins(corpus.split("train"), others, content)
+    rest = tuple(sample for sample in corpus.samples if sample.split != "train")
     left_out = {**corpus.left_out, "train: twins of valid or test": twins}
-    return StillCorpus(corpus.labels, train + rest, left_out)
+    return Manifest(corpus.corpus, corpus.labels, train + rest, left_out), content
 
 
 def train(recipe: Recipe, corpus_dir: Path, run_dir: Path) -> dict[str, Any]:
     """Carry out a recipe. Returns (and writes) the summary; the weights are in `run_dir`."""
     pl.seed_everything(recipe.seed, verbose=False)
-    corpus = read_corpus(corpus_dir)
+    corpus, content = read_without_twins(recipe.corpus.name, corpus_dir)
     model = create_model(recipe, len(corpus.labels))
-    fit_on, holdout = split_by_content(corpus.split("train"), recipe.corpus.holdout, recipe.seed)
-    loader, choose_by = _loaders(recipe, model, fit_on, holdout)
+    fit_on, holdout = split_by_content(
+        corpus.split("train"), recipe.corpus.holdout, recipe.seed, content
+    )
+    loader, choose_by = _loaders(recipe, model, corpus.labels, fit_on, holdout)
     with replacing(run_dir / "recipe.json") as part:
         part.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
@@ -134,10 +143,10 @@ def train(recipe: Recipe, corpus_dir: Path, run_dir: Path) -> dict[str, Any]:
         torch.save(module.model.state_dict(), part)
     summary = {
         "labels": corpus.labels,
-        "prior": _prior(fit_on),
+        "prior": _prior(distributions(fit_on, corpus.labels)),
         "pictures": {"fitted": len(fit_on), "holdout": len(holdout)},
         "left_out": corpus.left_out,
-        "holdout_digests": sorted({still.digest for still in holdout}),
+        "holdout_digests": sorted({content[still.path] for still in holdout}),
         **chosen,
     }
     with replacing(run_dir / "summary.json") as part:
@@ -145,31 +154,32 @@ def train(recipe: Recipe, corpus_dir: Path, run_dir: Path) -> dict[str, Any]:
     return summary
 
 
-def _prior(stills: list[LabelledStill]) -> list[float]:
-    """Share of each class, one picture of each added so that none is zero (Laplace)."""
-    counts = 1 + np.sum([still.distribution for still in stills], axis=0)
+def _prior(shares: FloatArray) -> list[float]:
+    """Share of each class in (N, C), one picture of each added so that none is zero (Laplace)."""
+    counts = 1 + shares.sum(axis=0)
     return list(counts / counts.sum())
 
 
 def _loaders(
     recipe: Recipe,
     model: nn.Module,
-    fit_on: list[LabelledStill],
-    holdout: list[LabelledStill],
+    labels: Sequence[str],
+    fit_on: Sequence[Sample],
+    holdout: Sequence[Sample],
 ) -> tuple[DataLoader[Any], DataLoader[Any]]:
     """Batches to learn from, and the hold-out's pictures that have one label to choose by."""
     spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
     size = recipe.schedule.batch_size
-    clear = [still for still in holdout if still.clear]
+    clear = [still for still in holdout if still.is_clear]
     if len(fit_on) < size or not clear:
         raise RecipeError(
             f"{recipe.name}: {len(fit_on)} pictures to learn from and {len(clear)} to choose by; "
             f"a batch takes {size}. Lower schedule.batch_size or change corpus.holdout."
         )
-    augmented = StillDataset(fit_on, spec, recipe.augmentation, recipe.seed)
+    augmented = StillDataset(fit_on, labels, spec, recipe.augmentation, recipe.seed)
     return (
         DataLoader(augmented, batch_size=size, shuffle=True, drop_last=True),
-        DataLoader(StillDataset(clear, spec), batch_size=256),
+        DataLoader(StillDataset(clear, labels, spec), batch_size=256),
     )
 
 
@@ -209,9 +219,9 @@ def _fit(
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, stills: tuple[LabelledStill, ...]) -> np.ndarray:
+def predict_logits(model: nn.Module, stills: Sequence[Sample], labels: Sequence[str]) -> np.ndarray:
     """(N, C) float32 logits of pictures as they are."""
-    data = StillDataset(stills, model.clip_spec)  # type: ignore[arg-type]
+    data = StillDataset(stills, labels, model.clip_spec)  # type: ignore[arg-type]
     model.eval()
     return np.concatenate(
         [model(**inputs).float().numpy() for inputs, _ in DataLoader(data, batch_size=256)]

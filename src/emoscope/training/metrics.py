@@ -1,9 +1,20 @@
 """Figures of merit over (N, C) probabilities and (N,) true labels."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["accuracy", "bootstrap_ci", "confusion_matrix", "ece", "fit_temperature", "uar"]
+__all__ = [
+    "accuracy",
+    "bootstrap_ci",
+    "confusion_matrix",
+    "ece",
+    "fit_temperature",
+    "macro_f1",
+    "mcnemar",
+    "uar",
+]
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -28,6 +39,31 @@ def uar(truth: IntArray, predicted: IntArray) -> float:
     """Unweighted average recall: the mean of the recalls of the classes that occur in `truth`."""
     truth, predicted = np.asarray(truth), np.asarray(predicted)
     return float(np.mean([np.mean(predicted[truth == c] == c) for c in np.unique(truth)]))
+
+
+def macro_f1(truth: IntArray, predicted: IntArray) -> float:
+    """Mean F1 of the classes that occur in `truth` or in `predicted`, as scikit-learn's."""
+    truth, predicted = np.asarray(truth), np.asarray(predicted)
+    scores = []
+    for c in np.union1d(truth, predicted):
+        right = np.sum((truth == c) & (predicted == c))
+        scores.append(2 * right / (np.sum(truth == c) + np.sum(predicted == c)))
+    return float(np.mean(scores))
+
+
+def mcnemar(right_a: npt.NDArray[np.bool_], right_b: npt.NDArray[np.bool_]) -> float:
+    """Two-sided p that two models err alike on the same (N,) clips (McNemar, 1947; exact).
+
+    Only clips on which exactly one of them is right count: under the null each is as likely to be
+    the one, so the smaller count is binomial with p = 1/2. 1 where the models never differ.
+    """
+    a, b = np.asarray(right_a, dtype=bool), np.asarray(right_b, dtype=bool)
+    if a.shape != b.shape:
+        raise ValueError(f"two models on the same clips, got {a.shape} and {b.shape}")
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    differ, fewer = only_a + only_b, min(only_a, only_b)
+    tail = sum(math.comb(differ, k) for k in range(fewer + 1))
+    return min(1.0, 2 * tail / 2**differ)
 
 
 def ece(probs: FloatArray, truth: IntArray, bins: int = 15) -> float:

@@ -1,0 +1,181 @@
+"""Protocols: who is trained on and who is judged. By person wherever persons are known."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from emoscope.core.errors import CorpusError
+from emoscope.corpora.manifest import Sample, digest
+
+__all__ = [
+    "Fold",
+    "augmented_random",
+    "fixed",
+    "group_k_fold",
+    "leaks",
+    "leave_one_group_out",
+    "leave_one_subject_out",
+    "refuse_leaks",
+    "stratified_group_holdout",
+]
+
+Samples = tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training part and the test part judged with it."""
+
+    name: str
+    train: Samples
+    test: Samples
+
+
+def leave_one_subject_out(samples: Sequence[Sample]) -> Iterator[Fold]:
+    """A fold a person (LOSO), in the order of their names: 2 before 10. Raises CorpusError."""
+    for subject in _subjects(samples):
+        yield _fold(subject, samples, {subject})
+
+
+def leave_one_group_out(samples: Sequence[Sample], groups: int) -> Iterator[Fold]:
+    """A fold a group of persons: the subjects, in order, cut into `groups` runs of nearly equal
+    length (Miyoshi et al. use five groups of eNTERFACE'05). Raises CorpusError."""
+    subjects = _subjects(samples, at_least=groups)
+    for i, members in enumerate(np.array_split(np.array(subjects, dtype=object), groups)):
+        yield _fold(f"group {i + 1}", samples, set(members.tolist()))
+
+
+def group_k_fold(samples: Sequence[Sample], k: int, seed: int = 0) -> Iterator[Fold]:
+    """`k` folds of whole persons, about equally large: each person, the one with most samples
+    first, goes to the fold with fewest; `seed` shuffles those of equal size. Raises CorpusError."""
+    subjects = _subjects(samples, at_least=k)
+    sizes = Counter(sample.subject for sample in samples)
+    shuffled = np.random.default_rng(seed).permutation(np.array(subjects, dtype=object)).tolist()
+    members: list[set[str]] = [set() for _ in range(k)]
+    totals = [0] * k
+    for subject in sorted(shuffled, key=lambda who: -sizes[who]):
+        smallest = totals.index(min(totals))
+        members[smallest].add(subject)
+        totals[smallest] += sizes[subject]
+    for i, chosen in enumerate(members):
+        yield _fold(f"fold {i + 1}", samples, chosen)
+
+
+def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int = 0) -> Fold:
+    """One fold that holds out about `part` of the samples as whole persons, the shares of the
+    labels as near to the whole's as persons allow: of 200 random draws the nearest.
+
+    Raises CorpusError."""
+    subjects = _subjects(samples, at_least=2)
+    labels = sorted({sample.label for sample in samples})
+    table = np.zeros((len(subjects), len(labels)))
+    for sample in samples:
+        table[subjects.index(sample.subject), labels.index(sample.label)] += 1
+    wanted = part * table.sum(axis=0)
+    count = min(max(round(part * len(subjects)), 1), len(subjects) - 1)
+    rng = np.random.default_rng(seed)
+    draws = [rng.permutation(len(subjects))[:count] for _ in range(200)]
+    nearest = min(draws, key=lambda draw: float(np.abs(table[draw].sum(axis=0) - wanted).sum()))
+    return _fold("holdout", samples, {subjects[i] for i in nearest})
+
+
+def fixed(samples: Sequence[Sample], test: str = "valid") -> Fold:
+    """The corpus's own split: its "train" part against the part named. Raises CorpusError."""
+    parts = {name: tuple(s for s in samples if s.split == name) for name in ("train", test)}
+    for name, part in parts.items():
+        if not part:
+            found = ", ".join(sorted({s.split or "none" for s in samples})) or "no samples"
+            raise CorpusError(f"The corpus has no part {name!r}, it has: {found}.")
+    return Fold(test, parts["train"], parts[test])
+
+
+def augmented_random(
+    samples: Sequence[Sample], variants: int, part: float = 0.2, seed: int = 0
+) -> Fold:
+    """A random split of the *augmented* samples (Tahghighi et al., as their text reads): variants
+    of one video, and every actor, stand on both sides. It leaks by construction; it is here so
+    that the inflation can be measured. Each variant carries its number in `groups["variant"]`.
+    """
+    if variants < 1:
+        raise CorpusError(f"Augmentation makes at least one variant of a sample, got {variants}.")
+    augmented = [
+        replace(sample, groups={**sample.groups, "variant": str(i)})
+        for sample in samples
+        for i in range(variants)
+    ]
+    order = np.random.default_rng(seed).permutation(len(augmented)).tolist()
+    cut = round(part * len(augmented))
+    test, train = sorted(order[:cut]), sorted(order[cut:])
+    return Fold(
+        "augmented-random",
+        tuple(augmented[i] for i in train),
+        tuple(augmented[i] for i in test),
+    )
+
+
+def leaks(fold: Fold) -> dict[str, tuple[str, ...]]:
+    """What stands on both sides: "subject", "recording", "content" -> which; empty if clean.
+
+    Content is compared by bytes, among files of one size."""
+    found = {
+        "subject": _common(fold, lambda s: s.subject),
+        "recording": _common(fold, lambda s: str(s.path)),
+    }
+    sizes = _common(fold, lambda s: str(s.path.stat().st_size) if s.path.is_file() else "")
+    if sizes:
+        alike = set(sizes)
+        found["content"] = _common(
+            fold,
+            lambda s: (
+                digest(s.path) if s.path.is_file() and str(s.path.stat().st_size) in alike else ""
+            ),
+        )
+    return {kind: which for kind, which in found.items() if which}
+
+
+def refuse_leaks(fold: Fold) -> None:
+    """Raises CorpusError for a fold with anything on both sides."""
+    for kind, which in leaks(fold).items():
+        shown = ", ".join(which[:3]) + (" ..." if len(which) > 3 else "")
+        raise CorpusError(
+            f"Fold {fold.name!r} has the same {kind} in training and test: {shown}. Split by "
+            "person, or say allow_leak = true in the recipe; every figure then carries the warning."
+        )
+
+
+def _common(fold: Fold, key: Callable[[Sample], str]) -> tuple[str, ...]:
+    sides = ({key(sample) for sample in side} for side in (fold.train, fold.test))
+    return tuple(sorted(set.intersection(*sides) - {""}))
+
+
+def _fold(name: str, samples: Sequence[Sample], tested: set[str]) -> Fold:
+    """The persons in `tested` against all others."""
+    return Fold(
+        name,
+        train=tuple(sample for sample in samples if sample.subject not in tested),
+        test=tuple(sample for sample in samples if sample.subject in tested),
+    )
+
+
+def _subjects(samples: Sequence[Sample], at_least: int = 2) -> list[str]:
+    """Who occurs, numbers in their order."""
+    nameless = sum(not sample.subject for sample in samples)
+    if nameless:
+        raise CorpusError(
+            f"{nameless} of {len(samples)} samples name no subject, and this protocol splits by "
+            "person. Use the corpus's fixed split."
+        )
+    subjects = sorted({s.subject for s in samples}, key=lambda who: (_number(who), who))
+    if len(subjects) < at_least:
+        raise CorpusError(
+            f"This protocol needs {at_least} subjects or more, the corpus has {len(subjects)}."
+        )
+    return subjects
+
+
+def _number(name: str) -> int:
+    digits = re.search(r"\d+", name)
+    return int(digits[0]) if digits else 0

@@ -1,0 +1,203 @@
+from pathlib import Path
+
+import pytest
+from making import make_image_folder
+
+from emoscope.core.errors import CorpusError, UnknownName
+from emoscope.corpora import CORPORA
+from emoscope.corpora import manifest as module
+from emoscope.corpora.manifest import (
+    Manifest,
+    Sample,
+    digest,
+    digests,
+    read_corpus,
+    read_manifest,
+)
+
+
+def files(folder: Path, **contents: str) -> list[Path]:
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return [folder / name for name in contents]
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "clips.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(call: object) -> str:
+    with pytest.raises(CorpusError) as raised:
+        call()  # type: ignore[operator]
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_registry_holds_the_layouts_once_the_room_is_imported() -> None:
+    assert {"manifest", "ferplus", "fer2013", "ckplus", "oulu-casia"} <= set(CORPORA)
+    with pytest.raises(UnknownName, match="Did you mean 'ckplus'"):
+        read_corpus("ck-plus", Path())
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    a, b, c = files(tmp_path, a="1", b="2", c="3")
+    manifest = Manifest(
+        "clips",
+        ("sadness", "anger"),
+        (
+            Sample(a, "anger", "S1", "train", (0.1 + 0.2, 0.7 - 1e-16), 0.1 + 0.2, 7.5, 25.0),
+            Sample(b, "sadness", 'O"Hara, 2', "valid", groups={"light": "Weak, dim", "sex": "f"}),
+            Sample(c, "anger", groups={"light": "Dark"}, end_s=1 / 3),
+        ),
+    )
+    (tmp_path / "elsewhere").mkdir()
+    manifest.write(tmp_path / "elsewhere" / "clips.csv")
+    assert read_manifest(tmp_path / "elsewhere" / "clips.csv") == manifest
+
+
+def test_paths_are_written_whole_even_if_they_were_relative(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, a="1")
+    monkeypatch.chdir(tmp_path)
+    Manifest("x", ("anger",), (Sample(Path("a"), "anger"),)).write(tmp_path / "deep" / "x.csv")
+    assert read_manifest(tmp_path / "deep" / "x.csv").samples[0].path == tmp_path / "a"
+
+
+def test_a_table_by_hand_needs_a_path_and_a_label_only(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    files(tmp_path / "clips", a="1", b="2")
+    path = table(tmp_path, "\ufefflabel,path\nHappy,clips/a\nANGRY,clips/b\n")
+    manifest = read_corpus("manifest", path)
+    assert manifest.labels == ("anger", "happiness")
+    assert manifest.samples == (
+        Sample(tmp_path / "clips" / "a", "happiness"),
+        Sample(tmp_path / "clips" / "b", "anger"),
+    )
+
+
+def test_rows_whose_file_is_gone_are_left_out_and_counted(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    manifest = read_manifest(table(tmp_path, "path,label\na,fear\nb,fear\nc,anger\n"))
+    assert [sample.path.name for sample in manifest.samples] == ["a"]
+    assert manifest.left_out == {"file is gone": 2}
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [("path,subject", "path, subject"), ("path,label,mood", "path, label, mood"), ("", "nothing")],
+)
+def test_other_columns_are_refused(tmp_path: Path, header: str, found: str) -> None:
+    message = refusal(lambda: read_manifest(table(tmp_path, header)))
+    assert "expected the columns path, label and any of subject, split" in message
+    assert message.endswith(f"found {found}.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    ["a,fear,soon,", "a,fear,,fast", "a,fear,0,25,more", ",fear,,", "a,,,", "a"],
+    ids=["span", "rate", "too long", "no path", "no label", "too short"],
+)
+def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, row: str) -> None:
+    files(tmp_path, a="1")
+    path = table(tmp_path, f"path,label,start_s,fps\na,fear,0,25\n{row}\n")
+    assert f"{path}, line 3: " in refusal(lambda: read_manifest(path))
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "complaint"),
+    [
+        ("start_s,end_s", "2,1", "2.0 to 1.0 s is no span"),
+        ("start_s,end_s", "nan,1", "is no span"),
+        ("start_s,end_s", "-1,1", "is no span"),
+        ("fps", "0", "0.0 is no rate"),
+        ("fps", "inf", "inf is no rate"),
+        ("split", "holdout", "'holdout' is none of train, valid and test"),
+        ("vote:fear,vote:anger", "6,4", "shares that sum to 1"),
+        ("vote:fear,vote:anger", "1.5,-0.5", "shares that sum to 1"),
+        ("vote:fear,vote:anger", "nan,1", "shares that sum to 1"),
+        ("vote:fear,vote:anger", "1,", "1 votes for 2 labels"),
+        ("vote:anger,vote:sad", "0.5,0.5", "'fear' is no label of clips"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    tmp_path: Path, columns: str, cells: str, complaint: str
+) -> None:
+    files(tmp_path, a="1")
+    path = table(tmp_path, f"path,label,{columns}\na,fear,{cells}\n")
+    message = refusal(lambda: read_manifest(path))
+    assert message.startswith(f"{tmp_path / 'a'}: ")
+    assert complaint in message
+
+
+def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+    assert "expected a CSV file" in refusal(lambda: read_manifest(tmp_path))
+    path = tmp_path / "clips.csv"
+    path.write_bytes("path,label\nÄrger.mp4,anger\n".encode("latin-1"))
+    assert "not a readable CSV file in UTF-8" in refusal(lambda: read_manifest(path))
+
+
+def test_a_label_outside_the_set_is_refused() -> None:
+    sample = Sample(Path("a.mp4"), "joy")
+    message = refusal(lambda: Manifest("made", ("anger",), (sample,)))
+    assert message == "a.mp4: 'joy' is no label of made."
+
+
+def test_samples_are_counted_by_column_and_told_by_split() -> None:
+    samples = (
+        Sample(Path("a"), "fear", "S2", "train"),
+        Sample(Path("b"), "anger", "S1", "train"),
+        Sample(Path("c"), "fear", "S2", "test"),
+    )
+    manifest = Manifest("made", ("anger", "fear"), samples)
+    assert manifest.counts("label") == {"anger": 1, "fear": 2}
+    assert list(manifest.counts("subject").items()) == [("S1", 1), ("S2", 2)]
+    assert manifest.split("train") == samples[:2]
+
+
+def made(*paths: Path) -> Manifest:
+    return Manifest("made", ("fear",), tuple(Sample(path, "fear") for path in paths))
+
+
+def test_duplicates_are_files_of_the_same_bytes(tmp_path: Path) -> None:
+    a, b, c, d = files(tmp_path, a="same", b="diff", c="same", d="longer")
+    assert made(a, b, c, d).duplicates() == ((a, c),)
+
+
+def test_spans_of_one_recording_are_no_duplicates_and_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (a,) = files(tmp_path, a="same")
+    assert made(a, a).duplicates() == ()
+    read: list[Path] = []
+    monkeypatch.setattr(module, "digest", lambda path: read.append(path) or "its digest")
+    assert digests(made(a, a).samples) == {a: "its digest"}
+    assert read == [a]
+
+
+def test_folders_are_duplicates_by_their_pictures(tmp_path: Path) -> None:
+    one, two = (make_image_folder(tmp_path / name, num_images=11) for name in ("one", "two"))
+    other = make_image_folder(tmp_path / "other", num_images=11)
+    (other / "frame1.png").write_bytes((other / "frame2.png").read_bytes())
+    (two / "Thumbs.db").write_text("no picture")
+    for picture in sorted(two.glob("*.png")):  # the order of numbers, not of letters
+        picture.rename(two / f"{int(picture.stem.removeprefix('frame')):03d}.png")
+    assert made(one, other, two).duplicates() == ((one, two),)
+
+
+def test_folders_that_differ_in_where_a_picture_ends_differ(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder, parts in zip(folders, (("ab", "c"), ("a", "bc")), strict=True):
+        folder.mkdir()
+        for number, part in enumerate(parts):
+            (folder / f"{number}.png").write_text(part)
+    assert digest(folders[0]) != digest(folders[1])
+
+
+def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.mp4"
+    assert "gone.mp4: No such file" in refusal(lambda: digest(gone))
+    assert "gone.mp4: No such file" in refusal(made(gone).duplicates)

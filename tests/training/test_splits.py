@@ -1,0 +1,133 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from emoscope.core.errors import CorpusError
+from emoscope.corpora.manifest import Sample
+from emoscope.training.splits import (
+    Fold,
+    augmented_random,
+    fixed,
+    group_k_fold,
+    leaks,
+    leave_one_group_out,
+    leave_one_subject_out,
+    refuse_leaks,
+    stratified_group_holdout,
+)
+
+LABELS = ("anger", "fear", "sadness")
+
+
+def corpus(people: int = 10, each: int = 6) -> list[Sample]:
+    return [
+        Sample(Path(f"{who}-{i}.mp4"), LABELS[i % 3], subject=f"S{who}")
+        for who in range(1, people + 1)
+        for i in range(each)
+    ]
+
+
+def assert_partition(folds: list[Fold], samples: list[Sample]) -> None:
+    """Every sample is judged once, and never by a fold that has seen it."""
+    judged = Counter(sample.path for fold in folds for sample in fold.test)
+    assert judged == Counter(sample.path for sample in samples)
+    for fold in folds:
+        assert len(fold.train) + len(fold.test) == len(samples)
+        assert leaks(fold) == {}
+
+
+def test_loso_leaves_each_person_out_once_in_natural_order() -> None:
+    samples = corpus(people=11)
+    folds = list(leave_one_subject_out(samples))
+    assert [fold.name for fold in folds] == [f"S{i}" for i in range(1, 12)]
+    assert all({s.subject for s in fold.test} == {fold.name} for fold in folds)
+    assert_partition(folds, samples)
+
+
+def test_five_groups_of_43_persons_are_of_nearly_equal_size() -> None:
+    samples = corpus(people=43, each=2)
+    folds = list(leave_one_group_out(samples, 5))
+    assert [len({s.subject for s in fold.test}) for fold in folds] == [9, 9, 9, 8, 8]
+    assert [s.subject for s in folds[0].test[::2]] == [f"S{i}" for i in range(1, 10)]
+    assert_partition(folds, samples)
+
+
+def test_k_folds_keep_persons_whole_and_sizes_near() -> None:
+    samples = corpus(people=8, each=3) + [
+        Sample(Path(f"long-{i}.mp4"), LABELS[i % 3], subject="S99") for i in range(8)
+    ]
+    folds = list(group_k_fold(samples, 4, seed=1))
+    assert_partition(folds, samples)
+    sizes = [len(fold.test) for fold in folds]
+    assert max(sizes) - min(sizes) <= 3
+    again = list(group_k_fold(samples, 4, seed=1))
+    assert [fold.test for fold in folds] == [fold.test for fold in again]
+    others = list(group_k_fold(samples, 4, seed=2))
+    assert [fold.test for fold in folds] != [fold.test for fold in others]
+
+
+def test_a_holdout_takes_whole_persons_and_keeps_the_labels_shares() -> None:
+    # Persons differ: half of them show mostly anger, half mostly fear.
+    samples = [
+        Sample(Path(f"{who}-{i}.mp4"), "anger" if (i < 8) == (who % 2 == 0) else "fear", f"S{who}")
+        for who in range(20)
+        for i in range(10)
+    ]
+    fold = stratified_group_holdout(samples, 0.3, seed=0)
+    assert len(fold.test) == 60
+    assert leaks(fold) == {}
+    shares = Counter(sample.label for sample in fold.test)
+    assert abs(shares["anger"] - 30) <= 4
+
+
+def test_a_fixed_split_is_the_corpus_own() -> None:
+    samples = [Sample(Path(f"{i}.png"), "fear", split=p) for i, p in enumerate(["train", "valid"])]
+    fold = fixed(samples)
+    assert (fold.train, fold.test) == ((samples[0],), (samples[1],))
+    with pytest.raises(CorpusError, match="no part 'test', it has: train, valid"):
+        fixed(samples, "test")
+
+
+def test_the_augmented_random_split_leaks_and_is_refused() -> None:
+    fold = augmented_random(corpus(people=10, each=3), variants=62)
+    assert len(fold.test) == round(0.2 * 30 * 62)
+    assert len({(s.path, s.groups["variant"]) for s in (*fold.train, *fold.test)}) == 30 * 62
+    assert len(leaks(fold)["recording"]) == 30
+    assert len(leaks(fold)["subject"]) == 10
+    with pytest.raises(CorpusError, match=r"same subject in training and test: S1, S10, S2 \.\.\."):
+        refuse_leaks(fold)
+
+
+def test_byte_identical_recordings_of_two_persons_are_a_leak(tmp_path: Path) -> None:
+    contents = {"a.wav": b"one", "b.wav": b"two", "c.wav": b"one"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    samples = [Sample(tmp_path / name, "fear", subject=name) for name in contents]
+    clean = Fold("clean", (samples[0],), (samples[1],))
+    assert leaks(clean) == {}
+    refuse_leaks(clean)
+    twins = Fold("twins", (samples[0],), (samples[2],))
+    assert set(leaks(twins)) == {"content"}
+    with pytest.raises(CorpusError, match="same content"):
+        refuse_leaks(twins)
+
+
+def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
+    samples = [*corpus(people=2, each=2), Sample(Path("x.mp4"), "fear")]
+    with pytest.raises(CorpusError, match="1 of 5 samples name no subject"):
+        list(leave_one_subject_out(samples))
+
+
+@pytest.mark.parametrize(
+    "split",
+    [
+        leave_one_subject_out,
+        lambda samples: leave_one_group_out(samples, 5),
+        lambda samples: group_k_fold(samples, 5),
+        lambda samples: [stratified_group_holdout(samples, 0.2)],
+    ],
+)
+def test_too_few_persons_are_refused(split: object) -> None:
+    with pytest.raises(CorpusError, match=r"needs \d subjects or more, the corpus has 1"):
+        list(split(corpus(people=1)))  # type: ignore[operator]
