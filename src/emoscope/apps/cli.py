@@ -69,54 +69,63 @@ def _root(
         raise typer.Exit
 
 
+Videos = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Videos, images, folders of videos, or folders of numbered images.",
+        show_default=False,
+    ),
+]
+Model = Annotated[str, typer.Option(help="An installed model's name or a bundle's path.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the reports.", file_okay=False, show_default=False),
+]
+Formats = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="Any of json,csv,parquet,html,mp4, into --out or the current folder. "
+        "With --out alone: json,csv,html.",
+        show_default=False,
+    ),
+]
+Rate = Annotated[
+    str | None,
+    typer.Option(
+        help="Looks a second of an image model: a number or 'native'. By default 10.",
+        show_default=False,
+    ),
+]
+Detector = Annotated[
+    str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
+]
+Start = Annotated[float, typer.Option(min=0, help="Seconds to start at.")]
+End = Annotated[float | None, typer.Option(min=0, help="Seconds to stop at.", show_default=False)]
+Backend = Annotated[str, typer.Option(help="onnxruntime or openvino.")]
+Prior = Annotated[
+    PriorChoice, typer.Option(help="Take the training data's class shares out (uniform) or not.")
+]
+ToStdout = Annotated[
+    bool, typer.Option("--json", help="Print the Timelines as JSON, a line a file.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
 @app.command()
 def analyze(
-    videos: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Videos, images, folders of videos, or folders of numbered images.",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[
-        str, typer.Option(help="An installed model's name or a bundle's path.")
-    ] = "face-ferplus",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for the reports.", file_okay=False, show_default=False),
-    ] = None,
-    formats: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="Any of json,csv,parquet,html,mp4, into --out or the current folder. "
-            "With --out alone: json,csv,html.",
-            show_default=False,
-        ),
-    ] = None,
-    rate: Annotated[
-        str | None,
-        typer.Option(
-            help="Looks a second of an image model: a number or 'native'. By default 10.",
-            show_default=False,
-        ),
-    ] = None,
-    detector: Annotated[
-        str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
-    ] = "haar",
-    start: Annotated[float, typer.Option(min=0, help="Seconds to start at.")] = 0.0,
-    end: Annotated[
-        float | None, typer.Option(min=0, help="Seconds to stop at.", show_default=False)
-    ] = None,
-    backend: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
-    prior: Annotated[
-        PriorChoice,
-        typer.Option(help="Take the training data's class shares out (uniform) or not."),
-    ] = PriorChoice.uniform,
-    to_stdout: Annotated[
-        bool, typer.Option("--json", help="Print the Timelines as JSON, a line a file.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    videos: Videos,
+    model: Model = "face-ferplus",
+    out: Out = None,
+    formats: Formats = None,
+    rate: Rate = None,
+    detector: Detector = "haar",
+    start: Start = 0.0,
+    end: End = None,
+    backend: Backend = "onnxruntime",
+    prior: Prior = PriorChoice.uniform,
+    to_stdout: ToStdout = False,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Read the emotions in videos.
