@@ -35,8 +35,6 @@ _HOMES = {
     "EmoscopeError": "emoscope.core.errors",
     "Timeline": "emoscope.core.results",
 }
-
-
 _ROOMS = ("analysis", "core", "corpora", "media", "models", "training")
 
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 from making import make_image
+from refusing import refusal
 
-from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS
 from emoscope.corpora import read_corpus
 from emoscope.corpora.image_sequences import read_ckplus, read_oulu_casia
@@ -24,14 +24,6 @@ def ckplus(root: Path, subject: str, sequence: str, emotion: str | None, count: 
     folder.mkdir(parents=True, exist_ok=True)  # the corpus has empty ones
     if emotion is not None:
         (folder / f"{stem}{count:08d}_emotion.txt").write_text(emotion)
-
-
-def refusal(call: object) -> str:
-    with pytest.raises(CorpusError) as raised:
-        call()  # type: ignore[operator]
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 from making import make_image_folder
+from refusing import refusal
 
-from emoscope.core.errors import CorpusError, UnknownName
+from emoscope.core.errors import UnknownName
 from emoscope.corpora import CORPORA
 from emoscope.corpora import manifest as module
 from emoscope.corpora.manifest import (
@@ -26,14 +27,6 @@ def table(folder: Path, text: str) -> Path:
     path = folder / "clips.csv"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def refusal(call: object) -> str:
-    with pytest.raises(CorpusError) as raised:
-        call()  # type: ignore[operator]
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def test_the_registry_holds_the_layouts_once_the_room_is_imported() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from refusing import refusal
 
-from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS
 from emoscope.corpora.manifest import Manifest, digests, read_corpus
 from emoscope.corpora.stills import drop_twins, read_fer2013, read_ferplus, unpack_fer2013
@@ -111,14 +111,6 @@ def test_a_table_that_begins_with_a_byte_order_mark_is_read(tree: Tree) -> None:
     table = tree.root / "fer2013new.csv"
     table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
     assert len(read_ferplus(tree.root).samples) == 1
-
-
-def refusal(call: object) -> str:
-    with pytest.raises(CorpusError) as raised:
-        call()  # type: ignore[operator]
-    message = str(raised.value)
-    assert "\n" not in message
-    return message
 
 
 def test_a_folder_without_the_table_is_told_what_it_holds(tmp_path: Path) -> None:

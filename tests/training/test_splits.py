@@ -113,6 +113,16 @@ def test_byte_identical_recordings_of_two_persons_are_a_leak(tmp_path: Path) -> 
         refuse_leaks(twins)
 
 
+def test_twin_sequences_of_pictures_are_a_leak(tmp_path: Path) -> None:
+    for folder, content in (("P001", b"one"), ("P002", b"one"), ("P003", b"two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "000.jpeg").write_bytes(content)
+    one, twin, other = (Sample(tmp_path / f"P00{i}", "fear", f"P00{i}") for i in (1, 2, 3))
+    assert leaks(Fold("clean", (one,), (other,))) == {}
+    found = leaks(Fold("twins", (one,), (twin,)))
+    assert found == {"content": (f"{one.path} = {twin.path}",)}
+
+
 def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
     samples = [*corpus(people=2, each=2), Sample(Path("x.mp4"), "fear")]
     with pytest.raises(CorpusError, match="1 of 5 samples name no subject"):

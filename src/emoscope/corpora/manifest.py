@@ -24,6 +24,7 @@ __all__ = [
     "digests",
     "read_corpus",
     "read_manifest",
+    "twins",
 ]
 
 _COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s", "fps")
@@ -106,18 +107,8 @@ class Manifest:
         return dict(sorted(Counter(str(getattr(s, column)) for s in self.samples).items()))
 
     def duplicates(self) -> tuple[tuple[Path, ...], ...]:
-        """Groups of paths whose bytes are the same. Only what is of equal size is read.
-
-        Raises CorpusError where a file is gone."""
-        by_size: defaultdict[tuple[int, ...], list[Path]] = defaultdict(list)
-        for path in dict.fromkeys(sample.path for sample in self.samples):
-            by_size[_sizes(path)].append(path)
-        by_content: defaultdict[str, list[Path]] = defaultdict(list)
-        for paths in by_size.values():
-            if len(paths) > 1:
-                for path in paths:
-                    by_content[digest(path)].append(path)
-        return tuple(tuple(paths) for paths in by_content.values() if len(paths) > 1)
+        """Groups of paths whose bytes are the same. Raises CorpusError where a file is gone."""
+        return twins(sample.path for sample in self.samples)
 
     def write(self, path: Path) -> None:
         """As CSV: path, label, subject, split, start_s, end_s, fps, `group:NAME` and `vote:LABEL`
@@ -155,6 +146,21 @@ def digest(path: Path) -> str:
 def digests(samples: Iterable[Sample]) -> dict[Path, str]:
     """The digest of each path, which is read once however many samples lie in it."""
     return {path: digest(path) for path in dict.fromkeys(sample.path for sample in samples)}
+
+
+def twins(paths: Iterable[Path]) -> tuple[tuple[Path, ...], ...]:
+    """Groups of different paths whose bytes are the same. Only what is of equal size is read.
+
+    Raises CorpusError where a file is gone."""
+    by_size: defaultdict[tuple[int, ...], list[Path]] = defaultdict(list)
+    for path in dict.fromkeys(paths):
+        by_size[_sizes(path)].append(path)
+    by_content: defaultdict[str, list[Path]] = defaultdict(list)
+    for alike in by_size.values():
+        if len(alike) > 1:
+            for path in alike:
+                by_content[digest(path)].append(path)
+    return tuple(tuple(group) for group in by_content.values() if len(group) > 1)
 
 
 def contents(folder: Path) -> str:

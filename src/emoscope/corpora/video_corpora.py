@@ -9,7 +9,7 @@ from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.corpora.manifest import CORPORA, Manifest, Sample, contents
 from emoscope.media.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
-from emoscope.media.images import IMAGE_SUFFIXES
+from emoscope.media.images import IMAGE_SUFFIXES, natural_key
 
 __all__ = [
     "GEMEP_PATTERN",
@@ -61,12 +61,7 @@ def _read(
 def _files(root: Path) -> list[Path]:
     """Files below a folder, relative to it, numbers in their order: "subject 2" before "10"."""
     found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return sorted(found, key=_natural)
-
-
-def _natural(path: Path) -> tuple[list[str], str]:
-    padded = [re.sub(r"\d+", lambda digits: digits[0].zfill(12), part) for part in path.parts]
-    return padded, str(path)
+    return sorted(found, key=lambda path: ([natural_key(part) for part in path.parts], str(path)))
 
 
 _ENTERFACE_CODES = {

@@ -190,8 +190,8 @@ class WholeFrame:
 
 @DETECTORS.register("haar")
 def haar(path: str | None = None) -> CascadeDetector:
-    """OpenCV's haarcascade_frontalface_default, the one of the four it ships that finds most: on
-    the sample clips 95 % of the faces, where alt finds 87 %, alt2 82 % and alt_tree 27 %.
+    """OpenCV's haarcascade_frontalface_default, the one of the four it ships that found most faces
+    on the sample clips.
 
     Finds faces from 1/13 of the picture's longer side: 96 px in 720p, 48 px in 640x360."""
     _takes_no_path("haar", path)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emoscope.core.errors import MediaError
 from emoscope.media.pixels import fit
 
-__all__ = ["IMAGE_SUFFIXES", "is_image", "numbered_images", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -33,12 +33,13 @@ def numbered_images(folder: Path) -> list[Path]:
     if not found:
         kinds = " ".join(IMAGE_SUFFIXES)
         raise MediaError(f"{folder}: the folder holds no images. Give one that does ({kinds}).")
-    return sorted(found, key=lambda p: (_natural(p.stem), p.name))
+    return sorted(found, key=lambda p: (natural_key(p.stem.casefold()), p.name))
 
 
-def _natural(name: str) -> list[str | int]:
+def natural_key(name: str) -> list[str | int]:
+    """Sorts names by the numbers in them: 2 comes before 10."""
     # The split alternates text and digits, so two keys never compare a word with a number.
-    return [int(part) if part.isdecimal() else part.casefold() for part in re.split(r"(\d+)", name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def read_image(path: Path, max_side: int | None = None) -> NDArray[np.uint8]:

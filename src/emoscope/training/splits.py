@@ -1,6 +1,5 @@
 """Protocols: who is trained on and who is judged. By person wherever persons are known."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emoscope.core.errors import CorpusError
-from emoscope.corpora.manifest import Sample, digest
+from emoscope.corpora.manifest import Sample, twins
+from emoscope.media.images import natural_key
 
 __all__ = [
     "Fold",
@@ -119,20 +119,18 @@ def augmented_random(
 def leaks(fold: Fold) -> dict[str, tuple[str, ...]]:
     """What stands on both sides: "subject", "recording", "content" -> which; empty if clean.
 
-    Content is compared by bytes, among files of one size."""
+    Content is compared by bytes; a recording that is gone has none."""
+    sides = [{sample.path for sample in side} for side in (fold.train, fold.test)]
+    groups = twins(path for path in sorted(set.union(*sides)) if path.exists())
     found = {
         "subject": _common(fold, lambda s: s.subject),
         "recording": _common(fold, lambda s: str(s.path)),
+        "content": tuple(
+            " = ".join(map(str, group))
+            for group in groups
+            if all(side.intersection(group) for side in sides)
+        ),
     }
-    sizes = _common(fold, lambda s: str(s.path.stat().st_size) if s.path.is_file() else "")
-    if sizes:
-        alike = set(sizes)
-        found["content"] = _common(
-            fold,
-            lambda s: (
-                digest(s.path) if s.path.is_file() and str(s.path.stat().st_size) in alike else ""
-            ),
-        )
     return {kind: which for kind, which in found.items() if which}
 
 
@@ -168,14 +166,9 @@ def _subjects(samples: Sequence[Sample], at_least: int = 2) -> list[str]:
             f"{nameless} of {len(samples)} samples name no subject, and this protocol splits by "
             "person. Use the corpus's fixed split."
         )
-    subjects = sorted({s.subject for s in samples}, key=lambda who: (_number(who), who))
+    subjects = sorted({s.subject for s in samples}, key=lambda who: (natural_key(who), who))
     if len(subjects) < at_least:
         raise CorpusError(
             f"This protocol needs {at_least} subjects or more, the corpus has {len(subjects)}."
         )
     return subjects
-
-
-def _number(name: str) -> int:
-    digits = re.search(r"\d+", name)
-    return int(digits[0]) if digits else 0
