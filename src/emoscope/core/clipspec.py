@@ -14,6 +14,7 @@ from emoscope.core.errors import SpecError
 
 __all__ = [
     "CHANNELS",
+    "DIMENSIONS",
     "ClipSpec",
     "Last",
     "Normalisation",
@@ -22,11 +23,14 @@ __all__ = [
     "Stream",
     "StreamKind",
     "Uniform",
+    "Vector",
+    "VectorKind",
     "Window",
     "explain",
 ]
 
 StreamKind = Literal["rgb", "gray", "flow", "dynamic_rgb", "dynamic_flow"]
+VectorKind = Literal["egemaps"]
 Region = Literal["face", "body", "frame"]
 
 CHANNELS: dict[StreamKind, int] = {
@@ -36,6 +40,7 @@ CHANNELS: dict[StreamKind, int] = {
     "dynamic_rgb": 3,
     "dynamic_flow": 2,
 }
+DIMENSIONS: dict[VectorKind, int] = {"egemaps": 88}
 
 
 class _Frozen(BaseModel):
@@ -108,7 +113,7 @@ class Normalisation(_Frozen):
 
 
 class Stream(_Frozen):
-    """One named input of a model: what is in it, its size in pixels, its normalisation."""
+    """Pictures as a model's input: what is in them, their size in pixels, their normalisation."""
 
     kind: StreamKind
     size_hw: tuple[int, int]
@@ -131,14 +136,27 @@ class Stream(_Frozen):
         return self
 
 
+class Vector(_Frozen):
+    """Numbers that describe a whole clip, as they are measured: a model scales them itself.
+
+    egemaps    88 functionals of the clip's sound (`media.egemaps`)
+    """
+
+    kind: VectorKind
+
+    @property
+    def dimensions(self) -> int:
+        return DIMENSIONS[self.kind]
+
+
 class ClipSpec(_Frozen):
-    """How frames become `{stream: float32 array}`.
+    """How frames and sound become `{stream: float32 array}`.
 
     region        what the frames show: a face crop, the body, or the whole frame
     margin        face crops are squares this much wider than the detector's box, on each side,
                   as a fraction of the box's side
     align         turn face crops so that the eyes are level, where the detector gives them
-    sampling      which frames of a clip are used
+    sampling      which frames of a clip are used; None where no stream is of pictures
     rate_hz       the time grid frames are taken on first; None keeps the video's own frames
     window        how a long video is cut into clips
     streams       the model's inputs, each under the name of its kind
@@ -147,30 +165,51 @@ class ClipSpec(_Frozen):
     region: Region = "face"
     margin: float = Field(default=0.0, ge=-0.25, le=2.0)
     align: bool = False
-    sampling: Sampling
+    sampling: Sampling | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     window: Window = Window()
-    streams: tuple[Stream, ...] = Field(min_length=1)
+    streams: tuple[Annotated[Stream | Vector, Field(discriminator="kind")], ...] = Field(
+        min_length=1
+    )
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
         kinds = [stream.kind for stream in self.streams]
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each stream may occur once, got {kinds}")
-        if self.is_image and any(kind not in ("rgb", "gray") for kind in kinds):
+        if bool(self.pictures) != (self.sampling is not None):
+            raise ValueError(f"sampling is for pictures, and pictures need it, got {kinds}")
+        if self.is_image and any(stream.kind not in ("rgb", "gray") for stream in self.pictures):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
 
     @property
+    def pictures(self) -> tuple[Stream, ...]:
+        """The streams that are made of frames."""
+        return tuple(stream for stream in self.streams if isinstance(stream, Stream))
+
+    @property
+    def vectors(self) -> tuple[Vector, ...]:
+        """The streams that are one vector a clip."""
+        return tuple(stream for stream in self.streams if isinstance(stream, Vector))
+
+    @property
+    def length(self) -> int:
+        """Frames a clip; 0 where no stream is of pictures."""
+        return 0 if self.sampling is None else self.sampling.length
+
+    @property
     def is_image(self) -> bool:
         """True for models that look at one frame at a time."""
-        return self.sampling.length == 1
+        return self.length == 1
 
-    def shapes(self) -> dict[str, tuple[int, int, int, int]]:
-        """(T, C, H, W) of every stream."""
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """(T, C, H, W) of every stream of pictures, (D,) of every vector."""
         return {
-            stream.kind: (
-                1 if stream.kind.startswith("dynamic_") else self.sampling.length,
+            stream.kind: (stream.dimensions,)
+            if isinstance(stream, Vector)
+            else (
+                1 if stream.kind.startswith("dynamic_") else self.length,
                 stream.channels,
                 *stream.size_hw,
             )

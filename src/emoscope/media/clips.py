@@ -1,22 +1,33 @@
 """The only road from frames to model input: `build_clip(Clip, ClipSpec) -> {stream: float32}`."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.core.clipspec import ClipSpec, Normalisation, Stream, StreamKind
+from emoscope.core.clipspec import ClipSpec, Normalisation, Offsets, Stream
 from emoscope.core.errors import SpecError
 from emoscope.media.motion import dynamic_image, optical_flow
 from emoscope.media.sampling import grid_indices, sample_indices
 
-__all__ = ["Clip", "build_clip", "frames_needed"]
+__all__ = [
+    "Clip",
+    "Material",
+    "build_clip",
+    "finish",
+    "frames_needed",
+    "gather",
+    "grid",
+    "with_flow",
+]
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
+Size = tuple[int, int]  # height, width
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,54 +55,101 @@ class Clip:
                 )
 
 
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a clip's streams are made of: sized, not yet normalised. Training keeps and changes it.
+
+    pictures   T frames (T, H, W, 3) uint8 in every size the spec asks for: {(H, W): frames}
+    flow       (T, H, W, 2) pixels a frame, by size; where it is absent it is read off the pictures
+    vectors    {kind: (D,)}
+    """
+
+    pictures: Mapping[Size, ByteArray]
+    flow: Mapping[Size, FloatArray] = field(default_factory=dict)
+    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Frames."""
+        return len(next(iter(self.pictures.values()), ()))
+
+    def take(self, indices: IntArray) -> "Material":
+        """These frames only. Flow between others than were neighbours is not known any more."""
+        return Material({size: p[indices] for size, p in self.pictures.items()}, {}, self.vectors)
+
+
 def build_clip(
     clip: Clip, spec: ClipSpec, rng: np.random.Generator | None = None
 ) -> dict[str, FloatArray]:
     """A clip as the model's named inputs, by its ClipSpec.
 
     Pictures come as (T, C, H, W), dynamic images with T = 1; flow repeats its first field, so that
-    it has T too. `rng` draws temporal jitter, where the spec has it. Raises SpecError.
+    it has T too; vectors as (D,). `rng` draws temporal jitter, where the spec has it. Raises
+    SpecError.
     """
-    chosen = [clip.frames[i] for i in _chosen(clip, spec, rng)]
-    return {stream.kind: _build(stream, chosen) for stream in spec.streams}
+    indices = grid(clip, spec)
+    if spec.sampling is not None:
+        indices = indices[sample_indices(spec.sampling, len(indices), rng)]
+    return finish(gather(clip, spec, indices), spec)
+
+
+def grid(clip: Clip, spec: ClipSpec) -> IntArray:
+    """Indices of the frames that the spec's rule chooses from: all, or those on its time grid."""
+    if spec.rate_hz is None or spec.sampling is None:
+        return np.arange(len(clip.frames))
+    if len(clip.times_s) == 0:
+        raise SpecError(f"This ClipSpec samples at {spec.rate_hz:g} Hz: give the clip's times_s.")
+    return grid_indices(clip.times_s, spec.rate_hz)
+
+
+def gather(clip: Clip, spec: ClipSpec, indices: IntArray) -> Material:
+    """These frames in the sizes that the spec's streams need, and its vectors."""
+    sizes = dict.fromkeys(stream.size_hw for stream in spec.pictures)
+    return Material(
+        {size: np.stack([_resize(clip.frames[i], size) for i in indices]) for size in sizes}
+    )
+
+
+def with_flow(material: Material, spec: ClipSpec) -> Material:
+    """The same with the flow fields that the spec's streams need."""
+    sizes = {stream.size_hw for stream in spec.pictures if stream.kind.endswith("flow")}
+    return replace(material, flow={size: _flow(material.pictures[size]) for size in sizes})
+
+
+def finish(material: Material, spec: ClipSpec) -> dict[str, FloatArray]:
+    """The spec's streams, normalised."""
+    streams: dict[str, FloatArray] = {
+        stream.kind: np.asarray(material.vectors[stream.kind], dtype=np.float32)
+        for stream in spec.vectors
+    }
+    return {stream.kind: _build(stream, material) for stream in spec.pictures} | streams
 
 
 def frames_needed(spec: ClipSpec) -> int:
     """How many frames (on the spec's grid) a clip must have so that none is repeated."""
-    if spec.sampling.rule == "offsets":
+    if isinstance(spec.sampling, Offsets):
         return max(-o if o < 0 else o + 1 for o in spec.sampling.offsets)
-    return spec.sampling.length
+    return spec.length
 
 
-def _chosen(clip: Clip, spec: ClipSpec, rng: np.random.Generator | None) -> npt.NDArray[np.int64]:
-    if spec.rate_hz is None:
-        return sample_indices(spec.sampling, len(clip.frames), rng)
-    if len(clip.times_s) == 0:
-        raise SpecError(f"This ClipSpec samples at {spec.rate_hz:g} Hz: give the clip's times_s.")
-    grid = grid_indices(clip.times_s, spec.rate_hz)
-    return grid[sample_indices(spec.sampling, len(grid), rng)]
-
-
-def _build(stream: Stream, frames: Sequence[ByteArray]) -> FloatArray:
-    """Chosen frames as one normalised stream, (T, C, H, W)."""
-    pictures = np.stack([_resize(frame, stream.size_hw) for frame in frames])
-    values = _normalise(_values(stream.kind, pictures), stream.normalisation)
+def _build(stream: Stream, material: Material) -> FloatArray:
+    """One normalised stream, (T, C, H, W)."""
+    values = _normalise(_values(stream, material), stream.normalisation)
     return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
 
-def _values(kind: StreamKind, pictures: ByteArray) -> FloatArray:
-    """(T, H, W, 3) bytes -> (T or 1, H, W, C): [0, 1], pixels a frame, or what pooling leaves."""
-    match kind:
+def _values(stream: Stream, material: Material) -> FloatArray:
+    """(T or 1, H, W, C): [0, 1], pixels a frame, or what pooling leaves."""
+    pictures = material.pictures[stream.size_hw]
+    match stream.kind:
         case "rgb":
             return _unit(pictures)
         case "gray":
             return _unit(np.stack([_gray(picture) for picture in pictures]))
-        case "flow":
-            return _flow(pictures)
         case "dynamic_rgb":
             return dynamic_image(_unit(pictures))[None]
-        case "dynamic_flow":
-            return dynamic_image(_flow(pictures))[None]
+    known = material.flow.get(stream.size_hw)
+    flow = _flow(pictures) if known is None else known
+    return flow if stream.kind == "flow" else dynamic_image(flow)[None]
 
 
 def _unit(pictures: ByteArray) -> FloatArray:

@@ -25,7 +25,7 @@ MODELS: Registry[ModelEntry] = Registry("model")
 
 
 def example_inputs(spec: ClipSpec, batch: int = 2) -> dict[str, Tensor]:
-    """Random inputs (B, T, C, H, W) of the shapes a ClipSpec gives, the same at every call."""
+    """Random inputs, (B, ...) of the shapes a ClipSpec gives, the same at every call."""
     generator = torch.Generator().manual_seed(0)
     return {
         name: torch.randn(batch, *shape, generator=generator)
