@@ -45,7 +45,7 @@ sample: .venv/full
 	@touch $@
 
 .venv/full: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[train,openvino,pandas,dev]'
+	$(PIP) -e '.[train,audio,openvino,pandas,dev]'
 	@touch $@ .venv/core
 
 clean:

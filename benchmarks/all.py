@@ -11,7 +11,16 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = ("analyze", "decode", "faces", "footprint")
+NAMES = (
+    "analyze",
+    "decode",
+    "faces",
+    "footprint",
+    "loading",
+    "models",
+    "synthetic",
+    "voice",
+)
 HEAD = """# Benchmarks
 
 Written by `make bench`. These are shared, noisy machines: trust ratios and medians, not single

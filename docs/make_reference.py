@@ -15,6 +15,7 @@ from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
 from emoscope.corpora import CORPORA
 from emoscope.media.faces import DETECTORS
+from emoscope.training.estimators import ESTIMATORS
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -38,6 +39,7 @@ def described(registry: Registry[Callable[..., Any]]) -> list[tuple[str, str]]:
 def page() -> str:
     """The whole page."""
     networks = [(name, first_line(models.MODELS[name].build)) for name in models.names()]
+    fitted = [(name, first_line(ESTIMATORS[name].build)) for name in ESTIMATORS]
     bundles = [(name, load_bundle(name).card.trained_on) for name in bundle_names()]
     sets = [(name, ", ".join(LABEL_SETS[name].labels)) for name in LABEL_SETS]
     parts = [
@@ -47,6 +49,7 @@ def page() -> str:
         section("Report formats (`--format`)", described(FORMATS)),
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),
+        section("Estimators (`[model] name` in a recipe)", fitted),
         section("Corpora (`emoscope corpus scan NAME DIR`)", described(CORPORA)),
         section("Label sets", sets),
     ]

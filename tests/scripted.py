@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.sightings import Moment, Sighting
+from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
+from emoscope.media.regions import Sighting
 
 LABELS = ("bright", "dark")
 Faces = dict[int, int]  # track -> grey level in percent

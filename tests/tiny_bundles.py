@@ -1,7 +1,7 @@
 """Tiny model bundles made with onnx alone: `from tiny_bundles import image_bundle, clip_bundle`.
 
-Their logits are linear in the brightness of the pictures, so a test can work out what they answer:
-`answer(brightness)` does it, apart from the bundle's own code.
+Their logits are linear in the brightness of the pictures, or in the pitch of the voice, so a test
+can work out what they answer: `answer(brightness)` does it, apart from the bundle's own code.
 """
 
 import math
@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from emoscope.analysis.bundle import METADATA_KEY, BundleCard
-from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Window
+from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Vector, Window
 
 LABELS = ("dark", "middling", "bright")
 PRIOR = (0.5, 0.3, 0.2)
 TEMPERATURE = 2.0
+HIGHEST_SEMITONES = 12 * math.log2(1000 / 27.5)
 _SLOPES = np.array([-24.0, 0.0, 24.0])
 _BIASES = np.array([8.0, 0.0, -16.0])
 
@@ -47,7 +48,13 @@ def clip_card(length: int = 4, sampling: Sampling | None = None, **changes: Any)
     return _card(sampling or Uniform(length=length), stream, **{**settings, **changes})
 
 
-def _card(sampling: Sampling, stream: Stream, **changes: Any) -> BundleCard:
+def voice_card(**changes: Any) -> BundleCard:
+    """The 88 functionals of a second of sound, every 0.5 s."""
+    settings = {"modality": "voice", "window": Window(length_s=1.0, stride_s=0.5)}
+    return _card(None, Vector(kind="egemaps"), **{**settings, **changes})
+
+
+def _card(sampling: Sampling | None, stream: Stream | Vector, **changes: Any) -> BundleCard:
     """`changes` are the card's fields or the ClipSpec's."""
     spec = {key: changes.pop(key) for key in list(changes) if key in ClipSpec.model_fields}
     fields = {
@@ -75,6 +82,14 @@ def clip_bundle(
 ) -> Path:
     """A bundle that looks at a clip: `answer(mean over its pictures)`, weighted where asked."""
     return write_bundle(path, clip_card(**changes), frame_weights=frame_weights)
+
+
+def voice_bundle(path: Path, **changes: Any) -> Path:
+    """A bundle that listens: `answer(pitch)`, the mean pitch a share of 1000 Hz on the scale of
+    semitones from 27.5 Hz."""
+    pitch_alone = np.zeros(88)
+    pitch_alone[0] = 1 / HIGHEST_SEMITONES
+    return write_bundle(path, voice_card(**changes), frame_weights=pitch_alone.tolist())
 
 
 def write_bundle(

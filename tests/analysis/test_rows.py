@@ -20,9 +20,10 @@ from scripted import (
 )
 
 from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.sightings import Moment, Sighting
+from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import Last, Uniform
 from emoscope.core.results import NO_TRACK, Box
+from emoscope.media.regions import Sighting
 
 nan = float("nan")
 

@@ -13,6 +13,7 @@ from emoscope.core.clipspec import (
     Stream,
     StreamKind,
     Uniform,
+    Vector,
     Window,
 )
 from emoscope.core.errors import SpecError
@@ -61,6 +62,33 @@ def test_shapes_hold_one_frame_for_dynamic_images_and_all_frames_otherwise() -> 
         "dynamic_rgb": (1, 3, 24, 32),
         "dynamic_flow": (1, 2, 24, 32),
     }
+
+
+def test_a_spec_of_sound_alone_survives_json_and_has_no_frames() -> None:
+    spec = ClipSpec(window=Window(length_s=3.0, stride_s=1.0), streams=(Vector(kind="egemaps"),))
+    assert ClipSpec.from_json(spec.model_dump_json()) == spec
+    assert spec.shapes() == {"egemaps": (88,)}
+    assert (spec.length, spec.is_image, spec.pictures) == (0, False, ())
+
+
+def test_pictures_and_vectors_are_told_apart() -> None:
+    gray, sound = Stream(kind="gray", size_hw=(8, 8)), Vector(kind="egemaps")
+    spec = ClipSpec(sampling=Last(length=2), streams=(sound, gray))
+    assert ClipSpec.from_json(spec.model_dump_json()) == spec
+    assert (spec.pictures, spec.vectors) == ((gray,), (sound,))
+    assert spec.shapes() == {"egemaps": (88,), "gray": (2, 1, 8, 8)}
+
+
+@pytest.mark.parametrize(
+    ("sampling", "stream"),
+    [(Last(length=2), Vector(kind="egemaps")), (None, Stream(kind="gray", size_hw=(8, 8)))],
+    ids=["sampled sound", "pictures not sampled"],
+)
+def test_pictures_are_sampled_and_vectors_are_not(
+    sampling: Sampling | None, stream: Stream | Vector
+) -> None:
+    with pytest.raises(ValidationError, match="sampling is for pictures, and pictures need it"):
+        ClipSpec(sampling=sampling, streams=(stream,))
 
 
 def test_the_length_of_offsets_is_how_many_there_are() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from sounding import tone
 
 from emoscope.core.clipspec import (
     CHANNELS,
@@ -14,9 +15,11 @@ from emoscope.core.clipspec import (
     Stream,
     StreamKind,
     Uniform,
+    Vector,
 )
 from emoscope.core.errors import SpecError
-from emoscope.media.clips import Clip, build_clip, frames_needed
+from emoscope.media.clips import Clip, build_clip, frames_needed, gather
+from emoscope.media.egemaps import egemaps
 from emoscope.media.motion import dynamic_image, optical_flow
 
 KINDS: tuple[StreamKind, ...] = tuple(CHANNELS)
@@ -209,7 +212,7 @@ def test_a_rate_needs_times() -> None:
 @pytest.mark.parametrize(
     ("frames", "times_s", "reason"),
     [
-        ([], (), "at least one frame"),
+        ([], (), "at least one frame, or sound"),
         ([np.zeros((8, 8), np.uint8)], (), r"got \(8, 8\) of uint8"),
         ([np.zeros((8, 8, 4), np.uint8)], (), r"got \(8, 8, 4\) of uint8"),
         ([np.zeros((0, 8, 3), np.uint8)], (), r"got \(0, 8, 3\) of uint8"),
@@ -240,3 +243,46 @@ def test_as_many_frames_as_needed_repeat_none(sampling: Sampling, needed: int) -
     spec = spec_of("gray", sampling=sampling)
     assert frames_needed(spec) == needed
     assert len(set(levels(build_clip(Clip(flat(*range(needed))), spec)))) == sampling.length
+
+
+# Sound
+
+
+VOICE = ClipSpec(streams=(Vector(kind="egemaps"),), rate_hz=10.0)
+
+
+def test_the_functionals_of_a_clip_are_those_of_its_sound() -> None:
+    sound = tone(220, 0.3, 22_050)
+    built = build_clip(Clip([], audio=sound, sample_rate_hz=22_050), VOICE)
+    assert {name: array.shape for name, array in built.items()} == VOICE.shapes()
+    np.testing.assert_array_equal(built["egemaps"], egemaps(sound, 22_050))
+
+
+def test_a_clip_without_sound_has_functionals_of_nan() -> None:
+    built = build_clip(Clip(noise(3)), VOICE)["egemaps"]
+    assert (built.shape, built.dtype) == ((88,), np.float32)
+    assert np.isnan(built).all()
+
+
+def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
+    spec = ClipSpec(
+        sampling=Last(length=2),
+        streams=(Stream(kind="gray", size_hw=(8, 8)), Vector(kind="egemaps")),
+    )
+    clip = Clip(flat(0, 50, 100), audio=tone(220, 0.3))
+    built = build_clip(clip, spec)
+    assert levels(built) == [50, 100]
+    np.testing.assert_array_equal(built["egemaps"], egemaps(tone(220, 0.3), 16_000))
+    material = gather(clip, spec, np.array([2]))
+    np.testing.assert_array_equal(material.take(np.array([0])).vectors["egemaps"], built["egemaps"])
+
+
+def test_sound_alone_is_no_clip_for_pictures() -> None:
+    with pytest.raises(SpecError, match="give the clip frames"):
+        build_clip(Clip([], audio=tone(220, 0.3)), spec_of("gray"))
+
+
+@pytest.mark.parametrize("audio", [np.zeros((2, 800), np.float32), np.zeros(800)])
+def test_sound_is_mono_and_of_single_precision(audio: Any) -> None:
+    with pytest.raises(SpecError, match=r"Sound is \(N,\) float32, got "):
+        Clip([], audio=audio)

@@ -1,19 +1,26 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from sklearn import metrics as reference  # type: ignore[import-untyped]
+import torch
+from sklearn import metrics as reference
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from emoscope.training.metrics import (
     accuracy,
     bootstrap_ci,
+    by_group,
     confusion_matrix,
     ece,
     fit_temperature,
     macro_f1,
     mcnemar,
+    paired_bootstrap,
+    per_class,
     uar,
+    uar_ci,
 )
 
 IntArray = npt.NDArray[np.int64]
@@ -71,6 +78,16 @@ def test_ece_by_hand() -> None:
     assert ece(probs, truth, bins=10) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("bins", [10, 15])
+def test_ece_agrees_with_torchmetrics(bins: int) -> None:
+    probs = np.random.default_rng(0).dirichlet(np.full(6, 0.4), size=500)
+    truth = np.random.default_rng(1).integers(0, 6, 500)
+    known = multiclass_calibration_error(
+        torch.from_numpy(probs), torch.from_numpy(truth), num_classes=6, n_bins=bins, norm="l1"
+    )
+    assert ece(probs, truth, bins) == pytest.approx(float(known), abs=1e-6)
+
+
 def test_ece_does_not_let_bins_make_up_for_each_other() -> None:
     probs = np.array([[0.9, 0.1], [0.6, 0.4]])
     assert ece(probs, np.array([1, 0]), bins=10) == pytest.approx((0.9 + 0.4) / 2)
@@ -117,57 +134,6 @@ def test_temperature_of_huge_logits_does_not_overflow() -> None:
     assert fit_temperature(logits, np.array([0, 1, 1])) == pytest.approx(20, rel=1e-3)
 
 
-def test_the_interval_holds_the_mean_and_narrows_with_more_samples() -> None:
-    widths = []
-    for count in (50, 800):
-        right = np.arange(count) % 4 != 0
-        low, high = bootstrap_ci(right)
-        assert low < 0.75 < high
-        widths.append(high - low)
-    assert widths[0] / widths[1] == pytest.approx(4, rel=0.2)  # as the root of 16
-
-
-def test_groups_that_agree_within_widen_the_interval() -> None:
-    groups = np.repeat(np.arange(12), 20)
-    right = groups % 3 != 0  # a subject is right always or never
-    single = bootstrap_ci(right)
-    whole = bootstrap_ci(right, groups)
-    ratio = (whole[1] - whole[0]) / (single[1] - single[0])
-    assert ratio == pytest.approx(np.sqrt(20), rel=0.25)
-
-
-def test_groups_may_bear_any_names_in_any_order() -> None:
-    rng = np.random.default_rng(0)
-    ids = rng.integers(0, 9, size=120)
-    right = rng.random(120) < 0.3 + ids / 18
-    names = np.array([f"subject {i}" for i in range(9)])[ids]
-    assert bootstrap_ci(right, names) == bootstrap_ci(right, ids)
-
-
-def test_groups_count_by_their_size() -> None:
-    groups = np.array([0] * 90 + [1] * 10)
-    right = groups == 0
-    low, high = bootstrap_ci(right, groups)
-    assert (low, high) == (0.0, 1.0)
-    means = bootstrap_ci(right, groups, level=0.02)
-    assert means == pytest.approx((0.9, 0.9))  # the median draw: one of each, 90 of 100 right
-
-
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    held = 0
-    for seed in range(200):
-        low, high = bootstrap_ci(rng.random(80) < 0.6, draws=200, level=0.9, seed=seed)
-        held += low <= 0.6 <= high
-    assert 0.82 <= held / 200 <= 0.97
-
-
-def test_a_seed_gives_the_same_interval() -> None:
-    scores = np.random.default_rng(0).random(30)
-    assert bootstrap_ci(scores, seed=1) == bootstrap_ci(scores, seed=1)
-    assert bootstrap_ci(scores, seed=1) != bootstrap_ci(scores, seed=2)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_macro_f1_agrees_with_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -176,25 +142,64 @@ def test_macro_f1_agrees_with_scikit_learn(seed: int) -> None:
     assert macro_f1(truth, said) == pytest.approx(reference.f1_score(truth, said, average="macro"))
 
 
-def test_mcnemar_by_hand() -> None:
-    # One is right alone 8 times, the other twice: 2 * (1 + 10 + 45) / 1024.
-    a = np.array([True] * 8 + [False] * 2 + [True] * 30 + [False] * 5)
-    b = np.array([False] * 8 + [True] * 2 + [True] * 30 + [False] * 5)
-    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(112 / 1024)
+@pytest.mark.parametrize("seed", range(4))
+def test_figures_per_class_agree_with_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, said = rng.integers(0, 6, 80), rng.integers(0, 6, 80)
+    truth[truth == 3] = 2  # never true
+    said[said == 4] = 5  # never predicted
+    labels = [f"class {c}" for c in range(7)]  # the last one neither
+    known = reference.precision_recall_fscore_support(
+        truth, said, labels=list(range(7)), zero_division=0
+    )
+    found = per_class(truth, said, labels)
+    assert list(found) == labels
+    for c, figures in enumerate(found.values()):
+        assert list(figures.values()) == pytest.approx([known[k][c] for k in (1, 0, 2, 3)])
+        assert list(figures) == ["recall", "precision", "f1", "samples"]
 
 
-def test_models_that_never_or_evenly_differ_are_not_told_apart() -> None:
-    a = np.array([True, False, True, False])
-    assert mcnemar(a, a) == 1.0
-    assert mcnemar(a, ~a) == 1.0
+def test_a_group_is_judged_by_its_own_samples() -> None:
+    truth, said = np.array([0, 0, 1, 1, 0, 1]), np.array([0, 1, 1, 1, 1, 1])
+    sex = ["female", "male", "female", "female", "male", "male"]
+    assert by_group(truth, said, sex) == {
+        "female": {"samples": 3, "accuracy": 1.0, "uar": 1.0},
+        "male": {"samples": 3, "accuracy": pytest.approx(1 / 3), "uar": 0.5},
+    }
 
 
-def test_mcnemar_of_thousands_of_clips_does_not_overflow() -> None:
-    a = np.arange(10_000) % 2 == 0
-    assert mcnemar(a, ~a) == 1.0
-    assert 0.0 <= mcnemar(np.ones(10_000, bool), np.arange(10_000) < 5_000) < 1e-300
+EMPTY = np.zeros(0, dtype=int)
+ONE, TWO = np.zeros(1, dtype=int), np.zeros(2, dtype=int)
 
 
-def test_mcnemar_needs_the_same_clips() -> None:
-    with pytest.raises(ValueError, match="same clips"):
-        mcnemar(np.ones(3, bool), np.ones(4, bool))
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a, b: accuracy(a, b),
+        lambda a, b: uar(a, b),
+        lambda a, b: macro_f1(a, b),
+        lambda a, b: confusion_matrix(a, b, 3),
+        lambda a, b: per_class(a, b, ["x", "y"]),
+        lambda a, b: by_group(a, b, b),
+        lambda a, b: uar_ci(a, b),
+        lambda a, b: paired_bootstrap(a, a, b),
+        lambda a, b: mcnemar(a == 0, b == 0),
+        lambda a, b: bootstrap_ci(a == 0, b if len(b) else None),
+        lambda a, b: uar_ci(a, a, b),
+        lambda a, b: ece(np.full((len(a), 2), 0.5), b),
+        lambda a, b: fit_temperature(np.zeros((len(a), 2)), b),
+    ],
+)
+def test_nothing_and_what_does_not_fit_are_refused_in_one_line(call: Callable[..., object]) -> None:
+    with pytest.raises(ValueError, match=r"^.*no samples, nothing to measure$"):
+        call(EMPTY, EMPTY)
+    with pytest.raises(ValueError, match=r"^.*got .*(2,).*$") as raised:
+        call(TWO, ONE)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("figure", [ece, fit_temperature])
+def test_nan_probabilities_are_refused_with_their_number(figure: Callable[..., float]) -> None:
+    probs = np.array([[0.5, 0.5], [np.nan, np.nan], [np.nan, 1.0]])
+    with pytest.raises(ValueError, match=r"^2 of 3 samples have NaN"):
+        figure(probs, np.zeros(3, int))

@@ -6,13 +6,18 @@ from pydantic import ValidationError
 
 from emoscope import models
 from emoscope.core.errors import RecipeError
+from emoscope.training import estimators
+from emoscope.training.networks import clip_spec_of, is_estimator
+from emoscope.training.published import papers
 from emoscope.training.recipe import Recipe
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.toml"))
 TEXT = """\
 name = "tiny"
 [corpus]
 name = "ferplus"
+[protocol]
+name = "fixed"
 [model]
 name = "face-cnn"
 [optimiser]
@@ -49,25 +54,35 @@ def test_there_are_recipes() -> None:
 def test_every_recipe_loads_and_names_a_network(path: Path) -> None:
     recipe = Recipe.read(path)
     assert recipe.name == path.stem
-    assert recipe.model.name in models.names()
+    if is_estimator(recipe):
+        estimators.create(recipe.model.name, **recipe.model.options)
+        own = estimators.ESTIMATORS[recipe.model.name].clip_spec
+    else:
+        own = models.create(recipe.model.name, **recipe.model.options).clip_spec
+    assert clip_spec_of(recipe, own).shapes() == own.shapes()
+    if recipe.published is not None:
+        assert recipe.published.row in papers()[recipe.published.paper].rows
 
 
 def test_a_recipe_is_resolved_with_its_defaults(path: Path) -> None:
     recipe = Recipe.read(path)
-    assert (recipe.seed, recipe.schedule.batch_size, recipe.optimiser.name) == (0, 128, "sgd")
+    assert recipe.schedule is not None
+    assert recipe.optimiser is not None
+    assert (recipe.seeds, recipe.schedule.batch_size, recipe.optimiser.name) == ((0,), 32, "adam")
+    assert recipe.corpus.name == ("ferplus",)
     assert recipe.augmentation.flip == 0
     assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
 
 
 def test_a_recipe_cannot_be_changed(path: Path) -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        Recipe.read(path).seed = 1  # type: ignore[misc]
+        Recipe.read(path).name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("seed", "7", 7),
+        ("seeds", "[7, 8]", (7, 8)),
         ("schedule.epochs", "30", 30),
         ("optimiser.lr", "1e-3", 1e-3),
         ("optimiser.name", "adamw", "adamw"),  # a bare word is a string
@@ -76,17 +91,20 @@ def test_a_recipe_cannot_be_changed(path: Path) -> None:
         ("augmentation.scale", "[0.9, 1.1]", (0.9, 1.1)),
         ("augmentation.flip", "0.5", 0.5),  # a table that the file does not have
         ("model.options.widths", "[8, 16]", [8, 16]),
+        ("corpus.labels", '["Happy", "sad"]', ("happiness", "sadness")),
+        ("protocol", '{name = "group-k-fold", k = 5}', None),  # a whole table at once
     ],
 )
 def test_an_override_sets_a_dotted_key(path: Path, key: str, value: str, expected: Any) -> None:
     place: Any = Recipe.read(path, {key: value}).model_dump()
     for part in key.split("."):
         place = place[part]
-    assert place == expected
+    assert place["k"] == 5 if expected is None else place == expected
 
 
 def test_other_keys_stay_as_the_file_has_them(path: Path) -> None:
     before, after = Recipe.read(path), Recipe.read(path, {"schedule.epochs": "9"})
+    assert after.schedule is not None
     assert after.schedule.epochs == 9
     assert after.model_copy(update={"schedule": before.schedule}) == before
 
@@ -94,11 +112,13 @@ def test_other_keys_stay_as_the_file_has_them(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "hint"),
     [
-        ({"sed": "1"}, "unknown key 'sed'. Did you mean 'seed'?"),
+        ({"sees": "1"}, "unknown key 'sees'. Did you mean 'seeds'?"),
         ({"schedule__epoch": "1"}, "unknown key 'schedule.epoch'. Did you mean 'epochs'?"),
         ({"optimizer__lr": "1"}, "unknown key 'optimizer'. Did you mean 'optimiser'?"),
         ({"augmentation__rotate": "1"}, "'augmentation.rotate'. Did you mean 'rotate_deg'?"),
-        ({"corpus__zzz": "1"}, "unknown key 'corpus.zzz'. Known: name, holdout."),
+        ({"corpus__zzz": "1"}, "'corpus.zzz'. Known: detector, labels, name, where."),
+        ({"protocol__holdot": "1"}, "unknown key 'protocol.holdot'. Did you mean 'holdout'?"),
+        ({"protocol__k": "5"}, "'protocol.k'. Known: allow_leak, drop_twins, holdout, name, test."),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest(
@@ -123,8 +143,15 @@ def test_a_missing_key_is_named(path: Path) -> None:
         ({"schedule__epochs": "0"}, "schedule.epochs: "),
         ({"schedule__epochs": "many"}, "(got 'many')"),
         ({"optimiser__lr": "-1"}, "optimiser.lr: "),
-        ({"seed": "-1"}, "seed: "),
-        ({"corpus__name": "fer"}, "corpus.name: "),
+        ({"seeds": "[-1]"}, "seeds are different numbers from 0 on"),
+        ({"seeds": "[1, 1]"}, "seeds are different numbers from 0 on"),
+        ({"seeds": "[]"}, "seeds: "),
+        ({"name": "a/b"}, "name: "),
+        ({"corpus__name": "fer"}, "No corpus named 'fer'"),
+        ({"protocol__name": "loso"}, "'leave-one-subject-out'"),
+        ({"schedule__iterations": "10"}, "give one of epochs and iterations"),
+        ({"schedule__decay": "step"}, "step_iterations is for decay = 'step'"),
+        ({"schedule__keep": "best-uar"}, "schedule.keep needs a protocol.holdout"),
         ({"augmentation__scale": "[1.2, 0.8]"}, "scale must be two positive, rising factors"),
         ({"schedule": "3"}, "schedule: "),
     ],

@@ -10,7 +10,7 @@ import emoscope
 from emoscope.corpora.stills import read_ferplus
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.images import read_image
-from emoscope.training.export import card_page
+from emoscope.training.card import card_page
 from emoscope.training.metrics import accuracy, ece, uar
 
 
@@ -30,7 +30,7 @@ def test_the_figures_of_the_card_are_measured_again(shared: Path, tmp_path: Path
     stills = [s for s in corpus.split("valid") if s.is_clear]
     bundle = emoscope.load_bundle("face-ferplus")
     figures = bundle.card.figures
-    assert len(stills) == figures["pictures"]
+    assert len(stills) == figures["samples"]
     built = [build_clip(Clip([read_image(s.path)]), bundle.clip_spec)["gray"] for s in stills]
     probs = np.concatenate(
         [bundle.predict({"gray": np.stack(built[i : i + 64])}) for i in range(0, len(built), 64)]

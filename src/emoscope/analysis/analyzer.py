@@ -1,4 +1,4 @@
-"""Video → Timeline: the one road that the command line, Python and live use all take."""
+"""Video or sound → Timeline: the one road that the command line, Python and live use all take."""
 
 import itertools
 import math
@@ -11,12 +11,15 @@ import numpy as np
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
 from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment, moments
-from emoscope.core.errors import MediaError, SpecError
+from emoscope.analysis.voice import hearings
+from emoscope.core.errors import BundleError, MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
+from emoscope.media.audio import Sound, read_sound
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
 from emoscope.media.prefetch import prefetched
+from emoscope.media.regions import MAX_SIDE_PX
 from emoscope.media.tracking import FaceTracker
 from emoscope.media.video import Frame, VideoInfo, probe, read_frames
 
@@ -25,7 +28,6 @@ __all__ = ["DEFAULT_RATE_HZ", "Analyzer", "analyze"]
 DEFAULT_RATE_HZ = 10.0
 _BATCH = 16  # moments whose faces share one call of an image model
 _AHEAD = 8  # frames decoded while the ones before them are analysed
-_MAX_SIDE_PX = 1280  # larger pictures are scaled down as they are decoded
 
 Progress = Callable[[float], None]  # seconds of video seen so far
 
@@ -56,7 +58,12 @@ class Analyzer:
             raise SpecError(f"rate_hz is above 0, or None for every frame; got {rate_hz}.")
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
         spec = self.bundle.clip_spec
-        self.detector_choice = detector if spec.region == "face" else ""
+        if spec.pictures and spec.vectors:
+            raise BundleError(
+                f"{self.bundle.name}: it takes pictures and sound at once, which this Emoscope"
+                " cannot give it. Use a model of one of them."
+            )
+        self.detector_choice = detector if spec.pictures and spec.region == "face" else ""
         self.detector = create_detector(detector)
         # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
         self.rate_hz = rate_hz if spec.is_image else None
@@ -70,32 +77,20 @@ class Analyzer:
         end_s: float | None = None,
         progress: Progress | None = None,
     ) -> Timeline:
-        """The Timeline of a video, an image or a folder of numbered images, or of a span of it.
+        """The Timeline of a video, an image or a folder of numbered images, or of a span of it; by
+        a voice model, of a video's sound or a sound file.
 
         `progress` is told the seconds of video seen so far. Raises MediaError for a file that
-        cannot be read.
+        cannot be read, or has no sound for a voice model.
         """
-        info = probe(path)
-        frames = read_frames(
-            path, rate_hz=self.rate_hz, start_s=start_s, end_s=end_s, max_side=_MAX_SIDE_PX
-        )
-        ahead = prefetched(frames, _AHEAD)
-        first = next(ahead, None)
-        if first is None:
-            raise MediaError(f"{path}: no frame starts in the span asked for. Give a longer one.")
-        until_s = min(
-            math.inf if end_s is None else end_s,
-            math.inf if math.isnan(info.duration_s) else info.duration_s,
-        )
-        seen = moments(
-            itertools.chain([first], ahead),
-            self.bundle.clip_spec,
-            FaceTracker(self.detector),
-            scale=info.width / first.rgb.shape[1],
-            rate_hz=self.rate_hz,
-            until_s=until_s,
-        )
-        rows = self._rows(_reporting(seen, progress), _BATCH)
+        if self.listens:
+            sound = read_sound(path, start_s=start_s, end_s=end_s)
+            seen = hearings(sound, self.bundle.clip_spec.window.stride_s)
+            info = _info(Path(path), sound if end_s is None else None)
+        else:
+            sound, info = None, probe(path)
+            seen = self._looked_at(info, start_s, end_s)
+        rows = self._rows(_reporting(seen, progress), _BATCH, sound)
         timeline = Timeline.concatenate(rows)
         return replace(timeline, provenance=self._provenance(info, timeline, start_s, end_s))
 
@@ -104,8 +99,10 @@ class Analyzer:
 
         An image model's row is final when the next frame it looks at arrives, a clip model's when
         the last window that covers it is full. Frames closer together than `rate_hz` are passed
-        over.
+        over. Raises SpecError for a voice model.
         """
+        if self.listens:
+            raise SpecError(f"{self.bundle.name} listens, and frames are silent. Analyse a file.")
         grid = Grid(self.rate_hz)
         taken = (frame for frame in frames if grid.takes(frame.time_s))
         spec = self.bundle.clip_spec
@@ -113,12 +110,42 @@ class Analyzer:
             moments(taken, spec, FaceTracker(self.detector), rate_hz=self.rate_hz), batch=1
         )
 
-    def _rows(self, seen: Iterable[Moment], batch: int) -> Iterator[Timeline]:
+    @property
+    def listens(self) -> bool:
+        """Whether the model hears and does not look."""
+        return not self.bundle.clip_spec.pictures
+
+    def _looked_at(self, info: VideoInfo, start_s: float, end_s: float | None) -> Iterator[Moment]:
+        frames = read_frames(
+            info.path, rate_hz=self.rate_hz, start_s=start_s, end_s=end_s, max_side=MAX_SIDE_PX
+        )
+        ahead = prefetched(frames, _AHEAD)
+        first = next(ahead, None)
+        if first is None:
+            raise MediaError(
+                f"{info.path}: no frame starts in the span asked for. Give a longer one."
+            )
+        until_s = min(
+            math.inf if end_s is None else end_s,
+            math.inf if math.isnan(info.duration_s) else info.duration_s,
+        )
+        return moments(
+            itertools.chain([first], ahead),
+            self.bundle.clip_spec,
+            FaceTracker(self.detector),
+            scale=info.width / first.rgb.shape[1],
+            rate_hz=self.rate_hz,
+            until_s=until_s,
+        )
+
+    def _rows(
+        self, seen: Iterable[Moment], batch: int, sound: Sound | None = None
+    ) -> Iterator[Timeline]:
         bundle = self.bundle
         what = (bundle.clip_spec, self._predict, bundle.labels, bundle.card.modality)
         if bundle.clip_spec.is_image:
             return frame_rows(seen, *what, batch=batch)
-        return window_rows(seen, *what)
+        return window_rows(seen, *what, sound)
 
     def _predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         return self.bundle.predict(inputs, prior=self.prior)
@@ -162,6 +189,14 @@ def analyze(
     >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
     """
     return Analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)  # type: ignore[arg-type]
+
+
+def _info(path: Path, whole: Sound | None) -> VideoInfo:
+    """Of a file that is heard: it need not have a picture, nor one that can be decoded."""
+    try:
+        return probe(path)
+    except MediaError:
+        return VideoInfo(path, 0, 0, duration_s=whole.end_s if whole else math.nan, has_sound=True)
 
 
 def _reporting(seen: Iterable[Moment], progress: Progress | None) -> Iterator[Moment]:

@@ -91,16 +91,27 @@ class Bundle:
 
         softmax(logits / temperature); with `prior="uniform"` divided by the class prior of the
         training data and made to sum to 1 again, so that a class does not win for being common
-        there (logit adjustment, Menon et al., ICLR 2021). Raises SpecError for inputs that do not
-        fit `clip_spec`.
+        there (logit adjustment, Menon et al., ICLR 2021). A clip of which a vector is NaN, as of
+        silence, has NaN for an answer. Raises SpecError for inputs that do not fit `clip_spec`.
         """
         if prior not in get_args(Prior):
             raise SpecError(f"prior is one of {', '.join(get_args(Prior))}, got {prior!r}.")
-        logits = self.run(self._checked(inputs)).astype(np.float64) / self.card.temperature
+        logits = self._logits(self._checked(inputs)) / self.card.temperature
         if prior == "uniform":
             logits = logits - np.log(self.card.prior)
         exp = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+
+    def _logits(self, inputs: dict[str, FloatArray]) -> npt.NDArray[np.float64]:
+        """(B, labels). No model is asked about NaN: a forest, for one, would answer."""
+        vectors = [inputs[vector.kind] for vector in self.clip_spec.vectors]
+        if not vectors:
+            return self.run(inputs).astype(np.float64)
+        known = ~np.isnan(np.concatenate(vectors, axis=1)).any(axis=1)
+        logits = np.full((len(known), len(self.labels)), np.nan)
+        if known.any():
+            logits[known] = self.run({name: array[known] for name, array in inputs.items()})
+        return logits
 
     def _checked(self, inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         shapes = self.clip_spec.shapes()

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.analysis.sightings import Moment, Sighting
+from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import NO_TRACK, Timeline
-from emoscope.media.clips import Clip, build_clip, frames_needed
-from emoscope.media.sampling import grid_indices
+from emoscope.media.audio import Sound
+from emoscope.media.clips import Clip, build_clip, frames_needed, grid
+from emoscope.media.regions import Sighting
 
 __all__ = ["Predict", "frame_rows", "window_rows"]
 
@@ -65,14 +66,18 @@ def window_rows(
     predict: Predict,
     labels: tuple[str, ...],
     modality: str,
+    sound: Sound | None = None,
 ) -> Iterator[Timeline]:
     """A row a face a stride: the mean over all windows that cover the stride.
 
     Window k starts k strides after the first frame. One that the video's end cuts short, or in
     which the face is not seen throughout, counts only where no whole window covers the stride.
     A face gets a row where it is seen in the stride; a stride without any is a row of NaN.
+
+    Given the `sound`, the same of a voice: a window is what is heard in it. Windows of which the
+    model says NaN, as of silence, count for nothing; a stride that has no other is a row of NaN.
     """
-    windows = _Windows(spec, predict)
+    windows = _Windows(spec, predict, sound)
     for moment in seen:
         windows.push(moment)
         while windows.complete():
@@ -88,17 +93,21 @@ class _Votes:
     whole: list[tuple[FloatArray, bool]] = field(default_factory=list)  # (C,), padded or not
     cut: list[tuple[FloatArray, bool]] = field(default_factory=list)
 
-    def mean(self) -> tuple[FloatArray, bool]:
-        """Of the windows that count, (C,), and whether one of them was padded."""
-        probs, padded = zip(*(self.whole or self.cut), strict=True)
+    def mean(self) -> tuple[FloatArray, bool] | None:
+        """Of the windows that count, (C,), and whether one of them was padded; None where none has
+        an answer."""
+        counting = [vote for vote in self.whole or self.cut if not np.isnan(vote[0]).any()]
+        if not counting:
+            return None
+        probs, padded = zip(*counting, strict=True)
         return np.mean(probs, axis=0), any(padded)
 
 
 class _Windows:
     """The window at hand, and what has been said of the strides that are still open."""
 
-    def __init__(self, spec: ClipSpec, predict: Predict) -> None:
-        self.spec, self.predict = spec, predict
+    def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None) -> None:
+        self.spec, self.predict, self.sound = spec, predict, sound
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
         self.strides = int((self.length_s + _EPSILON_S) / self.stride_s)  # wholly in a window
         self.moments: deque[Moment] = deque()
@@ -144,18 +153,21 @@ class _Windows:
         clips = [self._clip(seen) for seen in faces.values()]
         probs = _predict_all(clips, self.spec, self.predict)
         for (track, seen), clip, row in zip(faces.items(), clips, probs, strict=True):
-            padded = _length(clip, self.spec) < frames_needed(self.spec)
+            padded = len(grid(clip, self.spec)) < frames_needed(self.spec)
             for stride in range(self.index, self.index + self.strides):
                 votes = self.votes.setdefault((stride, track), _Votes())
                 kind = votes.whole if whole and len(seen) == len(inside) else votes.cut
                 kind.append((row, padded))
 
     def _clip(self, seen: list[tuple[Moment, Sighting]]) -> Clip:
-        """One face in the window at hand.
+        """One face, or the voice, in the window at hand.
 
         A picture that was there before the window counts from the window's start, and one that
         is held up to its end is repeated at the last instant of the spec's grid: else a picture
         that stands still would move the grid or cut it short."""
+        if self.sound is not None:
+            heard = self.sound.between(self.start_s, self.start_s + self.length_s)
+            return Clip([], audio=heard, sample_rate_hz=self.sound.rate_hz)
         pictures = [sighting.picture for _, sighting in seen]
         times_s = [max(moment.start_s, self.start_s) for moment, _ in seen]
         if self.spec.rate_hz is not None:
@@ -169,13 +181,14 @@ class _Windows:
     def _close(self) -> list[_Row]:
         start_s, end_s = self.start_s, min(self.start_s + self.stride_s, self.moments[-1].end_s)
         faces = _by_track(self._within(start_s, end_s))
-        rows = [] if faces else [_Row(start_s, end_s)]
+        rows = []
         for track, seen in sorted(faces.items()):
-            votes = self.votes[self.index, track]
             first = seen[0][1]  # a row's box is where the face was when the row starts
-            rows.append(_Row(start_s, end_s, track, first.box, *votes.mean()))
+            said = self.votes[self.index, track].mean()
+            if said is not None:
+                rows.append(_Row(start_s, end_s, track, first.box, *said))
         self.votes = {key: votes for key, votes in self.votes.items() if key[0] > self.index}
-        return rows
+        return rows or [_Row(start_s, end_s)]
 
     def _within(self, start_s: float, end_s: float) -> list[Moment]:
         """Moments on screen at some time of a span."""
@@ -192,13 +205,6 @@ def _by_track(seen: Iterable[Moment]) -> dict[int, list[tuple[Moment, Sighting]]
         for sighting in moment.sightings:
             faces.setdefault(sighting.track, []).append((moment, sighting))
     return faces
-
-
-def _length(clip: Clip, spec: ClipSpec) -> int:
-    """Frames of a clip on the spec's grid."""
-    return (
-        len(clip.frames) if spec.rate_hz is None else len(grid_indices(clip.times_s, spec.rate_hz))
-    )
 
 
 def _predict_all(clips: list[Clip], spec: ClipSpec, predict: Predict) -> FloatArray:

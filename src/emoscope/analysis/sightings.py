@@ -4,25 +4,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import SpecError
-from emoscope.core.results import Box
-from emoscope.media.faces import crop_face
+from emoscope.media.regions import Sighting, sightings
 from emoscope.media.tracking import FaceTracker
 from emoscope.media.video import Frame
 
-__all__ = ["Moment", "Sighting", "moments"]
-
-
-@dataclass(frozen=True, eq=False)
-class Sighting:
-    """One face (or body, or whole frame) in one frame."""
-
-    track: int
-    box: Box  # source pixels
-    picture: npt.NDArray[np.uint8]  # (H, W, 3), cut to the region that the model wants
+__all__ = ["Moment", "moments"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +49,9 @@ def moments(
                 )
             yield replace(waiting, end_s=frame.time_s)
             lasts_s = frame.time_s - waiting.start_s
-        found = tuple(_sightings(frame, spec, tracker, scale))
+        found = tuple(
+            replace(seen, box=seen.box.scaled(scale)) for seen in sightings(frame, spec, tracker)
+        )
         waiting, shown_s = Moment(frame.time_s, frame.time_s, found), frame.duration_s
         if rate_hz is not None:
             lasts_s = max(1 / rate_hz, frame.duration_s)
@@ -71,17 +62,3 @@ def moments(
         # A last frame that was passed over may reach beyond the step, by as much as one lasts.
         end_s = until_s if until_s < end_s + shown_s + 1e-6 else end_s
         yield replace(waiting, end_s=max(end_s, waiting.start_s))
-
-
-def _sightings(
-    frame: Frame, spec: ClipSpec, tracker: FaceTracker, scale: float
-) -> Iterator[Sighting]:
-    if spec.region != "face":
-        # Without a body detector the frame is the body, as in the corpora of full-length actors.
-        height, width = frame.rgb.shape[:2]
-        yield Sighting(0, Box(0, 0, width, height).scaled(scale), frame.rgb)
-        return
-    for face in tracker.update(frame.rgb, frame.time_s):
-        eyes = face.eyes if spec.align else None
-        crop = crop_face(frame.rgb, face.box, margin=spec.margin, eyes=eyes)
-        yield Sighting(face.track, face.box.scaled(scale), crop)

@@ -18,7 +18,8 @@ from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.report import write_report
 from emoscope.core.errors import EmoscopeError, MediaError
 from emoscope.core.results import Timeline, TrackSummary
-from emoscope.media.container import VIDEO_SUFFIXES
+from emoscope.media.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from emoscope.media.files import check_writable
 from emoscope.media.images import is_image
 from emoscope.media.video import probe
 
@@ -51,7 +52,7 @@ def analyze_all(request: Request) -> int:
     Raises EmoscopeError where nothing could be analysed at all: no such model or detector."""
     console = _console(request.quiet)
     if request.formats:
-        _check_writable(request.out or Path.cwd())
+        check_writable(request.out or Path.cwd())
     analyzer = Analyzer(
         request.model,
         detector=request.detector,
@@ -63,7 +64,7 @@ def analyze_all(request: Request) -> int:
         console.print(f"--rate is for image models: {analyzer.bundle.name} has its own windows.")
     failures: list[str] = []
     stems: set[str] = set()
-    for path in _inputs(request.videos, failures):
+    for path in _inputs(request.videos, analyzer.listens, failures):
         try:
             with _progress(path, request, console) as report:
                 timeline = analyzer.analyze(
@@ -77,7 +78,7 @@ def analyze_all(request: Request) -> int:
             continue
         if request.to_stdout:
             _print_json(timeline)
-        console.print(_line(path, timeline))
+        console.print(_line(path, timeline, analyzer.listens))
     for failure in failures:
         sys.stderr.write(f"emoscope: {failure}\n")
     return len(failures)
@@ -90,8 +91,11 @@ def _console(quiet: bool) -> Console:
     )
 
 
-def _inputs(given: tuple[Path, ...], failures: list[str]) -> Iterator[Path]:
-    """Each file; of a folder its videos, or the folder itself where it holds numbered images."""
+def _inputs(given: tuple[Path, ...], listens: bool, failures: list[str]) -> Iterator[Path]:
+    """Each file; of a folder its videos, or the folder itself where it holds numbered images; for
+    a voice model its videos and sound files."""
+    suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES if listens else VIDEO_SUFFIXES
+    kinds = "no video and no sound" if listens else "no video and no image"
     for path in given:
         try:
             files = _files(path) if path.is_dir() else None
@@ -100,13 +104,13 @@ def _inputs(given: tuple[Path, ...], failures: list[str]) -> Iterator[Path]:
         if files is None:
             yield path
             continue
-        videos = [item for item in files if item.suffix.lower() in VIDEO_SUFFIXES]
-        if videos:
-            yield from videos
-        elif any(is_image(item) for item in files):
+        recordings = [item for item in files if item.suffix.lower() in suffixes]
+        if recordings:
+            yield from recordings
+        elif not listens and any(is_image(item) for item in files):
             yield path
         else:
-            failures.append(f"{path}: the folder holds no video and no image. Name another one.")
+            failures.append(f"{path}: the folder holds {kinds}. Name another one.")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -133,17 +137,6 @@ def _write(timeline: Timeline, path: Path, stem: str, request: Request) -> None:
         write_report(timeline, folder, request.formats, video=path, stem=stem)
 
 
-def _check_writable(folder: Path) -> None:
-    """Before any work is done for nothing. Raises MediaError."""
-    nearest = next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
-    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-        raise MediaError(
-            f"{folder}: the folder cannot be written to. Choose another one for --out."
-        )
-
-
 def _print_json(timeline: Timeline) -> None:
     """One line to standard output. Raises MediaError, as on a full disk behind it."""
     try:
@@ -156,12 +149,12 @@ def _print_json(timeline: Timeline) -> None:
         raise MediaError(f"Standard output cannot be written: {error.strerror}.") from None
 
 
-def _line(path: Path, timeline: Timeline) -> str:
-    """One file in one line: the leading emotions of each face."""
+def _line(path: Path, timeline: Timeline, listens: bool) -> str:
+    """One file in one line: the leading emotions of each face, or of the voice."""
     people = timeline.summary()
     if not people:
-        return f"{path}: no face seen"
-    count = f"{len(people)} face{'s' if len(people) > 1 else ''}"
+        return f"{path}: no {'voice heard' if listens else 'face seen'}"
+    count = f"{len(people)} {'voice' if listens else 'face'}{'s' if len(people) > 1 else ''}"
     return f"{path}: {count}; " + "; ".join(_leading(person) for person in people[:4])
 
 

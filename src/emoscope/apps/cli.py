@@ -7,6 +7,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from emoscope.apps.cli_corpus import corpus_app
+from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli_training import add_training_commands
 from emoscope.core.errors import EmoscopeError, UnknownName
 from emoscope.core.version import VERSION
 
@@ -41,16 +44,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich would treble the time that --help takes
 )
-
-
-def _note_debug(ctx: typer.Context, debug: bool) -> bool:
-    ctx.meta["debug"] = debug
-    return debug
-
-
-Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_note_debug)
-]
 
 
 class PriorChoice(StrEnum):
@@ -158,83 +151,8 @@ def analyze(
     raise typer.Exit(EXIT_FAILED if analyze_all(request) else 0)
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe (TOML).", show_default=False)],
-    corpus: Annotated[
-        str, typer.Option(help="NAME=DIR of the recipe's corpus.", show_default=False)
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="The run's folder. By default runs/NAME.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a setting: schedule.epochs=2.")
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Train a recipe, measure it, export its bundle."""
-    from emoscope.apps.training import train_recipe
-
-    changes = dict(_pair(text, "--set KEY=VALUE") for text in settings or [])
-    train_recipe(recipe, _corpus(corpus), out, changes)
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
-    corpus: Annotated[str, typer.Option(help="NAME=DIR of the run's corpus.", show_default=False)],
-    debug: Debug = False,
-) -> None:
-    """Measure a run.
-
-    Fits its temperature on its hold-out, then measures on the corpus's valid part.
-    """
-    from emoscope.apps.training import evaluate_run
-
-    evaluate_run(run, _corpus(corpus))
-
-
-@app.command()
-def export(
-    run: Annotated[Path, typer.Argument(help="A run's folder.", show_default=False)],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
-    debug: Debug = False,
-) -> None:
-    """Write a measured run as a bundle, with its card."""
-    from emoscope.apps.training import export_bundle_of
-
-    export_bundle_of(run, out)
-
-
-corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+add_training_commands(app)
 app.add_typer(corpus_app, name="corpus", help="Labelled recordings on disk.")
-
-
-@corpus_app.callback()
-def _corpus_root() -> None:
-    """A group of commands, also while it has one only."""
-
-
-@corpus_app.command()
-def scan(
-    name: Annotated[str, typer.Argument(help="Whose layout: ravdess, folder ...")],
-    root: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", help="The folder it lies in.", show_default=False),
-    ],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="Write the manifest (CSV).", show_default=False),
-    ] = None,
-    debug: Debug = False,
-) -> None:
-    """Count a corpus's samples.
-
-    By label, subject and split; what was left out and why; which files are the same.
-    """
-    from emoscope.apps.corpora import scan as scan_corpus
-
-    scan_corpus(name, root, out)
 
 
 def _formats(text: str | None, out: Path | None) -> tuple[str, ...]:
@@ -267,18 +185,6 @@ def _rate(text: str | None) -> float | None:
             f"{text!r} is neither a rate in Hz nor 'native'.", param_hint="--rate"
         )
     return rate
-
-
-def _corpus(text: str) -> tuple[str, Path]:
-    name, folder = _pair(text, "--corpus NAME=DIR")
-    return name, Path(folder)
-
-
-def _pair(text: str, form: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not (key and equals and value):
-        raise typer.BadParameter(f"{text!r} is not of the form {form}.")
-    return key, value
 
 
 def main() -> None:

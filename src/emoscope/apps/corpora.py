@@ -1,20 +1,35 @@
-"""`emoscope corpus`: what lies in a corpus, in a few lines, and its manifest."""
+"""`emoscope corpus`: what lies in a corpus, its manifest, its clips; a synthetic one."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import typer
 
+from emoscope.apps.progress import counting
+from emoscope.core.clipspec import ClipSpec
+from emoscope.core.errors import CorpusError, MissingExtra, SpecError
 from emoscope.corpora.manifest import Manifest, read_corpus
+from emoscope.corpora.prepare import Prepared, default_cache
+from emoscope.corpora.prepare import prepare as prepare_samples
+from emoscope.corpora.synthetic import synthesise
+from emoscope.corpora.video_corpora import read_gemep
 
-__all__ = ["scan"]
+__all__ = ["prepare", "read", "scan", "spec_of_file", "spec_of_model", "synthesise_corpus"]
 
 _SHOWN = 3  # groups of duplicates that are named
 
 
-def scan(name: str, root: Path, out: Path | None) -> None:
-    """Read a corpus, print what it holds, write its manifest. Raises EmoscopeError."""
-    manifest = read_corpus(name, root)
+def read(name: str, root: Path, pattern: str | None = None) -> Manifest:
+    """A corpus by its name and folder; `pattern` is GEMEP's. Raises EmoscopeError."""
+    if pattern is not None and name != "gemep":
+        raise CorpusError(f"{name}: --pattern is for gemep, whose releases differ. Leave it out.")
+    if pattern is None or not root.exists():  # which it tells
+        return read_corpus(name, root)
+    return read_gemep(root, pattern=pattern)
+
+
+def scan(manifest: Manifest, root: Path, out: Path | None) -> None:
+    """Print what a corpus holds, write its manifest. Raises EmoscopeError."""
     for line in _counts(manifest):
         typer.echo(line)
     for line in _duplicates(manifest.duplicates(), root):
@@ -22,6 +37,86 @@ def scan(name: str, root: Path, out: Path | None) -> None:
     if out is not None:
         manifest.write(out)
         typer.echo(f"written: {out}")
+
+
+def prepare(
+    manifest: Manifest,
+    spec: ClipSpec,
+    cache: Path | None,
+    *,
+    detector: str,
+    whole: bool,
+    workers: int | None,
+) -> Prepared:
+    """Cut a corpus's clips, print what came of it. Raises EmoscopeError."""
+    with counting(manifest.corpus) as progress:
+        prepared = prepare_samples(
+            manifest.samples,
+            spec,
+            cache or default_cache(),
+            detector=detector,
+            whole=whole,
+            workers=workers,
+            progress=progress,
+        )
+    for line in prepared.report_lines():
+        typer.echo(line)
+    return prepared
+
+
+def spec_of_file(path: Path) -> ClipSpec:
+    """A ClipSpec from its JSON. Raises SpecError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SpecError(f"{path}: not a readable ClipSpec: {reason}.") from None
+    try:
+        return ClipSpec.from_json(text)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+
+
+def spec_of_model(name: str) -> ClipSpec:
+    """What a network or an estimator eats. Raises UnknownName or MissingExtra."""
+    try:
+        import torch
+
+        from emoscope import models
+        from emoscope.training.estimators import ESTIMATORS
+    except ImportError as error:
+        raise MissingExtra(f"Reading a model's ClipSpec ({error.name})", "train") from None
+    if name in ESTIMATORS:
+        return ESTIMATORS[name].clip_spec
+    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
+        spec: ClipSpec = models.create(name).clip_spec  # type: ignore[assignment]
+    return spec
+
+
+def synthesise_corpus(
+    folder: Path,
+    *,
+    kind: str,
+    subjects: int,
+    clips: int,
+    seconds: float,
+    size_px: int,
+    seed: int,
+) -> None:
+    """Draw a corpus, say what was drawn. Raises EmoscopeError."""
+    with counting("drawing") as progress:
+        manifest = synthesise(
+            folder,
+            kind=kind,
+            subjects=subjects,
+            clips=clips,
+            seconds=seconds,
+            size_px=size_px,
+            seed=seed,
+            progress=progress,
+        )
+    for line in _counts(manifest):
+        typer.echo(line)
 
 
 def _counts(manifest: Manifest) -> Iterator[str]:

@@ -1,47 +1,193 @@
-"""`emoscope train`, `evaluate` and `export`."""
+"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`, `models`."""
 
+import inspect
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError
+from emoscope.media.files import replacing
 
 try:
+    import torch
+
+    from emoscope import models
+    from emoscope.apps.training_progress import Console
+    from emoscope.training import estimators
+    from emoscope.training.compare import compare
     from emoscope.training.evaluate import evaluate
+    from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export import export_run
-    from emoscope.training.loop import train
+    from emoscope.training.loop import Hardware
+    from emoscope.training.published import recipes_of, reproduction_table
     from emoscope.training.recipe import Recipe
+    from emoscope.training.runs import Run, read_run
 except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 
-__all__ = ["evaluate_run", "export_bundle_of", "train_recipe"]
+__all__ = [
+    "compare_runs",
+    "evaluate_run",
+    "export_bundle_of",
+    "list_all",
+    "reproduce_paper",
+    "resume_run",
+    "show_one",
+    "train_recipe",
+]
+
+RUNS = Path("runs")
 
 
 def train_recipe(
-    path: Path, corpus: tuple[str, Path], out: Path | None, changes: dict[str, str]
+    path: Path,
+    corpora: Mapping[str, Path],
+    out: Path | None,
+    changes: dict[str, str],
+    hardware: Hardware,
+    cache: Path | None,
 ) -> None:
     """Train, measure, export."""
     recipe = Recipe.read(path, changes)
-    name, folder = corpus
-    if name != recipe.corpus.name:
-        raise RecipeError(f"{path}: the corpus is {recipe.corpus.name!r}, --corpus names {name!r}.")
-    run = out or Path("runs") / recipe.name
-    train(recipe, folder, run)
-    evaluate_run(run, corpus)
-    export_bundle_of(run, run / f"{recipe.name}.onnx")
+    folder = out or RUNS / recipe.name
+    with Console() as observer:
+        run = train(recipe, corpora, folder, hardware=hardware, cache=cache, observer=observer)
+    _conclude(run)
 
 
-def evaluate_run(run: Path, corpus: tuple[str, Path]) -> None:
+def resume_run(folder: Path, hardware: Hardware, cache: Path | None) -> None:
+    """Go on, measure, export."""
+    with Console() as observer:
+        run = resume(folder, hardware=hardware, cache=cache, observer=observer)
+    _conclude(run)
+
+
+def _conclude(run: Run) -> None:
+    """What comes after training, in one process of them."""
+    if is_leader():
+        evaluate_run(run.folder)
+        export_bundle_of(run.folder, run.folder / f"{run.recipe.name}.onnx")
+
+
+def evaluate_run(run_or_recipe: Path) -> None:
     """Measure and print the main figures."""
-    figures = evaluate(run, corpus[1])["figures"]
-    low, high = figures["accuracy_ci95"]
+    folder = run_or_recipe
+    if folder.suffix == ".toml":
+        folder = RUNS / Recipe.read(folder).name
+    figures = evaluate(folder)["figures"]
+    for warning in figures["warnings"]:
+        typer.echo(f"Warning: {warning}", err=True)
+    accuracy, uar = (_with_interval(figures, name) for name in ("accuracy", "uar"))
     typer.echo(
-        f"{figures['corpus']}: accuracy {figures['accuracy']:.1%} ({low:.1%} to {high:.1%}), "
-        f"UAR {figures['uar']:.1%}, ECE {figures['ece']:.3f}, {figures['pictures']} pictures"
+        f"{figures['what']}: accuracy {accuracy}, UAR {uar}, macro-F1 {figures['macro_f1']:.1%}, "
+        f"ECE {figures['ece']:.3f}; {figures['samples']:,} clips, intervals over "
+        f"{figures['interval_over']}"
     )
+    typer.echo(f"written: {folder / 'evaluation.html'}")
+
+
+def _with_interval(figures: Mapping[str, Any], name: str) -> str:
+    low, high = figures[f"{name}_ci95"]
+    return f"{figures[name]:.1%} ({low:.1%} to {high:.1%})"
 
 
 def export_bundle_of(run: Path, out: Path) -> None:
     """Export and say what was written."""
     card = export_run(run, out)
     typer.echo(f"{out}: {card.name} {card.version}, {out.stat().st_size / 1e6:.1f} MB")
+
+
+def compare_runs(folders: list[Path], out: Path | None) -> None:
+    """Print the comparison, or write it. Raises RecipeError for a file of another kind."""
+    if out is not None and out.suffix not in (".md", ".csv"):
+        raise RecipeError(f"{out}: a comparison is written as .md or .csv.")
+    comparison = compare(folders)
+    if out is None:
+        typer.echo(comparison.markdown())
+        return
+    _write(out, comparison.csv() if out.suffix == ".csv" else comparison.markdown())
+
+
+def reproduce_paper(
+    paper: str,
+    recipes: Path,
+    corpora: Mapping[str, Path],
+    out: Path,
+    changes: dict[str, str],
+    hardware: Hardware,
+    cache: Path | None,
+) -> None:
+    """Run every recipe whose corpora are given, or go on with it; print and write the table."""
+    runs = []
+    for path in recipes_of(paper, recipes):
+        recipe = Recipe.read(path, changes)
+        missing = [name for name in recipe.corpus.name if name not in corpora]
+        if missing:
+            typer.echo(f"{recipe.name}: left out, no --corpus {missing[0]}=DIR", err=True)
+            continue
+        folder = out / recipe.name
+        with Console() as observer:
+            options: Any = {"hardware": hardware, "cache": cache, "observer": observer}
+            if (folder / "run.json").is_file():
+                _same_recipe(folder, recipe)
+                run = resume(folder, **options)
+            else:
+                run = train(recipe, corpora, folder, **options)
+        _conclude(run)
+        runs.append(run)
+    if not is_leader():
+        return
+    table = reproduction_table(paper, runs)
+    typer.echo(table)
+    _write(out / f"{paper}.md", table)
+
+
+def _same_recipe(folder: Path, recipe: Recipe) -> None:
+    if read_run(folder).recipe != recipe:
+        raise RecipeError(
+            f"{folder}: a run of another {recipe.name} is there. Choose another --out."
+        )
+
+
+def list_all() -> None:
+    """Every network and estimator in a line."""
+    for name in models.names():
+        typer.echo(f"{name:<20} {_about(models.MODELS[name].build)}")
+    for name in estimators.names():
+        typer.echo(f"{name:<20} {_about(estimators.ESTIMATORS[name].build)}")
+
+
+def show_one(name: str) -> None:
+    """All about one. Raises UnknownName."""
+    if name in estimators.ESTIMATORS:
+        entry = estimators.ESTIMATORS[name]
+        _show(name, entry.build, entry.clip_spec, "an estimator", {})
+        return
+    build = models.MODELS[name].build
+    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
+        model = models.create(name)
+    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    _show(name, build, spec, f"{count:,} trainable parameters", models.small(name))
+
+
+def _show(name: str, build: Any, spec: ClipSpec, size: str, small: Mapping[str, Any]) -> None:
+    inputs = ", ".join(f"{kind} {shape}" for kind, shape in spec.shapes().items())
+    typer.echo(f"{name}: {size}\n\n{inspect.getdoc(build) or ''}\n\ninputs: {inputs}\noptions:")
+    for option in inspect.signature(build).parameters.values():
+        typer.echo(f"  {option.name} = {option.default!r}")
+    if small:
+        typer.echo(f"small version, for tests and tutorials: {dict(small)}")
+
+
+def _about(build: Any) -> str:
+    return " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+    typer.echo(f"written: {path}")

@@ -2,10 +2,11 @@
 
 import csv
 import hashlib
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emoscope.core.errors import CorpusError
@@ -16,6 +17,7 @@ from emoscope.media.images import numbered_images
 
 __all__ = [
     "CORPORA",
+    "SYNTHETIC",
     "Manifest",
     "Reader",
     "Sample",
@@ -24,11 +26,14 @@ __all__ = [
     "digests",
     "read_corpus",
     "read_manifest",
+    "read_rows",
+    "read_synthetic",
     "twins",
 ]
 
 _COLUMNS = ("path", "label", "subject", "split", "start_s", "end_s", "fps")
 _SPLITS = ("", "train", "valid", "test")
+SYNTHETIC = "synthetic.json"  # the settings of a drawn corpus lie beside its clips
 _GROUP, _VOTE = "group:", "vote:"  # what a group's or a vote's column begins with
 
 
@@ -112,7 +117,8 @@ class Manifest:
 
     def write(self, path: Path) -> None:
         """As CSV: path, label, subject, split, start_s, end_s, fps, `group:NAME` and `vote:LABEL`
-        columns. Paths are absolute, so that the table may be moved. Raises MediaError."""
+        columns. A path below the table's own folder is relative to it, so that the folder may be
+        moved; any other is absolute, so that the table may. Raises MediaError."""
         groups = sorted({name for sample in self.samples for name in sample.groups})
         votes = self.labels if any(s.votes for s in self.samples) else ()
         header = [*_COLUMNS, *(_GROUP + g for g in groups), *(_VOTE + v for v in votes)]
@@ -124,7 +130,7 @@ class Manifest:
             rows.writerow(header)
             for s in self.samples:
                 span = [s.start_s or "", "" if s.end_s is None else s.end_s, s.fps or ""]
-                row = [str(s.path.absolute()), s.label, s.subject, s.split, *span]
+                row = [_written(s.path, path.parent), s.label, s.subject, s.split, *span]
                 row += [s.groups.get(name, "") for name in groups]
                 rows.writerow([*row, *(s.votes or [""] * len(votes))])
 
@@ -176,6 +182,12 @@ def _sizes(path: Path) -> tuple[int, ...]:
         raise _unreadable(path, error) from None
 
 
+def _written(path: Path, folder: Path) -> str:
+    """How a table in a folder names a path."""
+    path, folder = path.absolute(), folder.absolute()
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
 def _unreadable(path: Path, error: OSError) -> CorpusError:
     return CorpusError(f"{path}: {error.strerror}. Scan the corpus again.")
 
@@ -191,7 +203,28 @@ def read_corpus(name: str, root: Path) -> Manifest:
     reader = CORPORA[name]
     if not root.exists():
         raise CorpusError(f"{root}: no such file or folder. Give where {name} lies.")
-    return reader(root)
+    manifest = reader(root)
+    drawn = _synthetic_kind(root if root.is_dir() else root.parent)
+    return replace(manifest, corpus=f"synthetic-{drawn}") if drawn else manifest
+
+
+@CORPORA.register("synthetic")
+def read_synthetic(root: Path) -> Manifest:
+    """What `emoscope corpus synth` has drawn: `manifest.csv` beside `synthetic.json`."""
+    if not _synthetic_kind(root):
+        raise CorpusError(
+            f"{root}: expected {SYNTHETIC} and manifest.csv, found {contents(root)}. Make such a "
+            "corpus with `emoscope corpus synth`."
+        )
+    return read_manifest(root / "manifest.csv")
+
+
+def _synthetic_kind(folder: Path) -> str:
+    """Of a drawn corpus, which is named so however it is read; "" of a recorded one."""
+    try:
+        return str(json.loads((folder / SYNTHETIC).read_text(encoding="utf-8"))["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 @CORPORA.register("manifest")
@@ -200,21 +233,26 @@ def read_manifest(path: Path) -> Manifest:
 
     Relative paths are taken from the table's own folder. Rows whose file is gone are left out and
     counted."""
-    if not path.is_file():
-        raise CorpusError(f"{path}: expected a CSV file with the columns path and label.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as table:
-            voted, samples = _rows(table, path)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"{path}: not a readable CSV file in UTF-8: {error}.") from None
+    voted, samples = read_rows(path)
     present = tuple(sample for sample in samples if sample.path.exists())
     labels = voted or tuple(sorted({sample.label for sample in samples}))
     gone = len(samples) - len(present)
     return Manifest(path.stem, labels, present, {"file is gone": gone} if gone else {})
 
 
+def read_rows(path: Path) -> tuple[tuple[str, ...], list[Sample]]:
+    """The labels that were voted on, if any, and every row of a manifest's CSV, also of files that
+    are gone. Raises CorpusError."""
+    if not path.is_file():
+        raise CorpusError(f"{path}: expected a CSV file with the columns path and label.")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as table:
+            return _rows(table, path)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CorpusError(f"{path}: not a readable CSV file in UTF-8: {error}.") from None
+
+
 def _rows(table: Iterable[str], path: Path) -> tuple[tuple[str, ...], list[Sample]]:
-    """The labels that were voted on, if any, and every row."""
     rows = csv.DictReader(table)
     header = rows.fieldnames or []
     odd = [n for n in header if n not in _COLUMNS and not n.startswith((_GROUP, _VOTE))]

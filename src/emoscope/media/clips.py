@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.core.clipspec import ClipSpec, Normalisation, Offsets, Stream
+from emoscope.core.clipspec import ClipSpec, Normalisation, Offsets, Stream, Vector
 from emoscope.core.errors import SpecError
+from emoscope.media.egemaps import egemaps
 from emoscope.media.motion import dynamic_image, optical_flow
 from emoscope.media.sampling import grid_indices, sample_indices
 
@@ -34,16 +35,23 @@ Size = tuple[int, int]  # height, width
 class Clip:
     """A stretch of video, cut to the region that the ClipSpec names.
 
-    frames    T pictures (H, W, 3) RGB uint8; sizes may differ from frame to frame
-    times_s   T time stamps, rising
+    frames          T pictures (H, W, 3) RGB uint8; sizes may differ from frame to frame; none
+                    where there is sound alone
+    times_s         T time stamps, rising
+    audio           mono samples (N,) in [-1, 1]; None where it has no sound
+    sample_rate_hz  of the audio
     """
 
     frames: Sequence[ByteArray]
     times_s: Sequence[float] = ()
+    audio: FloatArray | None = None
+    sample_rate_hz: int = 16_000
 
     def __post_init__(self) -> None:
-        if len(self.frames) == 0:
-            raise SpecError("A clip needs at least one frame, got none.")
+        if len(self.frames) == 0 and self.audio is None:
+            raise SpecError("A clip needs at least one frame, or sound; got neither.")
+        if self.audio is not None and (self.audio.ndim != 1 or self.audio.dtype != np.float32):
+            raise SpecError(f"Sound is (N,) float32, got {self.audio.shape} of {self.audio.dtype}.")
         if len(self.times_s) not in (0, len(self.frames)):
             raise SpecError(f"{len(self.frames)} frames have {len(self.times_s)} time stamps.")
         if not all(before <= after for before, after in itertools.pairwise(self.times_s)):
@@ -94,6 +102,8 @@ def build_clip(
 
 def grid(clip: Clip, spec: ClipSpec) -> IntArray:
     """Indices of the frames that the spec's rule chooses from: all, or those on its time grid."""
+    if spec.pictures and len(clip.frames) == 0:
+        raise SpecError("This ClipSpec is of pictures: give the clip frames.")
     if spec.rate_hz is None or spec.sampling is None:
         return np.arange(len(clip.frames))
     if len(clip.times_s) == 0:
@@ -105,7 +115,8 @@ def gather(clip: Clip, spec: ClipSpec, indices: IntArray) -> Material:
     """These frames in the sizes that the spec's streams need, and its vectors."""
     sizes = dict.fromkeys(stream.size_hw for stream in spec.pictures)
     return Material(
-        {size: np.stack([_resize(clip.frames[i], size) for i in indices]) for size in sizes}
+        {size: np.stack([_resize(clip.frames[i], size) for i in indices]) for size in sizes},
+        vectors={vector.kind: _vector(vector, clip) for vector in spec.vectors},
     )
 
 
@@ -129,6 +140,13 @@ def frames_needed(spec: ClipSpec) -> int:
     if isinstance(spec.sampling, Offsets):
         return max(-o if o < 0 else o + 1 for o in spec.sampling.offsets)
     return spec.length
+
+
+def _vector(vector: Vector, clip: Clip) -> FloatArray:
+    """(D,); NaN where the clip has nothing to measure."""
+    if clip.audio is None:
+        return np.full(vector.dimensions, np.nan, dtype=np.float32)
+    return egemaps(clip.audio, clip.sample_rate_hz)
 
 
 def _build(stream: Stream, material: Material) -> FloatArray:

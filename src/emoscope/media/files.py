@@ -1,6 +1,7 @@
 """Writing files so that they are whole or absent."""
 
 import errno
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from emoscope.core.errors import MediaError
 
-__all__ = ["replacing"]
+__all__ = ["check_writable", "replacing"]
 
 
 @contextmanager
@@ -34,6 +35,18 @@ def replacing(target: Path) -> Iterator[Path]:
         # What stopped the writing may stop this too, and is already on its way up.
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Whether a folder, which need not be there yet, could be written to: asked before any work is
+    done for nothing. Raises MediaError."""
+    nearest = next(
+        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
+    )
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise MediaError(
+            f"{folder}: the folder cannot be written to. Choose another one for --out."
+        )
 
 
 def _reason(error: OSError) -> str:

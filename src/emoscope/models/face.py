@@ -1,4 +1,5 @@
-"""face-cnn: a small residual network for one grey face, the default weights' architecture.
+"""face-cnn: a small residual network for one grey face, the default weights' architecture;
+face-gru: the same, frame by frame, and a recurrent layer over the frames.
 
 Residual blocks (He et al., CVPR 2016) with squeeze-and-excitation (Hu et al., CVPR 2018), average
 pooling in the shortcut of a strided block (He et al., "Bag of tricks", CVPR 2019). Ours, sized for
@@ -10,10 +11,10 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream
+from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
 from emoscope.models.layers import MODELS, ModelEntry, SqueezeExcite, example_inputs
 
-__all__ = ["FaceCNN"]
+__all__ = ["FaceCNN", "FaceGRU"]
 
 
 class _Block(nn.Module):
@@ -86,4 +87,56 @@ class FaceCNN(nn.Module):
         return example_inputs(self.clip_spec, batch)
 
 
-MODELS.add("face-cnn", ModelEntry(FaceCNN, small={"stem": 8, "widths": (8, 16), "blocks": (1, 1)}))
+class FaceGRU(nn.Module):
+    """A plain temporal baseline: face-cnn's maps of every frame, a GRU (Cho et al., EMNLP 2014)
+    over them, its last state classified. gray (B, frames, 1, 48, 48) -> (B, num_classes).
+
+    From a frame's features their mean over the clip is taken off: who it is cancels out, what
+    moves stays. (Without that it hardly learns from a few dozen people.)
+
+    frames        sampled uniformly from the clip
+    features      of a frame
+    hidden_size   of the GRU
+    The other options are those of face-cnn.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 8,
+        frames: int = 16,
+        features: int = 64,
+        hidden_size: int = 64,
+        stem: int = 32,
+        widths: Sequence[int] = (64, 128, 256),
+        blocks: Sequence[int] = (1, 2, 2),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        trunk = FaceCNN(stem=stem, widths=widths, blocks=blocks)
+        self.clip_spec = trunk.clip_spec.model_copy(update={"sampling": Uniform(length=frames)})
+        self.stem, self.stages = trunk.stem, trunk.stages
+        side = 48 // 2 ** len(widths)
+        self.project = nn.Linear(widths[-1] * side**2, features)
+        self.gru = nn.GRU(features, hidden_size, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(hidden_size, num_classes)
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """(B, T, 1, 48, 48) -> logits (B, num_classes)."""
+        maps = self.stages(self.stem(gray.flatten(0, 1)))
+        features = F.relu(self.project(maps.flatten(1)))
+        features = features.reshape(*gray.shape[:2], -1)
+        _, last = self.gru(features - features.mean(1, keepdim=True))
+        return self.classifier(self.dropout(last[-1]))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+_SMALL = {"stem": 8, "widths": (8, 16), "blocks": (1, 1)}
+MODELS.add("face-cnn", ModelEntry(FaceCNN, small=_SMALL))
+MODELS.add(
+    "face-gru",
+    ModelEntry(FaceGRU, small={**_SMALL, "frames": 4, "features": 16, "hidden_size": 16}),
+)

@@ -1,34 +1,70 @@
-"""Augmentation: one random draw a clip, applied to all its frames alike."""
+"""Augmentation: one random draw a clip, applied to all its frames, sizes and flow fields alike."""
 
-from collections.abc import Callable, Sequence
-from typing import Self
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Self, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from emoscope.core.errors import SpecError
+from emoscope.media.clips import Material
 
-__all__ = ["Augmentation", "augment"]
+__all__ = ["Augmentation", "Draw", "draw"]
 
 ByteArray = npt.NDArray[np.uint8]
-Change = Callable[[ByteArray], ByteArray]
+FloatArray = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+Rectangle = tuple[float, float, float, float]  # left, top, width, height
+Pixels = TypeVar("Pixels", ByteArray, FloatArray)
+Option = TypeVar("Option")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+_PLACES = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # the centre and four corners, (x, y)
+_WHOLE: Rectangle = (0.0, 0.0, 1.0, 1.0)
+_NOTHING: Rectangle = (0.0, 0.0, 0.0, 0.0)
 
 
 class Augmentation(BaseModel):
-    """What may happen to a clip. Zero, or [1, 1] for `scale`, leaves it alone."""
+    """What may happen to a training clip. As it stands, nothing does.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    flip           probability of a mirror image
+    rotate_deg     turned about the centre by an angle uniform in ± this
+    scale          factor about the centre, uniform between these two
+    shift          uniform in ± this part of the width, and of the height
+    corner_shift   parts of the width and the height by which the picture stays or moves to one of
+                   four corners, one of these five drawn (Tahghighi et al.: 25 px of 720 x 576 is
+                   [0.0347, 0.0434])
+    crop_sides     sides of a crop as parts of the frame's: width and height are drawn from them
+                   independently, its place from four corners and the centre; it is stretched to
+                   the frame (Fan and Ke: {224, 192, 168} of 256 is [0.875, 0.75, 0.65625])
+    brightness     added, uniform in ± this part of full scale
+    contrast       factor about middle grey, uniform in 1 ± this
+    blur           probability of a detour over a smaller picture, 0.35 to 0.9 of the side
+    gaussian_blur  standard deviations as parts of the frame's height, one of them drawn; 0 is none
+    erase          probability of one covered rectangle, its sides 0.15 to 0.4 of the frame's
 
-    flip: float = Field(default=0.0, ge=0, le=1)  # probability of a mirror image
-    rotate_deg: float = Field(default=0.0, ge=0, le=180)  # uniform in ± this
-    shift: float = Field(default=0.0, ge=0, le=1)  # uniform in ± this part of the side
-    scale: tuple[float, float] = (1.0, 1.0)  # uniform
-    brightness: float = Field(default=0.0, ge=0, le=1)  # added, in ± this part of full scale
-    contrast: float = Field(default=0.0, ge=0, lt=1)  # factor in 1 ± this
-    blur: float = Field(default=0.0, ge=0, le=1)  # probability of a detour over a smaller picture
-    erase: float = Field(default=0.0, ge=0, le=1)  # probability of a covered rectangle
+    It happens in this order: flip, rotate, scale, shift and crop, as one warp that repeats the edge
+    where it runs out of picture; light; blurs; cover. At evaluation nothing is drawn: the whole
+    frame is shown, after training on crops too (ours: Fan and Ke print nothing of it).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    flip: Share = 0.0
+    rotate_deg: float = Field(default=0.0, ge=0, le=180)
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: Share = 0.0
+    corner_shift: tuple[Share, Share] = (0.0, 0.0)
+    crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
+    brightness: Share = 0.0
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    blur: Share = 0.0
+    gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = ()
+    erase: Share = 0.0
 
     @model_validator(mode="after")
     def _scale_rises(self) -> Self:
@@ -37,83 +73,180 @@ class Augmentation(BaseModel):
         return self
 
 
-def augment(
-    frames: Sequence[ByteArray], settings: Augmentation, rng: np.random.Generator
-) -> list[ByteArray]:
-    """Draw once and change every frame (H, W, 3) uint8, all of one size, in the same way.
+@dataclass(frozen=True)
+class Draw:
+    """What happens to one clip, relative to its frame: every size of it shows the same change.
 
-    Raises SpecError where the sizes differ."""
-    if len({frame.shape for frame in frames}) != 1:
-        raise SpecError("Frames to augment must all be of one size.")
-    size_hw = frames[0].shape[0], frames[0].shape[1]
-    changes = (
-        _draw_geometry(settings, size_hw, rng),
-        _draw_light(settings, rng),
-        _draw_blur(settings, size_hw, rng),
-        _draw_cover(settings, size_hw, rng),
+    flip       mirror image
+    angle_deg  counter-clockwise about the centre, in the frame's own pixels
+    factor     about the centre; more than 1 enlarges
+    shift      to the right and down, parts of the width and the height
+    crop       left, top, width, height, parts of the frame: what is left is stretched to the frame
+    gain       of the distance to middle grey
+    lift       added, part of full scale
+    detour     side of the smaller picture, part of the frame's; 1 is no detour
+    sigma      of a Gaussian blur, part of the frame's height; 0 is none
+    cover      left, top, width, height, parts of the frame; no width or no height covers nothing
+    shade      grey level of the cover, 0 to 255
+    """
+
+    flip: bool = False
+    angle_deg: float = 0.0
+    factor: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    crop: Rectangle = _WHOLE
+    gain: float = 1.0
+    lift: float = 0.0
+    detour: float = 1.0
+    sigma: float = 0.0
+    cover: Rectangle = _NOTHING
+    shade: int = 0
+
+    def apply(self, material: Material) -> Material:
+        """The clip, changed. Flow is warped as the pictures are and its vectors turn, mirror and
+        stretch with them; light and blur do not touch it, and nothing moves under a cover. Vectors
+        stay."""
+        return replace(
+            material,
+            pictures={size: self._change(p) for size, p in material.pictures.items()},
+            flow={size: self._change_flow(f) for size, f in material.flow.items()},
+        )
+
+    def _change(self, pictures: ByteArray) -> ByteArray:
+        """(T, H, W, 3) -> the same shape."""
+        changed = _warp(pictures, self._matrix(pictures.shape[1:3]))
+        changed = _relight(changed, self.gain, self.lift)
+        changed = _lose_detail(changed, self.detour)
+        changed = _soften(changed, self.sigma)
+        return self._hide(changed, self.shade)
+
+    def _change_flow(self, flow: FloatArray) -> FloatArray:
+        """(T, H, W, 2) pixels a frame -> the same."""
+        warped = _warp(flow, self._matrix(flow.shape[1:3]))
+        rows = warped.reshape(-1, *warped.shape[2:])
+        turned = np.asarray(cv2.transform(rows, self._linear()), dtype=np.float32)
+        return self._hide(turned.reshape(flow.shape), 0)
+
+    def _linear(self) -> Matrix:
+        """(2, 2): how an arrow (x, y) in the picture changes."""
+        angle = math.radians(self.angle_deg)
+        cos, sin = self.factor * math.cos(angle), self.factor * math.sin(angle)
+        turn = np.array([[cos, sin], [-sin, cos]])  # y points down
+        mirror = np.array([-1.0 if self.flip else 1.0, 1.0])
+        stretch = 1 / np.array(self.crop[2:])
+        return stretch[:, None] * turn * mirror
+
+    def _matrix(self, size_hw: tuple[int, ...]) -> Matrix:
+        """(2, 3): where the centre of a pixel (x, y) of the picture goes."""
+        size_wh = np.array(size_hw[::-1])
+        left_top, sides = np.array(self.crop[:2]), np.array(self.crop[2:])
+        off_center = left_top + sides / 2 - 0.5
+        moved = (np.array(self.shift) - off_center) / sides * size_wh
+        center, linear = (size_wh - 1) / 2, self._linear()
+        return np.column_stack([linear, center + moved - linear @ center])
+
+    def _hide(self, pixels: Pixels, level: float) -> Pixels:
+        left, top, wide, high = self.cover
+        if wide == 0 or high == 0:
+            return pixels
+        height, width = pixels.shape[1:3]
+        rows = slice(round(top * height), round((top + high) * height))
+        columns = slice(round(left * width), round((left + wide) * width))
+        hidden = pixels.copy()
+        hidden[:, rows, columns] = level
+        return hidden
+
+
+def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
+    """One draw for one clip. It always takes 20 numbers from the generator, each for one purpose:
+    no setting changes what the others draw, so that ablations differ in nothing else."""
+    s, u = settings, iter(rng.random(20).tolist())
+    flip = next(u) < s.flip
+    angle_deg = _between(next(u), -s.rotate_deg, s.rotate_deg)
+    factor = _between(next(u), *s.scale)
+    slide = _between(next(u), -s.shift, s.shift), _between(next(u), -s.shift, s.shift)
+    place = _pick(next(u), _PLACES)
+    crop = _crop(s.crop_sides or (1.0,), next(u), next(u), next(u))
+    gain = _between(next(u), 1 - s.contrast, 1 + s.contrast)
+    lift = _between(next(u), -s.brightness, s.brightness)
+    lossy, loss = next(u) < s.blur, _between(next(u), 0.35, 0.9)
+    sigma = _pick(next(u), s.gaussian_blur or (0.0,))
+    covered, cover = next(u) < s.erase, _cover(next(u), next(u), next(u), next(u))
+    shade = int(_between(next(u), 0, 256))
+    return Draw(
+        flip=flip,
+        angle_deg=angle_deg,
+        factor=factor,
+        shift=(
+            slide[0] + place[0] * s.corner_shift[0],
+            slide[1] + place[1] * s.corner_shift[1],
+        ),
+        crop=crop,
+        gain=gain,
+        lift=lift,
+        detour=loss if lossy else 1.0,
+        sigma=sigma,
+        cover=cover if covered else _NOTHING,
+        shade=shade,
     )
-    changed = list(frames)
-    for change in changes:
-        changed = [change(frame) for frame in changed]
-    return changed
 
 
-def _draw_geometry(s: Augmentation, size_hw: tuple[int, int], rng: np.random.Generator) -> Change:
-    height, width = size_hw
-    angle = rng.uniform(-s.rotate_deg, s.rotate_deg)
-    factor = rng.uniform(*s.scale)
-    center = ((width - 1) / 2, (height - 1) / 2)
-    matrix: npt.NDArray[np.floating] = np.asarray(cv2.getRotationMatrix2D(center, angle, factor))
-    matrix[:, 2] += rng.uniform(-s.shift, s.shift, size=2) * np.array([width, height])
-    if rng.random() < s.flip:
-        matrix = matrix @ np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1.0]])
-    if np.allclose(matrix, np.eye(2, 3)):
-        return _as_is
-    return lambda frame: np.asarray(
-        cv2.warpAffine(frame, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE),
-        dtype=np.uint8,
-    )
+def _between(u: float, low: float, high: float) -> float:
+    return low + u * (high - low)
 
 
-def _draw_light(s: Augmentation, rng: np.random.Generator) -> Change:
-    gain = rng.uniform(1 - s.contrast, 1 + s.contrast)
-    lift = rng.uniform(-s.brightness, s.brightness) * 255
+def _pick(u: float, options: Sequence[Option]) -> Option:
+    return options[int(u * len(options))]
+
+
+def _crop(sides: Sequence[float], at: float, across: float, down: float) -> Rectangle:
+    x, y = _pick(at, _PLACES)
+    wide, high = _pick(across, sides), _pick(down, sides)
+    return (1 - wide) / 2 * (1 + x), (1 - high) / 2 * (1 + y), wide, high
+
+
+def _cover(across: float, down: float, from_left: float, from_top: float) -> Rectangle:
+    wide, high = _between(across, 0.15, 0.4), _between(down, 0.15, 0.4)
+    return from_left * (1 - wide), from_top * (1 - high), wide, high
+
+
+def _warp(pixels: Pixels, matrix: Matrix) -> Pixels:
+    """(T, H, W, C) by a (2, 3) matrix; the edge is repeated where the picture ends."""
+    if np.array_equal(matrix, np.eye(2, 3)):
+        return pixels
+    warped = np.empty(pixels.shape, pixels.dtype)
+    for before, after in zip(pixels, warped, strict=True):
+        size_wh = before.shape[1::-1]
+        cv2.warpAffine(before, matrix, size_wh, dst=after, borderMode=cv2.BORDER_REPLICATE)
+    return warped
+
+
+def _relight(pictures: ByteArray, gain: float, lift: float) -> ByteArray:
     if gain == 1 and lift == 0:
-        return _as_is
-    levels = np.arange(256, dtype=np.float64)
-    table = np.rint(np.clip((levels - 127.5) * gain + 127.5 + lift, 0, 255)).astype(np.uint8)
-    return lambda frame: table[frame]
+        return pictures
+    levels = (np.arange(256.0) - 127.5) * gain + 127.5 + 255 * lift
+    table = np.rint(levels.clip(0, 255)).astype(np.uint8)
+    rows = pictures.reshape(-1, *pictures.shape[2:])
+    return np.asarray(cv2.LUT(rows, table), dtype=np.uint8).reshape(pictures.shape)
 
 
-def _draw_blur(s: Augmentation, size_hw: tuple[int, int], rng: np.random.Generator) -> Change:
-    if rng.random() >= s.blur:
-        return _as_is
-    height, width = size_hw
-    factor = rng.uniform(0.35, 0.9)
-    small = (max(round(width * factor), 1), max(round(height * factor), 1))
-
-    def change(frame: ByteArray) -> ByteArray:
-        less = cv2.resize(frame, small, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(less, (width, height)), dtype=np.uint8)
-
-    return change
+def _lose_detail(pictures: ByteArray, detour: float) -> ByteArray:
+    if detour == 1:
+        return pictures
+    height, width = pictures.shape[1:3]
+    small_wh = max(round(width * detour), 1), max(round(height * detour), 1)
+    coarse = np.empty_like(pictures)
+    for before, after in zip(pictures, coarse, strict=True):
+        less: Any = cv2.resize(before, small_wh, interpolation=cv2.INTER_AREA)
+        cv2.resize(less, (width, height), dst=after)
+    return coarse
 
 
-def _draw_cover(s: Augmentation, size_hw: tuple[int, int], rng: np.random.Generator) -> Change:
-    if rng.random() >= s.erase:
-        return _as_is
-    height, width = (round(side * rng.uniform(0.15, 0.4)) for side in size_hw)
-    top = int(rng.integers(0, size_hw[0] - height + 1))
-    left = int(rng.integers(0, size_hw[1] - width + 1))
-    shade = int(rng.integers(0, 256))
-
-    def change(frame: ByteArray) -> ByteArray:
-        covered = frame.copy()
-        covered[top : top + height, left : left + width] = shade
-        return covered
-
-    return change
-
-
-def _as_is(frame: ByteArray) -> ByteArray:
-    return frame
+def _soften(pictures: ByteArray, sigma: float) -> ByteArray:
+    if sigma == 0:
+        return pictures
+    sigma_px = sigma * pictures.shape[1]
+    soft = np.empty_like(pictures)
+    for before, after in zip(pictures, soft, strict=True):
+        cv2.GaussianBlur(before, (0, 0), sigma_px, dst=after, borderType=cv2.BORDER_REPLICATE)
+    return soft

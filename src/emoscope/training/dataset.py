@@ -1,71 +1,139 @@
-"""Labelled clips as torch tensors: read once, augmented and built anew at every epoch."""
+"""Labelled clips as torch tensors, augmented anew at every epoch."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
-from emoscope.media.clips import Clip, build_clip
-from emoscope.media.images import read_image
-from emoscope.training.augment import Augmentation, augment
+from emoscope.media.clips import Material, finish
+from emoscope.media.sampling import sample_indices, sliding_windows
+from emoscope.training.augment import Augmentation, draw
 
-__all__ = ["StillDataset", "distributions", "split_by_content"]
+__all__ = ["VARIANT", "BlockDataset", "ClipDataset", "EpochSampler", "distributions"]
+
+VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
+
+_MEMORY_BYTES = 2**29
+
+Load = Callable[[Sample], Material]
+Item = tuple[dict[str, Tensor], Tensor]
 
 
-class StillDataset(Dataset[tuple[dict[str, Tensor], Tensor]]):
-    """Stills as one-frame clips -> ({stream: (T, C, H, W)}, distribution (C,)).
+class ClipDataset(Dataset[Item]):
+    """Clips -> ({stream: (T, C, H, W) or (D,)}, distribution (C,)).
 
-    With an `augmentation`, each access draws from a generator of its own: the seed, `epoch` (set it
-    before each one) and the index decide the draw, whatever the order of access.
+    `(epoch, index)` and the seed decide every draw (which frames, how augmented), so that neither
+    the order of access nor the number of workers matters, and a resumed training sees what an
+    uninterrupted one does. Without an epoch (`index` alone) nothing is drawn, but for a sample that
+    is a variant: its draw is its own, at every epoch and also where it is tested on. `whole` tells
+    whether what is loaded holds all frames of a clip, or those alone that the spec's rule chooses.
     """
 
     def __init__(
         self,
-        stills: Sequence[Sample],
+        samples: Sequence[Sample],
         labels: Sequence[str],
         spec: ClipSpec,
+        load: Load,
         augmentation: Augmentation | None = None,
         seed: int = 0,
+        *,
+        whole: bool = True,
     ) -> None:
-        self.spec = spec
-        self.augmentation = augmentation
-        self.seed = seed
-        self.pictures = [read_image(still.path) for still in stills]
-        self.targets = torch.tensor(distributions(stills, labels), dtype=torch.float32)
-        self.epoch = 0
+        self.samples, self.spec, self.load = list(samples), spec, load
+        self.augmentation, self.seed, self.whole = augmentation, seed, whole
+        self.targets = torch.tensor(distributions(samples, labels), dtype=torch.float32)
+        self._kept: dict[int, Material] = {}
+        self._room = _MEMORY_BYTES
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.samples)
 
-    def __getitem__(self, index: int) -> tuple[dict[str, Tensor], Tensor]:
-        frames = [self.pictures[index]]
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        if self.augmentation is not None:
-            frames = augment(frames, self.augmentation, rng)
-        streams = build_clip(Clip(frames), self.spec, rng)
-        return {k: torch.from_numpy(v) for k, v in streams.items()}, self.targets[index]
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        rng = None if epoch is None else np.random.default_rng((self.seed, epoch, index))
+        material = self.material(index)
+        if self.whole and self.spec.sampling is not None:
+            material = material.take(sample_indices(self.spec.sampling, len(material), rng))
+        streams = finish(self.augmented(material, index, rng), self.spec)
+        return _tensors(streams), self.targets[index]
+
+    def material(self, index: int) -> Material:
+        """What a clip's streams are made of, kept in memory as long as there is room."""
+        if index in self._kept:
+            return self._kept[index]
+        material = self.load(self.samples[index])
+        size = sum(pictures.nbytes for pictures in material.pictures.values())
+        size += sum(flow.nbytes for flow in material.flow.values())
+        if size <= self._room:
+            self._kept[index], self._room = material, self._room - size
+        return material
+
+    def augmented(
+        self, material: Material, index: int, rng: np.random.Generator | None = None
+    ) -> Material:
+        """Changed by a draw of `rng`, or as the sample's variant is."""
+        sample = self.samples[index]
+        if VARIANT in sample.groups:
+            name = zlib.crc32("/".join(sample.path.parts[-3:]).encode())
+            rng = np.random.default_rng((self.seed, name, int(sample.groups[VARIANT])))
+        if self.augmentation is None or rng is None:
+            return material
+        return draw(self.augmentation, rng).apply(material)
+
+
+class BlockDataset(Dataset[dict[str, Tensor]]):
+    """Clip by clip, every block of as many consecutive frames as the spec takes, `every` frames
+    apart -> {stream: (blocks, T, C, H, W)}."""
+
+    def __init__(self, clips: ClipDataset, every: int) -> None:
+        self.clips, self.every = clips, every
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        clips, spec = self.clips, self.clips.spec
+        material = clips.augmented(clips.material(index), index)
+        blocks = sliding_windows(len(material), spec.length, self.every)
+        built = [_tensors(finish(material.take(block), spec)) for block in blocks]
+        return {name: torch.stack([one[name] for one in built]) for name in built[0]}
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """(epoch, index) in an order that the seed and the epoch decide; with several processes each
+    takes every `world`-th, all of them equally many."""
+
+    def __init__(self, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.length, self.seed, self.rank, self.world = length, seed, rank, world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls it before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length // self.world
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+        mine = order[self.rank : len(self) * self.world : self.world]
+        return iter([(self.epoch, index) for index in mine.tolist()])
 
 
 def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.float64]:
     """(N, C): a sample's votes, or 1 for its label where nobody voted."""
     columns = np.eye(len(labels))
-    return np.stack(
+    return np.array(
         [columns[labels.index(s.label)] if s.votes is None else s.votes for s in samples]
-    )
+    ).reshape(len(samples), len(labels))
 
 
-def split_by_content(
-    samples: Sequence[Sample], part: float, seed: int, digests: Mapping[Path, str]
-) -> tuple[list[Sample], list[Sample]]:
-    """Two parts, the second about `part` of the whole; byte-identical samples stay together."""
-    contents = sorted({digests[sample.path] for sample in samples})
-    rng = np.random.default_rng(seed)
-    chosen = set(rng.permutation(contents)[: round(part * len(contents))].tolist())
-    rest = [sample for sample in samples if digests[sample.path] not in chosen]
-    return rest, [sample for sample in samples if digests[sample.path] in chosen]
+def _tensors(streams: dict[str, npt.NDArray[np.float32]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values) for name, values in streams.items()}

@@ -1,96 +1,215 @@
-"""Measure a run: temperature on its hold-out, figures on the corpus's own test part."""
+"""Measure a finished run from its predictions; the corpus and the network are not needed."""
 
-import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import nn
 
 from emoscope.core.errors import RecipeError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.files import replacing
-from emoscope.training.dataset import distributions
-from emoscope.training.loop import create_model, predict_logits, read_without_twins
-from emoscope.training.metrics import accuracy, bootstrap_ci, ece, fit_temperature, uar
+from emoscope.training.dataset import VARIANT
+from emoscope.training.evaluation_report import csv_table, html, markdown
+from emoscope.training.metrics import (
+    accuracy,
+    bootstrap_ci,
+    by_group,
+    confusion_matrix,
+    ece,
+    macro_f1,
+    per_class,
+    uar,
+    uar_ci,
+)
 from emoscope.training.recipe import Recipe
+from emoscope.training.runs import Predictions, Run, read_json, read_run, write_json
 
-__all__ = ["evaluate", "load_run"]
+__all__ = [
+    "ClipKey",
+    "Judged",
+    "clip_key",
+    "corpus_words",
+    "evaluate",
+    "judge",
+    "measure",
+    "protocol_words",
+]
 
-FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.integer]
 
-_RUN_FILES = ("recipe.json", "summary.json", "weights.pt")
-
-
-def load_run(run_dir: Path) -> tuple[Recipe, dict[str, Any], nn.Module]:
-    """A run's recipe, summary and network with its weights. Raises RecipeError."""
-    missing = [name for name in _RUN_FILES if not (run_dir / name).is_file()]
-    if missing:
-        raise RecipeError(f"{run_dir}: not a finished run: {', '.join(missing)} missing.")
-    recipe = Recipe.model_validate_json((run_dir / "recipe.json").read_text(encoding="utf-8"))
-    summary = json.loads((run_dir / "summary.json").read_text(encoding="utf-8"))
-    model = create_model(recipe, len(summary["labels"]))
-    weights = torch.load(run_dir / "weights.pt", map_location="cpu", weights_only=True)
-    model.load_state_dict(weights)
-    return recipe, summary, model.eval()
+ClipKey = tuple[str, float, float | None, str]
 
 
-def evaluate(run_dir: Path, corpus_dir: Path) -> dict[str, Any]:
-    """Fit the temperature on the run's hold-out, measure on the corpus's valid part, and write
-    both to `evaluation.json`. No picture measured on was trained on, by content."""
-    recipe, summary, model = load_run(run_dir)
-    corpus, content = read_without_twins(recipe.corpus.name, corpus_dir)
-    held = set(summary["holdout_digests"])
-    holdout = [s for s in corpus.split("train") if content[s.path] in held and s.is_clear]
-    truth = distributions(holdout, corpus.labels).argmax(axis=1)
-    temperature = fit_temperature(predict_logits(model, holdout, corpus.labels), truth)
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Predictions whose truth is known, and whom an interval is drawn over."""
 
-    valid = corpus.split("valid")
-    clear = [still for still in valid if still.is_clear]
-    probs = _softmax(predict_logits(model, clear, corpus.labels) / temperature)
-    result = {
-        "temperature": temperature,
-        "figures": {
-            "corpus": "FER+ valid, label = arg-max of the votes",
-            "pictures": len(clear),
-            "left_out": {
-                **{k: n for k, n in corpus.left_out.items() if k.startswith("valid: ")},
-                "valid: tied votes": len(valid) - len(clear),
-            },
-            **_figures(probs, clear, corpus.labels),
-        },
+    predictions: Predictions
+    left_out: Mapping[str, int]
+
+    @cached_property
+    def clips(self) -> IntArray:
+        """(N,) the same number for every prediction, by whichever seed, of one clip."""
+        numbers: dict[ClipKey, int] = {}
+        keys = (clip_key(sample) for sample in self.predictions.samples)
+        return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=int)
+
+    @cached_property
+    def once(self) -> IntArray:
+        """The first row of each clip."""
+        return np.unique(self.clips, return_index=True)[1]
+
+    @property
+    def by_subject(self) -> bool:
+        """Whether every clip tells who is seen or heard."""
+        return bool((self.predictions.subjects != "").all())
+
+    @property
+    def groups(self) -> npt.NDArray[np.generic]:
+        """(N,) what a bootstrap keeps together: a person; a clip where no persons are known."""
+        return self.predictions.subjects if self.by_subject else self.clips
+
+
+def evaluate(run_dir: Path) -> dict[str, Any]:
+    """Measure a run, and write evaluation.json, .md, .csv and .html into its folder.
+
+    -> {"temperature": of the weights that are exported, "figures": as `measure`}.
+    Raises RecipeError for a run that is not finished."""
+    run = read_run(run_dir)
+    judged = judge(run)
+    figures = measure(run, judged)
+    training = read_json(run.part(*run.exported) / "fold.json")
+    result = {"temperature": training["temperature"], "figures": figures}
+    write_json(run_dir / "evaluation.json", result)
+    texts = {
+        "md": markdown(run, figures, judged.predictions),
+        "csv": csv_table(run, figures, judged.predictions),
+        "html": html(run, figures, judged.predictions),
     }
-    with replacing(run_dir / "evaluation.json") as part:
-        part.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    for suffix, text in texts.items():
+        with replacing(run_dir / f"evaluation.{suffix}") as part:
+            part.write_text(text, encoding="utf-8", newline="")
     return result
 
 
-def _figures(probs: FloatArray, stills: list[Sample], labels: tuple[str, ...]) -> dict[str, Any]:
-    shares = distributions(stills, labels)
-    truth = shares.argmax(axis=1)
-    said = probs.argmax(axis=1)
-    majority = shares.max(axis=1) > 0.5
-    recalls = {
-        label: {
-            "recall": float(np.mean(said[truth == c] == c)),
-            "pictures": int((truth == c).sum()),
-        }
-        for c, label in enumerate(labels)
-        if (truth == c).any()
-    }
+def judge(run: Run) -> Judged:
+    """The predictions of a finished run that can be judged: a clip whose annotators' votes are
+    tied has no truth. Raises RecipeError."""
+    _refuse_unfinished(run)
+    every = run.predictions()
+    clear = np.array([sample.is_clear for sample in every.samples], dtype=bool)
+    if not clear.any():
+        raise RecipeError(f"{run.folder}: the votes on every tested clip are tied: no truth.")
+    tied: dict[str, set[ClipKey]] = {}
+    for sample in every.samples:
+        if not sample.is_clear:
+            tied.setdefault(f"{sample.split or 'test'}: tied votes", set()).add(clip_key(sample))
+    left_out = {**run.info["left_out"], **{reason: len(keys) for reason, keys in tied.items()}}
+    kept = Predictions(
+        labels=every.labels,
+        samples=tuple(sample for sample in every.samples if sample.is_clear),
+        probs=every.probs[clear],
+        seeds=every.seeds[clear],
+        folds=tuple(np.array(every.folds, dtype=object)[clear]),
+    )
+    return Judged(kept, left_out)
+
+
+def measure(run: Run, judged: Judged) -> dict[str, Any]:
+    """Every figure of a run, as JSON. All seeds' predictions count alike; `samples` are clips,
+    however many seeds judged them. Intervals are bootstraps over "subjects", each with all its
+    clips and seeds, or over "samples" where the corpus names no persons."""
+    p = judged.predictions
+    truth, said, groups = p.truth, p.predicted, judged.groups
     return {
+        "what": f"{corpus_words(run)}; {protocol_words(run.recipe)}",
+        "protocol": run.recipe.protocol.name,
+        "samples": len(judged.once),
+        "subjects": len(set(p.subjects.tolist()) - {""}),
+        "seeds": len(run.recipe.seeds),
+        "left_out": dict(judged.left_out),
+        "warnings": list(run.info["warnings"]),
+        "interval_over": "subjects" if judged.by_subject else "samples",
         "accuracy": accuracy(truth, said),
-        "accuracy_ci95": bootstrap_ci(said == truth),
-        "majority_accuracy": accuracy(truth[majority], said[majority]),
-        "majority_pictures": int(majority.sum()),
+        "accuracy_ci95": list(bootstrap_ci(said == truth, groups)),
         "uar": uar(truth, said),
-        "ece": ece(probs, truth),
-        "per_class": recalls,
+        "uar_ci95": list(uar_ci(truth, said, groups)),
+        "macro_f1": macro_f1(truth, said),
+        "ece": ece(p.probs, truth),
+        **_majority(judged),
+        "per_class": _per_class(judged),
+        "confusion": confusion_matrix(truth, said, len(p.labels)).tolist(),
+        "by_group": _by_group(judged),
     }
 
 
-def _softmax(logits: FloatArray) -> FloatArray:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+def clip_key(sample: Sample) -> ClipKey:
+    """What makes two samples one clip: the recording, the span, and which augmented form of it."""
+    variant = sample.groups.get(VARIANT, "")
+    return str(sample.path), sample.start_s, sample.end_s, variant
+
+
+def protocol_words(recipe: Recipe) -> str:
+    """The protocol and what it was given: "group-k-fold (k 5, holdout 0.2)"."""
+    given = recipe.protocol.model_dump(exclude={"name"})
+    words = [k if v is True else f"{k} {v}" for k, v in given.items() if v]
+    return f"{recipe.protocol.name} ({', '.join(words)})" if words else recipe.protocol.name
+
+
+def corpus_words(run: Run) -> str:
+    """The corpora and the part of them that was used: "oulu-casia (light = Strong)"."""
+    where = ", ".join(f"{group} = {value}" for group, value in run.recipe.corpus.where.items())
+    return " + ".join(run.info["corpora"]) + (f" ({where})" if where else "")
+
+
+def _refuse_unfinished(run: Run) -> None:
+    done = len(run.parts) - len(run.missing)
+    if run.missing:
+        raise RecipeError(f"{run.folder}: {done} of {len(run.parts)} folds done. {run.remedy}")
+    if not (run.part(*run.exported) / "fold.json").is_file():
+        raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
+
+
+def _majority(judged: Judged) -> dict[str, Any]:
+    """Accuracy where one class has more than half of the votes; nothing where nobody voted."""
+    p = judged.predictions
+    if not any(sample.votes for sample in p.samples):
+        return {}
+    rows = p.shares.max(axis=1) > 0.5
+    if not rows.any():
+        return {"majority_accuracy": None, "majority_samples": 0}
+    return {
+        "majority_accuracy": accuracy(p.truth[rows], p.predicted[rows]),
+        "majority_samples": len(np.unique(judged.clips[rows])),
+    }
+
+
+def _per_class(judged: Judged) -> dict[str, dict[str, Any]]:
+    p = judged.predictions
+    counts = np.bincount(p.truth[judged.once], minlength=len(p.labels))
+    scores = per_class(p.truth, p.predicted, p.labels)
+    unknown = {"recall": None, "f1": None}  # of a class that nobody showed
+    return {
+        label: {**scores[label], **({} if n else unknown), "samples": int(n)}
+        for label, n in zip(p.labels, counts, strict=True)
+    }
+
+
+def _by_group(judged: Judged) -> dict[str, dict[str, dict[str, Any]]]:
+    """{column: {value: figures}}; a sample without the column is in none of its rows."""
+    p = judged.predictions
+    columns = {name for sample in p.samples for name in sample.groups} - {VARIANT}
+    found = {}
+    for column in sorted(columns):
+        values = np.array([sample.groups.get(column, "") for sample in p.samples], dtype=np.str_)
+        told = values != ""
+        scores = by_group(p.truth[told], p.predicted[told], values[told])
+        found[column] = {
+            value: {**score, "samples": len(np.unique(judged.clips[values == value]))}
+            for value, score in scores.items()
+        }
+    return found

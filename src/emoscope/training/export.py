@@ -1,46 +1,44 @@
-"""A trained network as a bundle: ONNX with its card inside, and the card as a page."""
+"""A trained network or estimator as a bundle: ONNX with its card inside."""
 
-import json
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from emoscope.analysis.bundle import METADATA_KEY, BundleCard, load_bundle
+from emoscope.analysis.bundle import METADATA_KEY, Bundle, BundleCard, load_bundle
+from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, RecipeError
 from emoscope.media.files import replacing
-from emoscope.training.evaluate import load_run
+from emoscope.training.card import card_page
+from emoscope.training.estimator_graph import PARITY, estimator_graph
+from emoscope.training.estimators import ESTIMATORS, Fitted
+from emoscope.training.networks import clip_spec_of, create_model
+from emoscope.training.runs import Run, read_json, read_run
 
-__all__ = ["card_page", "export_bundle", "export_run"]
-
-PARITY = 1e-4  # largest difference allowed between the probabilities of torch and ONNX Runtime
+__all__ = ["export_bundle", "export_estimator", "export_run", "stamp"]
 
 
 def export_run(run_dir: Path, path: Path) -> BundleCard:
-    """Write a measured run as a bundle to `path` and its card beside it (`.md`)."""
-    recipe, summary, model = load_run(run_dir)
-    measured = run_dir / "evaluation.json"
-    if not measured.is_file():
-        raise RecipeError(f"{run_dir}: not evaluated yet. Run `emoscope evaluate {run_dir}` first.")
-    evaluation = json.loads(measured.read_text(encoding="utf-8"))
-    card = BundleCard(
-        name=recipe.name,
-        version=recipe.bundle.version,
-        modality="face",
-        labels=tuple(summary["labels"]),
-        clip_spec=model.clip_spec,
-        temperature=evaluation["temperature"],
-        prior=tuple(summary["prior"]),
-        licence=recipe.bundle.licence,
-        trained_on=recipe.bundle.trained_on,
-        figures=evaluation["figures"],
-        paper=recipe.bundle.paper,
-    )
-    export_bundle(model, card, path)
+    """Write a measured run as a bundle to `path` and its card beside it (`.md`).
+
+    Raises RecipeError for a run that is not finished and measured, BundleError, MediaError."""
+    run = read_run(run_dir)
+    weights = _weights_of(run)
+    if run.info["estimator"]:
+        card = _card(run, ESTIMATORS[run.recipe.model.name].clip_spec)
+        stamp(_loaded(onnx.load, weights), card, path)
+    else:
+        model = create_model(run.recipe, len(run.labels))
+        _loaded(lambda file: model.load_state_dict(_state(file)), weights)
+        card = _card(run, model.clip_spec)  # type: ignore[arg-type]
+        export_bundle(model, card, path)
     with replacing(path.with_suffix(".md")) as part:
         part.write_text(card_page(card), encoding="utf-8")
     return card
@@ -49,14 +47,82 @@ def export_run(run_dir: Path, path: Path) -> BundleCard:
 def export_bundle(model: nn.Module, card: BundleCard, path: Path) -> None:
     """Write a network and its card as one ONNX file; kept only if it answers as torch does.
 
-    Raises BundleError when the probabilities differ by more than 1e-4 on random input.
+    Raises BundleError when the probabilities differ by 1e-4 or more on random input.
     """
+    graph = _network_graph(model.eval())
     with replacing(path) as part:
-        _write_onnx(model.eval(), card, part)
-        _check_parity(model, part)
+        _check_parity(model, _write(graph, card, part, path))
 
 
-def _write_onnx(model: nn.Module, card: BundleCard, path: Path) -> None:
+def export_estimator(fitted: Fitted, card: BundleCard, path: Path) -> None:
+    """Write an estimator and its card as one ONNX file; kept only if it answers as scikit-learn
+    does. Raises BundleError."""
+    stamp(estimator_graph(fitted), card, path)
+
+
+def stamp(graph: onnx.ModelProto, card: BundleCard, path: Path) -> None:
+    """Write a graph that was checked already with a card, in place of any that it has.
+
+    Raises BundleError where the two do not fit."""
+    with replacing(path) as part:
+        _write(graph, card, part, path)
+
+
+def _weights_of(run: Run) -> Path:
+    """What becomes the bundle: the only fold's, or the final training's."""
+    name = "estimator.onnx" if run.info["estimator"] else "weights.pt"
+    weights = run.part(*run.exported) / name
+    if not (weights.parent / "fold.json").is_file() or not weights.is_file():
+        raise RecipeError(f"{run.folder}: not a finished run: no {weights}. {run.remedy}")
+    if not (run.folder / "evaluation.json").is_file():
+        raise RecipeError(
+            f"{run.folder}: not evaluated yet. Run `emoscope evaluate {run.folder}` first."
+        )
+    return weights
+
+
+def _loaded(load: Callable[[Path], Any], weights: Path) -> Any:
+    try:
+        return load(weights)
+    except Exception as error:  # of torch's and protobuf's many, for a file that is none
+        raise RecipeError(
+            f"{weights}: damaged, or not the weights of the recipe beside it. Train it again."
+        ) from error
+
+
+def _state(weights: Path) -> dict[str, torch.Tensor]:
+    return torch.load(weights, map_location="cpu", weights_only=True)
+
+
+def _card(run: Run, own: ClipSpec) -> BundleCard:
+    recipe = run.recipe
+    spec = clip_spec_of(recipe, own)
+    evaluation = read_json(run.folder / "evaluation.json")
+    training = read_json(run.part(*run.exported) / "fold.json")
+    try:
+        return BundleCard(
+            name=recipe.name,
+            version=recipe.bundle.version,
+            modality=_modality(spec),
+            labels=run.labels,
+            clip_spec=spec,
+            temperature=evaluation["temperature"],
+            prior=tuple(training["prior"]),
+            licence=recipe.bundle.licence,
+            trained_on=recipe.bundle.trained_on,
+            figures={**evaluation["figures"], "folds": len(run.folds)},
+            paper=recipe.bundle.paper,
+        )
+    except ValidationError as error:
+        raise BundleError(f"{run.folder}: no card fits this run: {explain(error)}.") from None
+
+
+def _modality(spec: ClipSpec) -> str:
+    seen = "face" if spec.region == "face" else "body"
+    return "+".join([*([seen] if spec.pictures else []), *(["voice"] if spec.vectors else [])])
+
+
+def _network_graph(model: nn.Module) -> onnx.ModelProto:
     inputs = model.example_inputs(2)  # type: ignore[operator]
     batch = torch.export.Dim("batch")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
@@ -72,13 +138,20 @@ def _write_onnx(model: nn.Module, card: BundleCard, path: Path) -> None:
             verbose=False,
         )
     assert program is not None
-    graph = program.model_proto
+    return program.model_proto
+
+
+def _write(graph: onnx.ModelProto, card: BundleCard, part: Path, path: Path) -> Bundle:
+    """Write graph and card to `part`, which will be `path`, and open it."""
     onnx.helper.set_model_props(graph, {METADATA_KEY: card.model_dump_json()})
-    onnx.save(graph, path)
+    onnx.save(graph, part)
+    try:
+        return load_bundle(part)
+    except BundleError as error:  # speaks of the temporary, which nobody knows
+        raise BundleError(str(error).replace(str(part), str(path))) from None
 
 
-def _check_parity(model: nn.Module, path: Path) -> None:
-    bundle = load_bundle(path)
+def _check_parity(model: nn.Module, bundle: Bundle) -> None:
     for batch in (1, 3):
         inputs = model.example_inputs(batch)  # type: ignore[operator]
         with torch.inference_mode():
@@ -89,50 +162,3 @@ def _check_parity(model: nn.Module, path: Path) -> None:
             raise BundleError(
                 f"{bundle.name}: torch and ONNX Runtime differ by {worst:.1e} in probability."
             )
-
-
-def card_page(card: BundleCard) -> str:
-    """The card as Markdown, every figure from the metadata."""
-    f = card.figures
-    rows = "\n".join(
-        f"| {label} | {part['recall']:.1%} | {part['pictures']} |"
-        for label, part in f["per_class"].items()
-    )
-    low, high = f["accuracy_ci95"]
-    majority = f"{f['majority_accuracy']:.1%} of {f['majority_pictures']} pictures"
-    left_out = "; ".join(f"{reason}: {count}" for reason, count in f["left_out"].items())
-    return f"""# {card.name}, version {card.version}
-
-Made by `emoscope export`; the same figures stand in the bundle's metadata.
-
-- **Input**: {card.modality}; {", ".join(f"`{k}` {v}" for k, v in card.clip_spec.shapes().items())}
-- **Labels**: {", ".join(card.labels)}
-- **Trained on**: {card.trained_on}
-- **Licence of the weights**: {card.licence}
-- **Paper**: {card.paper}
-- **Temperature**: {card.temperature:.3f}, fitted on a hold-out of the training part
-
-## Measured
-
-{f["corpus"]}; {f["pictures"]} pictures ({left_out}).
-
-| figure | value |
-|---|---|
-| accuracy | {f["accuracy"]:.1%} (95 % interval {low:.1%} to {high:.1%}) |
-| unweighted average recall | {f["uar"]:.1%} |
-| accuracy where a class has over half of the votes | {majority} |
-| expected calibration error, 15 bins | {f["ece"]:.3f} |
-
-| label | recall | pictures |
-|---|---|---|
-{rows}
-
-FER+ names no persons, so the interval is a bootstrap over pictures, not over people, and one person
-may stand on both sides of the split; pictures whose bytes occur on both are removed from training.
-
-## Use
-
-It scores how a face *looks*, not what a person feels. Not measured: pose beyond what frontal
-detectors find, occlusion, age, gender, skin tone. Rare classes (disgust, fear, contempt) are its
-weakest. Emotion inference at work and in education is prohibited in the EU (AI Act, Art. 5(1)(f)).
-"""

@@ -1,60 +1,89 @@
-"""Training on Lightning: a recipe and a corpus folder become a run folder with weights in it.
+"""Training of one network on Lightning, from samples to weights; it resumes where it was killed."""
 
-A run folder holds recipe.json, log/metrics.csv, weights.pt (the chosen epoch's), and summary.json.
-"""
-
-import json
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import lightning as pl
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.warnings import PossibleUserWarning
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from emoscope import models
-from emoscope.core.clipspec import ClipSpec
-from emoscope.core.errors import RecipeError
-from emoscope.corpora.manifest import Manifest, Sample, digests, read_corpus
-from emoscope.corpora.stills import drop_twins
-from emoscope.media.files import replacing
-from emoscope.training.dataset import StillDataset, distributions, split_by_content
+from emoscope.core.errors import EmoscopeError, RecipeError
+from emoscope.training.callbacks import (
+    BEST,
+    LAST,
+    AtomicCheckpoints,
+    Keeper,
+    Progress,
+    Reporter,
+    load_tensors,
+)
+from emoscope.training.dataset import ClipDataset, EpochSampler
 from emoscope.training.metrics import accuracy, uar
-from emoscope.training.recipe import Recipe
+from emoscope.training.recipe import Recipe, Schedule
+from emoscope.training.schedule import create_optimiser, lr_factor
 
-__all__ = ["Classifier", "create_model", "predict_logits", "read_without_twins", "train"]
+__all__ = ["Classifier", "Fitted", "Hardware", "fit_network"]
 
 Batch = tuple[dict[str, Tensor], Tensor]
-FloatArray = npt.NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What to train on, in Lightning's words; no part of the recipe. `workers` load clips."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    strategy: str = "auto"
+    workers: int = 0
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a training went; `chosen_epoch` counts from 0."""
+
+    seconds: float
+    epochs: int
+    chosen_epoch: int
+    is_first_process: bool
 
 
 class Classifier(pl.LightningModule):
     """A network, cross-entropy against label distributions, and its schedule."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, steps_per_epoch: int) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, seed: int) -> None:
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster in bf16
-        self.recipe = recipe
-        self.steps_per_epoch = steps_per_epoch
+        self.recipe, self.seed = recipe, seed
         self._seen: list[tuple[Tensor, Tensor]] = []
 
-    def on_train_epoch_start(self) -> None:
-        """Have the augmentation draw anew."""
-        self.trainer.train_dataloader.dataset.epoch = self.current_epoch  # type: ignore[union-attr]
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of one batch."""
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Loss of one batch. Raises RecipeError where it is not a number."""
+        # Dropout draws by its place in the training, so that a resumed one draws the same.
+        place = np.random.SeedSequence((self.seed, self.current_epoch, index, self.global_rank))
+        torch.manual_seed(int(place.generate_state(1)[0]))
         inputs, target = batch
         loss = F.cross_entropy(self.model(**inputs), target)
-        self.log("loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        if not torch.isfinite(loss):
+            raise RecipeError(
+                f"{self.recipe.name}: the loss is {loss.item()} in epoch {self.current_epoch}, "
+                f"step {self.global_step}. Lower optimiser.lr or use precision = '32-true'."
+            )
+        self.log("loss", loss, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def validation_step(self, batch: Batch, _: int) -> None:
@@ -63,166 +92,175 @@ class Classifier(pl.LightningModule):
         self._seen.append((self.model(**inputs).float().cpu(), target.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the hold-out's accuracy, UAR and loss."""
+        """Log the hold-out's accuracy, UAR and loss. Every process sees all of it."""
         logits, target = (torch.cat(part) for part in zip(*self._seen, strict=True))
         self._seen.clear()
         truth, said = target.argmax(1).numpy(), logits.argmax(1).numpy()
-        self.log("holdout_accuracy", accuracy(truth, said), prog_bar=True)
-        self.log("holdout_uar", uar(truth, said), prog_bar=True)
+        self.log("holdout_accuracy", accuracy(truth, said))
+        self.log("holdout_uar", uar(truth, said))
         self.log("holdout_loss", F.cross_entropy(logits, target))
 
     def configure_optimizers(self) -> Any:
-        """Weight decay on matrices only; linear warm-up, then cosine to zero, by step."""
-        wanted, schedule = self.recipe.optimiser, self.recipe.schedule
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.parameters() if p.ndim > 1]},
-            {"params": [p for p in self.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        optimiser: torch.optim.Optimizer
-        if wanted.name == "sgd":
-            optimiser = torch.optim.SGD(
-                groups,
-                lr=wanted.lr,
-                momentum=wanted.momentum,
-                weight_decay=wanted.weight_decay,
-                nesterov=wanted.momentum > 0,
-            )
-        else:
-            optimiser = torch.optim.AdamW(groups, lr=wanted.lr, weight_decay=wanted.weight_decay)
-        total = schedule.epochs * self.steps_per_epoch
-        warmup = schedule.warmup_epochs * self.steps_per_epoch
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return float(0.5 * (1 + np.cos(np.pi * (step - warmup) / max(total - warmup, 1))))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        """The recipe's optimiser, its rate set at every step."""
+        schedule, total = _schedule(self.recipe), int(self.trainer.estimated_stepping_batches)
+        assert self.recipe.optimiser is not None
+        optimiser = create_optimiser(self.recipe.optimiser, self)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: lr_factor(schedule, step, total)
+        )
         return {
             "optimizer": optimiser,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
 
-def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
-    """The recipe's network. Raises UnknownName, or RecipeError for options it does not take."""
-    options = recipe.model.options
-    try:
-        return models.create(recipe.model.name, num_classes=num_classes, **options)
-    except (TypeError, ValueError) as error:
-        raise RecipeError(f"{recipe.name}: model.options do not fit: {error}.") from None
+class _Clips(pl.LightningDataModule):
+    """Loaders made when the processes know each other: each learns from its share, all of them
+    judge by the whole hold-out."""
+
+    def __init__(
+        self, recipe: Recipe, seed: int, train: ClipDataset, holdout: ClipDataset, workers: int
+    ) -> None:
+        super().__init__()
+        self.recipe, self.seed, self.workers = recipe, seed, workers
+        self.train_part, self.holdout = train, holdout
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        assert self.trainer is not None
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        sampler = EpochSampler(len(self.train_part), self.seed, rank, world)
+        if len(sampler) < 2:
+            raise RecipeError(
+                f"{self.recipe.name}: {len(self.train_part)} clips are too few to learn from in "
+                f"batches of at least two, in each of {world} processes."
+            )
+        size = min(_schedule(self.recipe).batch_size, len(sampler))
+        return self._loader(self.train_part, size, sampler=sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return self._loader(self.holdout, min(256, _schedule(self.recipe).batch_size))
+
+    def _loader(self, data: ClipDataset, batch_size: int, **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            data,
+            batch_size,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            worker_init_fn=_one_thread,
+            **options,
+        )
 
 
-def read_without_twins(name: str, root: Path) -> tuple[Manifest, dict[Path, str]]:
-    """A corpus without training pictures whose bytes also occur outside the training part, and
-    the digest of every picture."""
-    corpus = read_corpus(name, root)
-    content = digests(corpus.samples)
-    others = corpus.split("valid") + corpus.split("test")
-    train, twins = drop_twins(corpus.split("train"), others, content)
-    rest = tuple(sample for sample in corpus.samples if sample.split != "train")
-    left_out = {**corpus.left_out, "train: twins of valid or test": twins}
-    return Manifest(corpus.corpus, corpus.labels, train + rest, left_out), content
-
-
-def train(recipe: Recipe, corpus_dir: Path, run_dir: Path) -> dict[str, Any]:
-    """Carry out a recipe. Returns (and writes) the summary; the weights are in `run_dir`."""
-    pl.seed_everything(recipe.seed, verbose=False)
-    corpus, content = read_without_twins(recipe.corpus.name, corpus_dir)
-    model = create_model(recipe, len(corpus.labels))
-    fit_on, holdout = split_by_content(
-        corpus.split("train"), recipe.corpus.holdout, recipe.seed, content
-    )
-    loader, choose_by = _loaders(recipe, model, corpus.labels, fit_on, holdout)
-    with replacing(run_dir / "recipe.json") as part:
-        part.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-    module = Classifier(model, recipe, len(loader))
-    chosen = _fit(module, loader, choose_by, recipe, run_dir)
-    with replacing(run_dir / "weights.pt") as part:
-        torch.save(module.model.state_dict(), part)
-    summary = {
-        "labels": corpus.labels,
-        "prior": _prior(distributions(fit_on, corpus.labels)),
-        "pictures": {"fitted": len(fit_on), "holdout": len(holdout)},
-        "left_out": corpus.left_out,
-        "holdout_digests": sorted({content[still.path] for still in holdout}),
-        **chosen,
-    }
-    with replacing(run_dir / "summary.json") as part:
-        part.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return summary
-
-
-def _prior(shares: FloatArray) -> list[float]:
-    """Share of each class in (N, C), one picture of each added so that none is zero (Laplace)."""
-    counts = 1 + shares.sum(axis=0)
-    return list(counts / counts.sum())
-
-
-def _loaders(
-    recipe: Recipe,
+def fit_network(
     model: nn.Module,
-    labels: Sequence[str],
-    fit_on: Sequence[Sample],
-    holdout: Sequence[Sample],
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
-    """Batches to learn from, and the hold-out's pictures that have one label to choose by."""
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
-    size = recipe.schedule.batch_size
-    clear = [still for still in holdout if still.is_clear]
-    if len(fit_on) < size or not clear:
-        raise RecipeError(
-            f"{recipe.name}: {len(fit_on)} pictures to learn from and {len(clear)} to choose by; "
-            f"a batch takes {size}. Lower schedule.batch_size or change corpus.holdout."
-        )
-    augmented = StillDataset(fit_on, labels, spec, recipe.augmentation, recipe.seed)
-    return (
-        DataLoader(augmented, batch_size=size, shuffle=True, drop_last=True),
-        DataLoader(StillDataset(clear, labels, spec), batch_size=256),
-    )
-
-
-def _fit(
-    module: Classifier,
-    loader: DataLoader[Any],
-    choose_by: DataLoader[Any],
     recipe: Recipe,
-    run_dir: Path,
-) -> dict[str, Any]:
-    """Train, and leave in `module` the weights of the epoch that did best on the hold-out."""
-    keeper = ModelCheckpoint(
-        run_dir / "checkpoints", monitor="holdout_accuracy", mode="max", save_last=True
-    )
-    callbacks: list[pl.Callback] = [keeper, TQDMProgressBar(refresh_rate=10)]
-    if recipe.schedule.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=recipe.schedule.ema_decay))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # Lightning's use of torch, not ours
-        warnings.simplefilter("ignore", PossibleUserWarning)  # advice to programmers
-        trainer = pl.Trainer(
-            max_epochs=recipe.schedule.epochs,
-            precision=recipe.schedule.precision,
+    seed: int,
+    train: ClipDataset,
+    holdout: ClipDataset,
+    folder: Path,
+    hardware: Hardware = Hardware(),
+    report: Callable[[Progress], None] | None = None,
+) -> Fitted:
+    """Train `model` in place; it ends with the weights that the recipe keeps.
+
+    Goes on from `folder`/checkpoints/last.ckpt where that is there, and ends as an uninterrupted
+    training would have. An empty hold-out is none. Raises RecipeError for a loss that is not a
+    number, or for hardware that is not there.
+    """
+    schedule = _schedule(recipe)
+    monitor = None if schedule.keep == "last" else f"holdout_{schedule.keep.partition('-')[2]}"
+    keeper = Keeper(folder, monitor)
+    callbacks: list[pl.Callback] = [keeper]
+    if report is not None:
+        callbacks.append(Reporter(report))
+    if schedule.ema_decay:
+        callbacks.append(EMAWeightAveraging(decay=schedule.ema_decay))
+    last = folder / "checkpoints" / LAST
+    with _quiet():
+        trainer = _trainer(schedule, folder, hardware, callbacks, judged=len(holdout) > 0)
+        clips = _Clips(recipe, seed, train, holdout, hardware.workers)
+        _fit(trainer, Classifier(model, recipe, seed), clips, last if last.is_file() else None)
+    trainer.strategy.barrier()
+    kept = load_tensors(last if monitor is None else last.with_name(BEST))
+    own = {k.removeprefix("model."): v for k, v in kept["state_dict"].items()}
+    model.load_state_dict(own)
+    epochs = len(keeper.rows)
+    chosen = epochs - 1 if monitor is None else keeper.best_epoch
+    return Fitted(keeper.trained_s, epochs, chosen, trainer.is_global_zero)
+
+
+def _trainer(
+    schedule: Schedule,
+    folder: Path,
+    hardware: Hardware,
+    callbacks: list[pl.Callback],
+    *,
+    judged: bool,
+) -> pl.Trainer:
+    try:
+        return pl.Trainer(
+            accelerator=hardware.accelerator,
+            devices=hardware.devices,
+            num_nodes=hardware.nodes,
+            strategy=hardware.strategy,
+            precision=schedule.precision,
+            max_epochs=-1 if schedule.epochs is None else schedule.epochs,
+            max_steps=-1 if schedule.iterations is None else schedule.iterations,
+            accumulate_grad_batches=schedule.accumulate,
+            limit_val_batches=1.0 if judged else 0,
             callbacks=callbacks,
-            logger=CSVLogger(run_dir, name="log", version=""),
-            default_root_dir=run_dir,
+            plugins=[AtomicCheckpoints()],
+            logger=TensorBoardLogger(folder, name="", version="tensorboard")
+            if hardware.tensorboard
+            else False,
+            default_root_dir=folder,
             enable_model_summary=False,
+            enable_progress_bar=False,
             num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            log_every_n_steps=10,
         )
-        trainer.fit(module, loader, choose_by)
-    kept = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(kept["state_dict"])
-    return {
-        "chosen_epoch": int(kept["epoch"]),
-        "holdout_accuracy": float(keeper.best_model_score or float("nan")),
-    }
+    except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise RecipeError(f"This machine cannot train so: {reason}.") from None
 
 
-@torch.inference_mode()
-def predict_logits(model: nn.Module, stills: Sequence[Sample], labels: Sequence[str]) -> np.ndarray:
-    """(N, C) float32 logits of pictures as they are."""
-    data = StillDataset(stills, labels, model.clip_spec)  # type: ignore[arg-type]
-    model.eval()
-    return np.concatenate(
-        [model(**inputs).float().numpy() for inputs, _ in DataLoader(data, batch_size=256)]
-    )
+def _fit(trainer: pl.Trainer, module: Classifier, clips: _Clips, before: Path | None) -> None:
+    try:
+        trainer.fit(module, datamodule=clips, ckpt_path=before, weights_only=True)
+    except SystemExit:
+        if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
+            raise KeyboardInterrupt from None
+        raise
+    except EmoscopeError as error:
+        told = str(error).strip().splitlines()
+        if len(told) == 1:
+            raise
+        # A loading process sends its whole traceback as the message.
+        raise type(error)(told[-1].rpartition(f".{type(error).__name__}: ")[2]) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advice and its news of accelerators that are not there."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # Lightning's use of torch, not ours
+            warnings.simplefilter("ignore", PossibleUserWarning)  # advice to programmers
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _one_thread(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _schedule(recipe: Recipe) -> Schedule:
+    assert recipe.schedule is not None  # networks.is_estimator has asked for it
+    return recipe.schedule

@@ -2,53 +2,190 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emoscope.core.clipspec import explain
-from emoscope.core.errors import RecipeError
+from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.core.labels import canonical
+from emoscope.corpora import CORPORA
 from emoscope.training.augment import Augmentation
 
-__all__ = ["Recipe"]
+__all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class CorpusChoice(_Frozen):
-    """Which corpus, and the part of its training pictures held out to choose by."""
+    """Which corpora, which of their samples, and how faces are found in them.
 
-    name: Literal["ferplus"]
-    holdout: float = Field(default=0.05, gt=0, lt=1)
+    name       one of the corpora's names, or several that are joined (persons do not meet)
+    labels     keep these only, in this order; none: all that the corpus has
+    where      keep the samples of these groups only: {light = "Strong"}
+    detector   as in `emoscope analyze`; "none": the pictures are faces already
+    """
+
+    name: tuple[str, ...] = Field(min_length=1)
+    labels: tuple[str, ...] = ()
+    where: dict[str, str] = {}
+    detector: str = "haar"
+
+    @field_validator("name", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for name in names:
+                _ = CORPORA[name]
+        except UnknownName as error:
+            raise ValueError(str(error)) from None
+        return names
+
+    @field_validator("labels")
+    @classmethod
+    def _in_our_spelling(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(canonical, labels))
+
+
+class _Protocol(_Frozen):
+    """What all protocols have.
+
+    holdout      part of the training side that is held out of it (whole persons where they are
+                 known) to choose the epoch by and to fit the temperature on; 0: neither is done
+    drop_twins   leave training samples out whose bytes also occur on the test side
+    allow_leak   go on where a person, a recording or its bytes stand on both sides; every output
+                 of the run then carries the warning
+    """
+
+    holdout: float = Field(default=0.0, ge=0, lt=1)
+    drop_twins: bool = False
+    allow_leak: bool = False
+
+
+class Fixed(_Protocol):
+    """The corpus's own split (AFEW, FER+): its training part against the part named."""
+
+    name: Literal["fixed"]
+    test: Literal["valid", "test"] = "valid"
+
+
+class LeaveOneSubjectOut(_Protocol):
+    """A fold a person (LOSO)."""
+
+    name: Literal["leave-one-subject-out"]
+
+
+class LeaveOneGroupOut(_Protocol):
+    """A fold a run of persons, in the order of their names."""
+
+    name: Literal["leave-one-group-out"]
+    groups: int = Field(ge=2)
+
+
+class GroupKFold(_Protocol):
+    """Folds of whole persons, about equally large."""
+
+    name: Literal["group-k-fold"]
+    k: int = Field(ge=2)
+    seed: int = Field(default=0, ge=0)
+
+
+class GroupHoldout(_Protocol):
+    """One test part of whole persons, the labels' shares as near to the whole's as may be."""
+
+    name: Literal["stratified-group-holdout"]
+    part: float = Field(default=0.2, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class AugmentedRandom(_Protocol):
+    """Variants of every sample, split at random: it leaks by construction, to measure how much."""
+
+    name: Literal["augmented-random-80-20"]
+    variants: int = Field(ge=2)
+    seed: int = Field(default=0, ge=0)
+
+
+Protocol = Annotated[
+    Fixed | LeaveOneSubjectOut | LeaveOneGroupOut | GroupKFold | GroupHoldout | AugmentedRandom,
+    Field(discriminator="name"),
+]
 
 
 class ModelChoice(_Frozen):
-    """Which network, and the options its builder takes."""
+    """Which network or estimator, and the options its builder takes."""
 
     name: str
     options: dict[str, Any] = {}
 
 
 class Optimiser(_Frozen):
-    """SGD with Nesterov momentum, or AdamW (which ignores `momentum`)."""
+    """Adam, AdamW, or SGD with Nesterov momentum (`momentum` is SGD's only)."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
 
 
 class Schedule(_Frozen):
-    """How long, in what portions: linear warm-up, then cosine to zero."""
+    """How long, in what portions, at what rate.
 
-    epochs: int = Field(ge=1)
-    batch_size: int = Field(default=128, ge=2)
-    warmup_epochs: float = Field(default=0.0, ge=0)
+    epochs | iterations   one of the two; an iteration is one step of the optimiser
+    batch_size            clips a step and device, in `accumulate` portions of this size each
+    decay                 of the learning rate after the warm-up: none, cosine (to zero), step
+                          (x `step_factor` every `step_iterations`), one-cycle (Smith, 2018)
+    warmup                part of the training in which the rate rises: linearly, for one-cycle
+                          along a cosine (its usual 0.3 if none is given)
+    ema_decay             of an average of the weights that replaces them; 0: none
+    keep                  the last weights, or those of the epoch that did best on the hold-out
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    iterations: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    accumulate: int = Field(default=1, ge=1)
+    decay: Literal["none", "cosine", "step", "one-cycle"] = "none"
+    step_iterations: int = Field(default=0, ge=0)
+    step_factor: float = Field(default=0.1, gt=0, le=1)
+    warmup: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)  # 0: the last weights as they are
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    keep: Literal["last", "best-accuracy", "best-uar"] = "last"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("give one of epochs and iterations")
+        if (self.decay == "step") != bool(self.step_iterations):
+            raise ValueError("step_iterations is for decay = 'step', which needs it")
+        return self
+
+
+class Evaluation(_Frozen):
+    """On what a clip is judged.
+
+    every   0: the one stretch that the ClipSpec's rule chooses; n: every block of as many frames,
+            n apart, and the mean of their probabilities
+    """
+
+    every: int = Field(default=0, ge=0)
+
+
+class PublishedRow(_Frozen):
+    """The row of a paper's tables that a recipe reproduces (training/published.toml)."""
+
+    paper: str
+    row: str
 
 
 class BundleFacts(_Frozen):
@@ -61,16 +198,36 @@ class BundleFacts(_Frozen):
 
 
 class Recipe(_Frozen):
-    """Everything a training run needs besides the corpus's folder."""
+    """Everything a training run needs besides the corpora's folders.
 
-    name: str
-    seed: int = Field(default=0, ge=0)
+    `clip` changes settings of the model's ClipSpec that leave its shapes alone: region, margin,
+    align, sampling, rate_hz, window. A network needs `optimiser` and `schedule`, an estimator has
+    neither, nor any augmentation.
+    """
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     corpus: CorpusChoice
+    protocol: Protocol
+    clip: dict[str, Any] = {}
     model: ModelChoice
     augmentation: Augmentation = Augmentation()
-    optimiser: Optimiser
-    schedule: Schedule
+    optimiser: Optimiser | None = None
+    schedule: Schedule | None = None
+    evaluation: Evaluation = Evaluation()
+    published: PublishedRow | None = None
     bundle: BundleFacts
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds are different numbers from 0 on, got {self.seeds}")
+        if (self.optimiser is None) != (self.schedule is None):
+            raise ValueError("optimiser and schedule go together")
+        keeps_best = self.schedule is not None and self.schedule.keep != "last"
+        if keeps_best and not self.protocol.holdout:
+            raise ValueError("schedule.keep needs a protocol.holdout to choose the epoch by")
+        return self
 
     @classmethod
     def read(cls, path: Path, overrides: dict[str, str] | None = None) -> Self:
@@ -109,11 +266,32 @@ def _complaint(model: type[BaseModel], error: ValidationError) -> str:
     if not unknown:
         return explain(error)
     *tables, key = (str(part) for part in unknown[0]["loc"])
-    known: list[str] = list(model.model_fields)
-    for table in tables:
-        kind = model.model_fields[table].annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model, known = kind, list(kind.model_fields)
+    shown, known = _keys_at(model, tables)
     near = difflib.get_close_matches(key, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return f"unknown key {'.'.join((*tables, key))!r}. {hint}"
+    return f"unknown key {'.'.join((*shown, key))!r}. {hint}"
+
+
+def _keys_at(model: type[BaseModel], tables: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The path of a table as the recipe writes it, and the keys that are known there.
+
+    pydantic's path also names the member of a union: ("protocol", "group-k-fold")."""
+    shown: list[str] = []
+    members: tuple[type[BaseModel], ...] = (model,)
+    for part in tables:
+        fields = [m.model_fields[part].annotation for m in members if part in m.model_fields]
+        if fields:
+            shown.append(part)
+            members = tuple(m for field in fields for m in _models(field))
+        else:
+            members = tuple(
+                m for m in members if part in get_args(m.model_fields["name"].annotation)
+            )
+    return shown, sorted({key for member in members for key in member.model_fields})
+
+
+def _models(annotation: Any) -> tuple[type[BaseModel], ...]:
+    if get_origin(annotation) in (Union, type(int | str)):
+        return tuple(model for part in get_args(annotation) for model in _models(part))
+    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    return (annotation,) if is_model else ()

@@ -1,8 +1,9 @@
 """Protocols: who is trained on and who is judged. By person wherever persons are known."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +20,7 @@ __all__ = [
     "leave_one_group_out",
     "leave_one_subject_out",
     "refuse_leaks",
+    "same_content",
     "stratified_group_holdout",
 ]
 
@@ -116,27 +118,42 @@ def augmented_random(
     )
 
 
-def leaks(fold: Fold) -> dict[str, tuple[str, ...]]:
+def leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> dict[str, tuple[str, ...]]:
     """What stands on both sides: "subject", "recording", "content" -> which; empty if clean.
 
-    Content is compared by bytes; a recording that is gone has none."""
-    sides = [{sample.path for sample in side} for side in (fold.train, fold.test)]
-    groups = twins(path for path in sorted(set.union(*sides)) if path.exists())
+    `content` is `same_content` of the fold's paths, where it is known already."""
+    if content is None:
+        content = same_content((*fold.train, *fold.test))
+    by_content: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for side, samples in enumerate((fold.train, fold.test)):
+        for sample in samples:
+            by_content[content[sample.path]][side].add(str(sample.path))
     found = {
         "subject": _common(fold, lambda s: s.subject),
         "recording": _common(fold, lambda s: str(s.path)),
         "content": tuple(
-            " = ".join(map(str, group))
-            for group in groups
-            if all(side.intersection(group) for side in sides)
+            " = ".join(sorted(train | test))
+            for train, test in by_content.values()
+            if train and test and len(train | test) > 1
         ),
     }
     return {kind: which for kind, which in found.items() if which}
 
 
-def refuse_leaks(fold: Fold) -> None:
+def same_content(samples: Iterable[Sample]) -> dict[Path, str]:
+    """The path of each recording -> one name for all recordings of the same bytes.
+
+    A recording that is gone is like no other."""
+    paths = list(dict.fromkeys(sample.path for sample in samples))
+    names = {path: str(path) for path in paths}
+    for group in twins(path for path in paths if path.exists()):
+        names.update((path, str(group[0])) for path in group)
+    return names
+
+
+def refuse_leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> None:
     """Raises CorpusError for a fold with anything on both sides."""
-    for kind, which in leaks(fold).items():
+    for kind, which in leaks(fold, content).items():
         shown = ", ".join(which[:3]) + (" ..." if len(which) > 3 else "")
         raise CorpusError(
             f"Fold {fold.name!r} has the same {kind} in training and test: {shown}. Split by "

@@ -1,0 +1,134 @@
+"""`emoscope corpus`: what it takes. Everything heavy is imported by the command that needs it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emoscope.apps.cli_options import Debug
+
+__all__ = ["corpus_app"]
+
+corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Name = Annotated[str, typer.Argument(help="Whose layout: ravdess, folder ...")]
+Root = Annotated[
+    Path, typer.Argument(metavar="DIR", help="The folder it lies in.", show_default=False)
+]
+Pattern = Annotated[
+    str | None,
+    typer.Option(
+        help="gemep: what its file names are, a regular expression with the groups actor and "
+        "emotion.",
+        show_default=False,
+    ),
+]
+
+
+@corpus_app.command()
+def scan(
+    name: Name,
+    root: Root,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Write the manifest (CSV).", show_default=False),
+    ] = None,
+    pattern: Pattern = None,
+    debug: Debug = False,
+) -> None:
+    """Count a corpus's samples.
+
+    By label, subject and split; what was left out and why; which files are the same.
+    """
+    from emoscope.apps.corpora import read
+    from emoscope.apps.corpora import scan as scan_corpus
+
+    scan_corpus(read(name, root, pattern), root, out)
+
+
+@corpus_app.command()
+def prepare(
+    name: Name,
+    root: Root,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Cut clips for this network or estimator.", show_default=False),
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(help="Cut clips by this ClipSpec (JSON).", show_default=False),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
+    ] = "haar",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Keep all frames, to judge on every block of them.")
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where clips are kept. By default $EMOSCOPE_CACHE, or emoscope in "
+            "$XDG_CACHE_HOME or ~/.cache.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processes. By default one a core, for many clips.", show_default=False
+        ),
+    ] = None,
+    pattern: Pattern = None,
+    debug: Debug = False,
+) -> None:
+    """Cut a corpus's clips once, for training to read.
+
+    Finds the faces, keeps what the model needs, and goes on where it was stopped. Ends with what
+    cannot be used and why, and where no face was seen.
+    """
+    from emoscope.apps.corpora import prepare as prepare_corpus
+    from emoscope.apps.corpora import read, spec_of_file, spec_of_model
+
+    if (model is None) == (spec is None):
+        raise typer.BadParameter("give one of the two.", param_hint="--model, --spec")
+    clip_spec = spec_of_file(spec) if spec else spec_of_model(model or "")
+    prepared = prepare_corpus(
+        read(name, root, pattern),
+        clip_spec,
+        cache,
+        detector=detector,
+        whole=whole,
+        workers=workers,
+    )
+    raise typer.Exit(0 if prepared.samples else 1)
+
+
+@corpus_app.command()
+def synth(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The folder to make.", show_default=False),
+    ],
+    kind: Annotated[str, typer.Option(help="faces or figures.")] = "faces",
+    subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 10,
+    clips: Annotated[int, typer.Option(min=1, help="Of each label by each person.")] = 4,
+    seconds: Annotated[float, typer.Option(help="How long a clip is.")] = 2.0,
+    size: Annotated[int, typer.Option(help="Side of the square frames, px, even.")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same corpus.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Draw a synthetic corpus: people who act and sound.
+
+    For tests, tutorials and comparisons. Some classes differ in their dynamics alone.
+    """
+    from emoscope.apps.corpora import synthesise_corpus
+
+    synthesise_corpus(
+        folder,
+        kind=kind,
+        subjects=subjects,
+        clips=clips,
+        seconds=seconds,
+        size_px=size,
+        seed=seed,
+    )

@@ -1,0 +1,162 @@
+"""A labelled recording to the material of its clip: who is followed, which frames are kept."""
+
+import functools
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from emoscope.core.clipspec import ClipSpec, Uniform
+from emoscope.core.errors import MediaError
+from emoscope.corpora.manifest import Sample
+from emoscope.media.audio import read_sound
+from emoscope.media.clips import Clip, Material, gather, grid, with_flow
+from emoscope.media.faces import create_detector
+from emoscope.media.images import is_image
+from emoscope.media.regions import MAX_SIDE_PX, Sighting, sightings
+from emoscope.media.sampling import sample_indices
+from emoscope.media.tracking import FaceTracker
+from emoscope.media.video import read_frames
+
+__all__ = ["Cut", "Cutting", "cut"]
+
+_IMAGE_FPS = 25.0  # of a folder of pictures whose corpus does not tell its rate
+
+_detector = functools.cache(create_detector)  # a cascade takes longer to read than to use
+
+
+@dataclass(frozen=True)
+class Cutting:
+    """How clips are cut.
+
+    detector   as `create_detector` takes it; for regions other than the face it does not matter
+    whole      keep all frames on the spec's time grid, and not those alone that its rule chooses
+    """
+
+    spec: ClipSpec
+    detector: str = "haar"
+    whole: bool = False
+
+    @property
+    def keeps_all(self) -> bool:
+        """Jitter chooses anew at every epoch."""
+        sampling = self.spec.sampling
+        return self.whole or (isinstance(sampling, Uniform) and sampling.jitter)
+
+    @property
+    def finds_faces(self) -> bool:
+        """Whether the pictures may be without one."""
+        looks = bool(self.spec.pictures) and self.spec.region == "face"
+        return looks and self.detector != "none"
+
+    def facts(self) -> dict[str, Any]:
+        """All that decides what a clip's material is, for JSON."""
+        spec, is_face = self.spec, self.spec.region == "face"
+        facts: dict[str, Any] = {"vectors": sorted(vector.kind for vector in spec.vectors)}
+        if spec.sampling is None:
+            return facts
+        facts |= {"rate_hz": spec.rate_hz, "sizes": sorted({s.size_hw for s in spec.pictures})}
+        if is_face:
+            facts |= {"margin": spec.margin, "align": spec.align, "detector": self.detector}
+        if self.keeps_all:
+            return facts
+        flows = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
+        return facts | {"sampling": spec.sampling.model_dump(), "flows": sorted(flows)}
+
+    def takes_as_it_is(self, sample: Sample) -> bool:
+        """Whether reading the recording costs no more than reading the clip made of it would."""
+        whole = sample.start_s == 0 and sample.end_s is None and not self.spec.vectors
+        return whole and is_image(sample.path) and not self.finds_faces
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A clip's material, None where no face was seen, and in how many frames it was looked for."""
+
+    material: Material | None
+    frames: int = 0
+    without_face: int = 0
+
+
+@dataclass(eq=False)
+class _Person:
+    """One track: its sized pictures, a Material of one frame each, and how large the face was."""
+
+    pictures: list[Material] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
+    area: float = 0.0
+
+    def add(self, seen: Sighting, time_s: float, spec: ClipSpec) -> None:
+        # Sized at once: the frames of a long film would not fit into memory.
+        self.pictures.append(gather(Clip([seen.picture]), spec, np.zeros(1, dtype=np.int64)))
+        self.times_s.append(time_s)
+        self.area += seen.box.width * seen.box.height
+
+    @property
+    def prominence(self) -> tuple[int, float]:
+        """Who is seen longest leads, then who is largest."""
+        return len(self.times_s), self.area
+
+
+def cut(sample: Sample, how: Cutting) -> Cut:
+    """Read a recording's span and keep what the spec needs of it.
+
+    Of several faces the one is taken that is seen longest, then the largest; frames in which it is
+    not seen are left out. Flow is of half precision, as the cache holds it. Raises MediaError or
+    SpecError for a recording that cannot be used.
+    """
+    spec = how.spec
+    found = Cut(Material({})) if not spec.pictures else _pictures(sample, how)
+    if found.material is None or not spec.vectors:
+        return found
+    return replace(found, material=replace(found.material, vectors=_vectors(sample, spec)))
+
+
+def _pictures(sample: Sample, how: Cutting) -> Cut:
+    spec = how.spec.model_copy(update={"streams": how.spec.pictures})
+    people: dict[int, _Person] = {}
+    tracker = FaceTracker(_detector(how.detector))
+    frames = 0
+    for frame in read_frames(
+        sample.path,
+        start_s=sample.start_s,
+        end_s=sample.end_s,
+        max_side=MAX_SIDE_PX,
+        image_fps=sample.fps or _IMAGE_FPS,
+    ):
+        frames += 1
+        for seen in sightings(frame, spec, tracker):
+            people.setdefault(seen.track, _Person()).add(seen, frame.time_s, spec)
+    if not frames:
+        raise MediaError(f"{sample.path}: no frame starts in the span. Check the corpus's times.")
+    if not people:
+        return Cut(None, frames, frames)
+    person = max(people.values(), key=lambda person: person.prominence)
+    return Cut(_kept(person, spec, how.keeps_all), frames, frames - len(person.times_s))
+
+
+def _kept(person: _Person, spec: ClipSpec, keeps_all: bool) -> Material:
+    """The frames on the spec's grid, or with their flow those that its rule chooses."""
+    sizes = list(person.pictures[0].pictures)
+    frames = {size: [one.pictures[size][0] for one in person.pictures] for size in sizes}
+    indices = grid(Clip(frames[sizes[0]], person.times_s), spec)
+    if not keeps_all and spec.sampling is not None:
+        indices = indices[sample_indices(spec.sampling, len(indices))]
+    material = Material({size: np.stack([frames[size][i] for i in indices]) for size in sizes})
+    if keeps_all:
+        return material
+    material = with_flow(material, spec)
+    halved = {size: flow.astype(np.float16) for size, flow in material.flow.items()}
+    return replace(material, flow={size: f.astype(np.float32) for size, f in halved.items()})
+
+
+def _vectors(sample: Sample, spec: ClipSpec) -> dict[str, Any]:
+    """{kind: (D,)} of the span's sound, which says something or is refused."""
+    sound = read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
+    alone = spec.model_copy(update={"streams": spec.vectors, "sampling": None})
+    clip = Clip((), audio=sound.samples, sample_rate_hz=sound.rate_hz)
+    vectors = dict(gather(clip, alone, np.zeros(0, dtype=np.int64)).vectors)
+    for kind, vector in vectors.items():
+        if not np.isfinite(vector).all():
+            raise MediaError(f"{sample.path}: too short or too silent for {kind}. Listen to it.")
+    return vectors

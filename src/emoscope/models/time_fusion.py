@@ -1,0 +1,226 @@
+"""Six ways of fusing time in one face network (Salinas, "Spatio-Temporal Emotion Recognition"):
+single-frame, early-fusion, late-fusion, slow-fusion, conv3d, cnn-gru.
+
+Parameters are those of its Table I to the last one, with 8 classes for the first three and 6 for
+the others; by default all have the six classes of its task. docs/time-fusion.md says what the
+paper leaves open.
+"""
+
+from torch import Tensor, nn
+
+from emoscope.core.clipspec import Offsets
+from emoscope.core.errors import SpecError
+from emoscope.models.layers import MODELS, ModelEntry, example_inputs
+from emoscope.models.time_fusion_blocks import (
+    LEAST_PX,
+    SIZE_PX,
+    Sizes,
+    Trunk,
+    block,
+    block3,
+    block_in_time,
+    channels_last,
+    clip_spec,
+    head,
+    joined_pairs,
+    last_frames,
+    start_as_keras,
+)
+
+__all__ = ["CNNGRU", "Conv3D", "EarlyFusion", "LateFusion", "SingleFrame", "SlowFusion"]
+
+
+class SingleFrame(nn.Module):
+    """Time fusion's baseline: one frame. rgb (B, 1, 3, 170, 170) -> (B, num_classes).
+
+    width      scales all filters and units
+    size_px    side of the pictures; 128 at least
+    """
+
+    def __init__(self, num_classes: int = 6, width: float = 1.0, size_px: int = SIZE_PX) -> None:
+        super().__init__()
+        sizes = Sizes(width, size_px)
+        self.clip_spec = last_frames(1, size_px)
+        self.trunk = Trunk(sizes)
+        self.head = head(sizes.features, sizes, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 1, 3, S, S) -> logits (B, num_classes)."""
+        return self.head(self.trunk(rgb.squeeze(1)))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class EarlyFusion(nn.Module):
+    """The last frames stacked on channels. rgb (B, frames, 3, 170, 170) -> (B, num_classes).
+
+    frames           consecutive, the clip's last
+    width, size_px   as of single-frame
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 6,
+        frames: int = 10,
+        width: float = 1.0,
+        size_px: int = SIZE_PX,
+    ) -> None:
+        super().__init__()
+        sizes = Sizes(width, size_px)
+        self.clip_spec = last_frames(frames, size_px)
+        self.trunk = Trunk(sizes, channels=3 * frames)
+        self.head = head(sizes.features, sizes, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, frames, 3, S, S) -> logits (B, num_classes)."""
+        return self.head(self.trunk(rgb.flatten(1, 2)))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class LateFusion(nn.Module):
+    """Two frames far apart, compared by the fully connected layers. rgb (B, 2, 3, 170, 170) ->
+    (B, num_classes).
+
+    spacing          15 looks at indices -15 and -1
+    width, size_px   as of single-frame
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 6,
+        spacing: int = 15,
+        width: float = 1.0,
+        size_px: int = SIZE_PX,
+    ) -> None:
+        super().__init__()
+        if spacing < 2:
+            raise SpecError(
+                f"spacing must be 2 or more, so that the frames are two; got {spacing}."
+            )
+        sizes = Sizes(width, size_px)
+        self.clip_spec = clip_spec(Offsets(offsets=(-spacing, -1)), spacing, size_px)
+        self.trunk = Trunk(sizes)
+        self.head = head(2 * sizes.features, sizes, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 2, 3, S, S) -> logits (B, num_classes)."""
+        features = self.trunk(rgb.flatten(0, 1))  # both towers at once
+        return self.head(joined_pairs(features))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class SlowFusion(nn.Module):
+    """Ten frames, fused block by block. rgb (B, 10, 3, 170, 170) -> (B, num_classes).
+
+    Block 1 sees frames 0-3, 2-5, 4-7 and 6-9; block 2 the first two and the last two of its
+    outputs; block 3 both of those.
+
+    width, size_px   as of single-frame
+    """
+
+    def __init__(self, num_classes: int = 6, width: float = 1.0, size_px: int = SIZE_PX) -> None:
+        super().__init__()
+        sizes = Sizes(width, size_px)
+        first, second, *_ = sizes.filters
+        self.clip_spec = last_frames(10, size_px)
+        self.block1 = block(4 * 3, first, 11, stride=3)
+        self.block2 = block(2 * first, second, 5)
+        self.block3 = block3(2 * second, sizes)
+        self.head = head(sizes.features, sizes, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 10, 3, S, S) -> logits (B, num_classes)."""
+        groups = rgb.unfold(1, 4, 2).movedim(-1, 2)  # (B, 4 groups, 4 frames, 3, S, S)
+        towers = channels_last(groups.flatten(2, 3).flatten(0, 1))
+        x = self.block1(towers)  # all four at once
+        x = self.block2(joined_pairs(x))
+        return self.head(self.block3(joined_pairs(x)))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class Conv3D(nn.Module):
+    """Two blocks of 3-D convolutions, five frames → three → one. rgb (B, 5, 3, 170, 170) ->
+    (B, num_classes).
+
+    width, size_px   as of single-frame
+    """
+
+    def __init__(self, num_classes: int = 6, width: float = 1.0, size_px: int = SIZE_PX) -> None:
+        super().__init__()
+        sizes = Sizes(width, size_px)
+        first, second, *_ = sizes.filters
+        self.clip_spec = last_frames(5, size_px)
+        self.block1 = block_in_time(3, first, 11, stride=3)
+        self.block2 = block_in_time(first, second, 5)
+        self.block3 = block3(second, sizes)
+        self.head = head(sizes.features, sizes, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, 5, 3, S, S) -> logits (B, num_classes)."""
+        x = self.block2(self.block1(rgb.transpose(1, 2)))
+        return self.head(self.block3(x.squeeze(2)))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class CNNGRU(nn.Module):
+    """The trunk on every frame, a GRU (Cho et al., EMNLP 2014) over them, its last state
+    classified. rgb (B, frames, 3, 170, 170) -> (B, num_classes).
+
+    hidden_size      of the GRU: the paper's count tells of 5, which are few
+    frames           consecutive, the clip's last
+    width, size_px   as of single-frame
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 6,
+        hidden_size: int = 5,
+        frames: int = 5,
+        width: float = 1.0,
+        size_px: int = SIZE_PX,
+    ) -> None:
+        super().__init__()
+        sizes = Sizes(width, size_px)
+        self.clip_spec = last_frames(frames, size_px)
+        self.trunk = Trunk(sizes)
+        self.gru = nn.GRU(sizes.features, hidden_size, batch_first=True)
+        self.classifier = nn.Linear(hidden_size, num_classes)
+        start_as_keras(self)
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """(B, frames, 3, S, S) -> logits (B, num_classes)."""
+        features = self.trunk(rgb.flatten(0, 1))  # all frames at once
+        _, last = self.gru(features.unflatten(0, rgb.shape[:2]))
+        return self.classifier(last[-1])
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+_SMALL = {"width": 1 / 16, "size_px": LEAST_PX}
+MODELS.add("single-frame", ModelEntry(SingleFrame, small=_SMALL))
+MODELS.add("early-fusion", ModelEntry(EarlyFusion, small=_SMALL))
+MODELS.add("late-fusion", ModelEntry(LateFusion, small=_SMALL))
+MODELS.add("slow-fusion", ModelEntry(SlowFusion, small=_SMALL))
+MODELS.add("conv3d", ModelEntry(Conv3D, small=_SMALL))
+MODELS.add("cnn-gru", ModelEntry(CNNGRU, small=_SMALL))

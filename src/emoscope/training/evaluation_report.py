@@ -1,0 +1,369 @@
+"""An evaluation for people: Markdown, one HTML page that opens offline, and a tidy CSV."""
+
+import csv
+import html as escaping
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from emoscope.analysis.html_template import STYLE
+from emoscope.training.charts import confusion_chart, curves_chart, reliability_chart
+from emoscope.training.metrics import accuracy, uar
+from emoscope.training.runs import Predictions, Run
+
+__all__ = [
+    "ABSENT",
+    "Table",
+    "TidyRow",
+    "csv_table",
+    "html",
+    "markdown",
+    "percent",
+    "summary_rows",
+    "tidy",
+    "with_interval",
+]
+
+ABSENT = "—"
+OPEN_ROWS = 20  # a longer table is folded
+
+Cell = str | int | float | None
+TidyRow = tuple[str, str, str, Cell, Cell, Cell]  # part, name, metric, value, low, high
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of words, the first column naming its rows."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """With its title as a heading."""
+        lines = [self.header, ["---"] * len(self.header), *self.rows]
+        cells = ("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines)
+        note = f"\n\n{self.note}" if self.note else ""
+        return f"## {self.title}\n\n" + "\n".join(cells) + note
+
+    def html(self) -> str:
+        """With its title as a heading; long ones are folded."""
+        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in self.header)
+        body = "\n".join(
+            "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>"
+            for row in self.rows
+        )
+        note = f'<p class="quiet">{_text(self.note)}</p>' if self.note else ""
+        table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
+        if len(self.rows) > OPEN_ROWS:
+            table = f"<details><summary>{len(self.rows)} rows</summary>{table}</details>"
+        return (
+            f'<section><h2>{_text(self.title)}</h2><div class="wide">{table}</div>{note}</section>'
+        )
+
+
+def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """Every table of the evaluation, the run's warnings on top."""
+    warnings = [f"> **Warning**: {warning}" for warning in figures["warnings"]]
+    head = f"# {run.info['name']}\n\n{figures['what']}; {_counts(figures)}."
+    tables = [
+        _summary(figures),
+        _classes(figures),
+        _confusion(run, figures),
+        *_groups(figures),
+        _folds(run, predictions),
+        _left_out(figures),
+        _provenance(run),
+    ]
+    return "\n\n".join([*warnings, head, *(t.markdown() for t in tables if t.rows)]) + "\n"
+
+
+def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """The same tables as one page with pictures: nothing is fetched, no script runs."""
+    matrix = confusion_chart(np.array(figures["confusion"]), run.labels)
+    charts = {
+        "Training: loss, a line a fold and seed": _curves(run, "loss"),
+        "Training: UAR on the hold-out": _curves(run, "holdout_uar"),
+        "Calibration: right answers over confidence": reliability_chart(
+            predictions.probs, predictions.truth
+        ),
+    }
+    above = [_summary(figures), _classes(figures)]
+    below = [*_groups(figures), _folds(run, predictions), _left_out(figures), _provenance(run)]
+    return _PAGE.substitute(
+        title=_text(str(run.info["name"])),
+        style=STYLE + _MORE_STYLE,
+        warnings="".join(
+            f'<p class="warning"><b>Warning.</b> {_text(warning)}</p>'
+            for warning in figures["warnings"]
+        ),
+        what=_text(f"{figures['what']}; {_counts(figures)}."),
+        above="\n".join(table.html() for table in above if table.rows),
+        matrix=matrix,
+        charts="".join(
+            f"<section><h3>{title}</h3>{svg}</section>" for title, svg in charts.items() if svg
+        ),
+        below="\n".join(table.html() for table in below if table.rows),
+    )
+
+
+def csv_table(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """One tidy table: part, name, metric, value, low, high. Accuracies are fractions here; the
+    interval is the 95 % one. Warnings are its first rows (part "warning", in the name), so that
+    they are there for whoever loads it, too."""
+    return tidy(_tidy_rows(run, figures, predictions))
+
+
+def tidy(rows: Iterable[TidyRow]) -> str:
+    """The rows as CSV under the header that all our tables share."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["part", "name", "metric", "value", "low", "high"])
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def summary_rows(part: str, name: str, figures: Mapping[str, Any]) -> Iterator[TidyRow]:
+    """The figures of a whole run, as rows of the tidy table."""
+    for metric in ("accuracy", "uar"):
+        low, high = figures[f"{metric}_ci95"]
+        yield part, name, metric, figures[metric], low, high
+    wanted = ("macro_f1", "ece", "majority_accuracy", "majority_samples", "samples", "subjects")
+    yield from _each(part, name, {key: figures[key] for key in wanted if key in figures})
+
+
+def percent(share: float | None) -> str:
+    """0.463 -> "46.3 %"; a dash where there is none."""
+    return ABSENT if share is None or not np.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def with_interval(figures: Mapping[str, Any], metric: str) -> str:
+    """ "46.3 % (41.0 to 51.2)", the 95 % interval in brackets."""
+    low, high = figures[f"{metric}_ci95"]
+    return f"{percent(figures[metric])} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _counts(figures: Mapping[str, Any]) -> str:
+    people = f" of {figures['subjects']} subjects" if figures["subjects"] else ""
+    seeds = f", {figures['seeds']} seeds" if figures["seeds"] > 1 else ""
+    return (
+        f"{figures['samples']:,} clips{people}{seeds}, "
+        f"95 % intervals by bootstrap over {figures['interval_over']}"
+    )
+
+
+def _summary(figures: Mapping[str, Any]) -> Table:
+    rows = [
+        ("accuracy", with_interval(figures, "accuracy")),
+        ("unweighted average recall (UAR)", with_interval(figures, "uar")),
+        ("macro-F1", percent(figures["macro_f1"])),
+        ("expected calibration error, 15 bins", f"{figures['ece']:.3f}"),
+    ]
+    if "majority_samples" in figures:
+        of = f"{percent(figures['majority_accuracy'])} of {figures['majority_samples']:,}"
+        rows.append(("accuracy where a class has over half of the votes", of))
+    return Table("Figures", ("figure", "value (95 % interval)"), tuple(rows))
+
+
+def _classes(figures: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (label, percent(f["recall"]), percent(f["precision"]), percent(f["f1"]), f"{f['samples']}")
+        for label, f in figures["per_class"].items()
+    )
+    return Table("By class", ("class", "recall", "precision", "F1", "clips"), rows)
+
+
+def _confusion(run: Run, figures: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (label, *(str(count) for count in row))
+        for label, row in zip(run.labels, figures["confusion"], strict=True)
+    )
+    return Table("Confusion matrix", ("truth \\ called", *run.labels), rows)
+
+
+def _groups(figures: Mapping[str, Any]) -> Iterator[Table]:
+    for column, values in figures["by_group"].items():
+        if len(values) < 2:
+            continue
+        rows = tuple(
+            (value, percent(f["accuracy"]), percent(f["uar"]), f"{f['samples']}")
+            for value, f in values.items()
+        )
+        yield Table(f"By {column}", (column, "accuracy", "UAR", "clips"), rows)
+
+
+def _folds(run: Run, predictions: Predictions) -> Table:
+    rows = [
+        (
+            fold["fold"],
+            str(fold["seed"]),
+            str(fold["samples"]),
+            percent(fold["accuracy"]),
+            percent(fold["uar"]),
+            *_training_cells(fold),
+        )
+        for fold in _by_fold(run, predictions)
+    ]
+    if len(rows) > 1:
+        folds = list(_by_fold(run, predictions))
+        means = {
+            metric: percent(float(np.nanmean([fold[metric] for fold in folds])))
+            for metric in ("accuracy", "uar")
+        }
+        rows.append(("mean of folds", "", "", means["accuracy"], means["uar"], "", "", "", ""))
+    header = (
+        "fold",
+        "seed",
+        "clips",
+        "accuracy",
+        "UAR",
+        "seconds",
+        "epochs",
+        "kept",
+        "temperature",
+    )
+    note = "Kept: the epoch, from 0, whose weights were judged. Seconds are those of the training."
+    return Table("By fold", header, tuple(rows), note)
+
+
+def _training_cells(fold: Mapping[str, Any]) -> tuple[str, ...]:
+    epochs, kept = fold.get("epochs"), fold.get("chosen_epoch")
+    return (
+        f"{fold['seconds']:,.0f}",
+        ABSENT if epochs is None else str(epochs),
+        ABSENT if kept is None else str(kept),
+        f"{fold['temperature']:.3f}",
+    )
+
+
+def _by_fold(run: Run, predictions: Predictions) -> Iterator[dict[str, Any]]:
+    """fold.json of every fold and seed with its own figures, NaN where nothing can be judged."""
+    truth, said, folds = predictions.truth, predictions.predicted, np.array(predictions.folds)
+    for result in run.results():
+        mine = (folds == result["fold"]) & (predictions.seeds == result["seed"])
+        yield {
+            **result,
+            "samples": int(mine.sum()),
+            "accuracy": accuracy(truth[mine], said[mine]) if mine.any() else float("nan"),
+            "uar": uar(truth[mine], said[mine]) if mine.any() else float("nan"),
+        }
+
+
+def _left_out(figures: Mapping[str, Any]) -> Table:
+    rows = tuple((reason, f"{count:,}") for reason, count in figures["left_out"].items() if count)
+    return Table("Left out", ("reason", "clips"), rows)
+
+
+def _provenance(run: Run) -> Table:
+    info, recipe = run.info, run.recipe
+    parameters = info["parameters"]
+    facts = {
+        "recipe": recipe.name,
+        "model": str(info["model"]),
+        "options": ", ".join(f"{k} = {v}" for k, v in recipe.model.options.items()),
+        "parameters": "" if parameters is None else f"{parameters:,}",
+        "paper": str(info["paper"] or ""),
+        "seeds": ", ".join(map(str, recipe.seeds)),
+        "started": str(info["started"]),
+        "commit": str(info["commit"] or ""),
+        "machine": str(info["machine"]),
+        "versions": ", ".join(f"{name} {version}" for name, version in info["versions"].items()),
+    }
+    rows = tuple((name, fact) for name, fact in facts.items() if fact)
+    return Table("How it was made", ("what", ""), rows)
+
+
+def _curves(run: Run, column: str) -> str:
+    series = {
+        f"{fold}, seed {seed}": [
+            (float(row["epoch"]), float(row[column])) for row in rows if row.get(column)
+        ]
+        for (fold, seed), rows in run.histories().items()
+    }
+    return curves_chart(series, f"{column} over epochs")
+
+
+def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> Iterator[TidyRow]:
+    for warning in figures["warnings"]:
+        yield "warning", warning, "", None, None, None
+    yield "about", figures["what"], "", None, None, None
+    yield from summary_rows("summary", "", figures)
+    for label, scores in figures["per_class"].items():
+        yield from _each("class", label, scores)
+    for truth, row in zip(run.labels, figures["confusion"], strict=True):
+        yield from _each("confusion", truth, dict(zip(run.labels, row, strict=True)))
+    for column, values in figures["by_group"].items():
+        for value, scores in values.items():
+            yield from _each(f"group:{column}", value, scores)
+    wanted = ("samples", "accuracy", "uar", "seconds", "epochs", "chosen_epoch", "temperature")
+    for fold in _by_fold(run, predictions):
+        name = f"{fold['fold']}/seed-{fold['seed']}"
+        yield from _each("fold", name, {key: fold.get(key) for key in wanted})
+    for reason, count in figures["left_out"].items():
+        yield "left_out", reason, "samples", count, None, None
+
+
+def _each(part: str, name: str, scores: Mapping[str, Cell]) -> Iterator[TidyRow]:
+    for metric, value in scores.items():
+        yield part, name, metric, value, None, None
+
+
+def _text(text: str) -> str:
+    """Safe in the page: escaped, and bytes of a file name that are no text spelt out."""
+    return escaping.escape(text.encode("utf-8", "backslashreplace").decode())
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none';
+ style-src 'unsafe-inline'">
+<title>$title · Emoscope</title>
+<style>
+$style</style>
+</head>
+<body>
+<main>
+$warnings
+<header class="top">
+<p class="brand">Emoscope</p>
+<h1>$title</h1>
+<p>$what</p>
+</header>
+$above
+<section><h2>Confusion matrix</h2><div class="wide">$matrix</div>
+<p class="quiet">Rows are the truth. Percent of the row, and below it the count.</p></section>
+<div class="charts">$charts</div>
+<p class="quiet">In the calibration, a bar is the fuller the more answers it stands for; on the
+dashed line a model is calibrated.</p>
+$below
+</main>
+</body>
+</html>
+""")
+
+_MORE_STYLE = """
+:root { --accent: #1f6bb0; }
+@media (prefers-color-scheme: dark) { :root { --accent: #62a8e6; } }
+.top > p:last-child { margin-top: 12px; max-width: 72ch; }
+.warning { margin-bottom: 24px; padding: 14px 18px; border-left: 4px solid #d3541f;
+  background: var(--wash); border-radius: 4px; overflow-wrap: anywhere; }
+section, .charts { margin-top: 48px; }
+.charts { display: flex; flex-wrap: wrap; gap: 28px 40px; }
+.charts section { margin: 0; }
+h3 { margin: 0 0 8px; font-size: 14px; font-weight: 600; }
+p.quiet { font-size: 13px; margin-top: 8px; max-width: 72ch; }
+.wide { overflow-x: auto; margin-top: 12px; }
+.wide table { width: auto; min-width: 360px; }
+.wide th:first-child, .wide td:first-child { text-align: left; }
+.wide td { white-space: normal; overflow-wrap: anywhere; }
+svg { display: block; height: auto; max-width: 100%; font: 12px/1 inherit; }
+"""

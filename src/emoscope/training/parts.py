@@ -1,0 +1,147 @@
+"""One part of a run: a fold under a seed, from its rows to its predictions."""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as pl
+import numpy as np
+
+from emoscope.core.clipspec import ClipSpec
+from emoscope.corpora.manifest import Sample
+from emoscope.corpora.prepare import Prepared
+from emoscope.training import estimators
+from emoscope.training.callbacks import Progress, save_tensors
+from emoscope.training.dataset import ClipDataset, distributions
+from emoscope.training.estimator_graph import write_estimator
+from emoscope.training.loop import Hardware, fit_network
+from emoscope.training.metrics import fit_temperature
+from emoscope.training.networks import create_model
+from emoscope.training.predict import clip_logits, clip_probs
+from emoscope.training.runs import Run, part_folder, write_json, write_table
+
+__all__ = ["Part", "fit_part"]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """All that the training of one fold and seed needs to know."""
+
+    run: Run
+    spec: ClipSpec
+    prepared: Prepared
+    hardware: Hardware
+    rows: Mapping[str, Any]  # of folds.json
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        return part_folder(self.run.folder, self.rows["name"], self.seed)
+
+    def samples(self, side: str) -> list[Sample]:
+        return [self.run.samples[row] for row in self.rows[side]]
+
+    def clips(self, samples: Sequence[Sample]) -> ClipDataset:
+        return ClipDataset(
+            samples,
+            self.run.labels,
+            self.spec,
+            self.prepared.load,
+            self.run.recipe.augmentation,
+            self.seed,
+            whole=self.prepared.how.keeps_all,
+        )
+
+
+def fit_part(part: Part, report: Callable[[Progress], None]) -> None:
+    """Train on its training side, answer for its test side, leave its folder done."""
+    if part.run.info["estimator"]:
+        _fit_estimator(part)
+    else:
+        _fit_network(part, report)
+
+
+def _fit_estimator(part: Part) -> None:
+    """Fit, keep as ONNX, answer for the test part."""
+    begun_s = time.monotonic()
+    recipe, labels, train = part.run.recipe, part.run.labels, part.samples("train")
+    fitted = estimators.fit(
+        recipe.model.name,
+        recipe.model.options,
+        _features(part, train),
+        distributions(train, labels).argmax(axis=1),
+        np.array([sample.subject for sample in train]),
+        len(labels),
+        part.seed,
+    )
+    seconds = time.monotonic() - begun_s
+    if (part.rows["name"], part.seed) == part.run.exported:
+        write_estimator(fitted, part.folder / "estimator.onnx")
+    test = part.samples("test")
+    probs = estimators.predict_proba(fitted, _features(part, test)) if test else None
+    _finish(part, probs, temperature=1.0, seconds=seconds, epochs=0, chosen_epoch=0)
+
+
+def _features(part: Part, samples: Sequence[Sample]) -> dict[str, Any]:
+    """{stream: (N, D)}."""
+    vectors = [part.prepared.load(sample).vectors for sample in samples]
+    return {v.kind: np.stack([one[v.kind] for one in vectors]) for v in part.spec.vectors}
+
+
+def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
+    """Train, fit the temperature on the hold-out, answer for the test part."""
+    recipe = part.run.recipe
+    pl.seed_everything(part.seed, verbose=False)
+    model = create_model(recipe, len(part.run.labels))
+    train, holdout = (part.samples(side) for side in ("train", "holdout"))
+    judged = part.clips([sample for sample in holdout if sample.is_clear])
+    fitted = fit_network(
+        model,
+        recipe,
+        part.seed,
+        part.clips(train),
+        judged,
+        part.folder,
+        part.hardware,
+        report,
+    )
+    if not fitted.is_first_process:
+        return
+    temperature, every = 1.0, recipe.evaluation.every
+    if len(judged):
+        truth = judged.targets.argmax(dim=1).numpy()
+        temperature = fit_temperature(clip_logits(model, judged), truth)
+    test = part.clips(part.samples("test"))
+    probs = clip_probs(model, test, temperature, every) if len(test) else None
+    if (part.rows["name"], part.seed) == part.run.exported:
+        save_tensors(model.state_dict(), part.folder / "weights.pt")
+    _finish(
+        part,
+        probs,
+        temperature=temperature,
+        seconds=fitted.seconds,
+        epochs=fitted.epochs,
+        chosen_epoch=fitted.chosen_epoch,
+    )
+    shutil.rmtree(part.folder / "checkpoints")  # a hundred folds of them would fill a disk
+
+
+def _finish(part: Part, probs: Any, **facts: float) -> None:
+    """Write the predictions, then fold.json, with which the fold counts as done."""
+    labels = part.run.labels
+    if probs is not None:
+        rows = zip(part.rows["test"], probs.tolist(), strict=True)
+        table = [[row, *(f"{p:.8g}" for p in values)] for row, values in rows]
+        write_table(part.folder / "predictions.csv", ["row", *labels], table)
+    prior = _prior(distributions(part.samples("train"), labels))
+    about = {"fold": part.rows["name"], "seed": part.seed, "prior": prior}
+    write_json(part.folder / "fold.json", about | facts)
+
+
+def _prior(shares: Any) -> list[float]:
+    """Share of each class in (N, C), one clip of each added so that none is zero (Laplace)."""
+    counts = 1 + shares.sum(axis=0)
+    return list(counts / counts.sum())

@@ -1,0 +1,63 @@
+"""What a network says of clips."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from emoscope.core.errors import RecipeError
+from emoscope.training.dataset import BlockDataset, ClipDataset
+
+__all__ = ["clip_logits", "clip_probs"]
+
+FloatArray = npt.NDArray[np.floating]
+
+_BATCH = 64
+
+
+def clip_logits(model: nn.Module, clips: ClipDataset) -> FloatArray:
+    """(N, C) float32: of the one stretch of each clip that the spec's rule chooses.
+
+    Raises RecipeError for a network that has learnt to answer nothing."""
+    loader: DataLoader[tuple[dict[str, Tensor], Tensor]] = DataLoader(clips, _BATCH)
+    return np.concatenate([_logits(model, inputs) for inputs, _ in loader])
+
+
+def clip_probs(
+    model: nn.Module, clips: ClipDataset, temperature: float, every: int = 0
+) -> FloatArray:
+    """(N, C) calibrated probabilities; with `every`, the mean over a clip's blocks."""
+    if every:
+        return np.stack([p.mean(axis=0) for p in _block_probs(model, clips, temperature, every)])
+    return _softmax(clip_logits(model, clips) / temperature)
+
+
+def _block_probs(
+    model: nn.Module, clips: ClipDataset, temperature: float, every: int
+) -> Iterator[FloatArray]:
+    """(blocks, C), clip by clip."""
+    for blocks in DataLoader(BlockDataset(clips, every), batch_size=None):
+        parts = zip(*(value.split(_BATCH) for value in blocks.values()), strict=True)
+        logits = [_logits(model, dict(zip(blocks, part, strict=True))) for part in parts]
+        yield _softmax(np.concatenate(logits) / temperature)
+
+
+@torch.inference_mode()
+def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> FloatArray:
+    device = next(model.parameters()).device
+    there = {name: value.to(device) for name, value in inputs.items()}
+    logits = model.eval()(**there).float().cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise RecipeError(
+            "The network's answers are not numbers. Lower optimiser.lr or use precision = "
+            "'32-true'."
+        )
+    return logits
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True))

@@ -1,0 +1,272 @@
+"""`emoscope train` with what cannot be trained: one line and its remedy, or a counted exclusion."""
+
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import ask, lines, names
+from sounding import tone, write_wav
+from tiny_corpora import make_corpus, tiny_recipe, write_toml
+
+from emoscope.training import experiment
+from emoscope.training.loop import Classifier
+from emoscope.training.runs import read_json, read_run
+
+HOLDOUT = {"name": "stratified-group-holdout", "part": 0.34}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A corpus of three persons and a recipe of one fold."""
+    make_corpus(tmp_path / "corpus", each=2)
+    write(tmp_path)
+    return tmp_path
+
+
+def write(home: Path, **changes: Any) -> None:
+    settings: dict[str, Any] = {"protocol": HOLDOUT, "schedule": {"epochs": 2}}
+    write_toml(tiny_recipe(**(settings | changes)), home / "tiny.toml")
+
+
+def train(home: Path, *words: object, corpus: str = "folder=corpus") -> Any:
+    name, folder = corpus.split("=")
+    out = [] if "--out" in words else ["--out", home / "run"]
+    where = ["--corpus", f"{name}={home / folder}", "--cache", home / "cache", *out]
+    return ask("train", home / "tiny.toml", *where, *words)
+
+
+def resume(home: Path) -> Any:
+    return ask("train", "--resume", home / "run", "--cache", home / "cache")
+
+
+def told(ran: Any) -> str:
+    """The one line of ours on standard error; it must have failed with it."""
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    *progress, line = lines(ran.stderr)
+    news = r"clips prepared|\d+ of \d+|Warning: "
+    assert not [other for other in progress if not re.match(news, other)]
+    assert line.startswith("emoscope: ")
+    return line.removeprefix("emoscope: ")
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def failing(self: Path, target: Any) -> Path:
+        if Path(target).name == "predictions.csv":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", failing)
+    assert told(train(home)) == (
+        f"{home}/run/folds/holdout/seed-0/predictions.csv: cannot be written: No space left on "
+        "device. Free some space or choose another folder."
+    )
+    monkeypatch.undo()
+    assert read_run(home / "run").missing == [("holdout", 0)]
+    assert resume(home).exit_code == 0
+    assert (home / "run" / "tiny.onnx").is_file()
+
+
+def test_an_interrupt_is_one_line_and_130_and_the_run_goes_on(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Classifier.training_step
+
+    def interrupted(self: Classifier, *args: Any) -> Any:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return usual(self, *args)
+
+    monkeypatch.setattr(Classifier, "training_step", interrupted)
+    ran = train(home)
+    assert (ran.exit_code, ran.stdout) == (130, "")
+    assert lines(ran.stderr)[-1] == "emoscope: interrupted; nothing half-written."
+    monkeypatch.undo()
+    ((_, rows),) = read_run(home / "run").histories().items()
+    assert len(rows) == 1
+    run = experiment.resume(home / "run", cache=home / "cache")
+    assert len(run.histories()["holdout", 0]) == 2
+
+
+def test_ctrl_c_ends_a_real_training_with_130_and_leaves_a_run(home: Path) -> None:
+    write(home, schedule={"epochs": 100_000})
+    words = ["train", home / "tiny.toml", "--corpus", f"folder={home / 'corpus'}"]
+    words += ["--out", home / "run", "--cache", home / "cache"]
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also under nohup
+        "from emoscope.apps.cli import main\n"
+        "main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until_s = time.monotonic() + 60
+    while not list((home / "run").rglob("last.ckpt")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until_s
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    said, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == ""
+    assert lines(complaint)[-1] == "emoscope: interrupted; nothing half-written."
+    assert "Traceback" not in complaint
+    run = read_run(home / "run")
+    assert run.missing == [("holdout", 0)]
+    assert names(run.part("holdout", 0) / "checkpoints") == ["last.ckpt"]
+    assert not list((home / "run").rglob(".emoscope-*"))
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.filterwarnings("ignore:This DataLoader", "ignore:This process")
+def test_a_recording_that_vanishes_is_one_line(
+    home: Path, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    gone = home / "corpus" / "p1" / "sadness" / "0.png"
+    monkeypatch.setattr(
+        "emoscope.apps.training_progress.Console.part",
+        lambda self, *_: gone.unlink(missing_ok=True),
+    )
+    line = told(train(home, "--workers", workers))
+    assert re.fullmatch(re.escape(f"{gone}: no longer readable (") + r".*\)\. Restore it\.", line)
+    line = told(resume(home))
+    assert line.startswith(f"{home}/run: 1 of its recordings cannot be read any more, first {gone}")
+    assert line.endswith(". Put them back, or train anew.")
+
+
+def test_an_unreadable_clip_of_the_test_part_is_left_out_and_counted(home: Path) -> None:
+    (home / "corpus/p1/sadness/0.png").write_bytes(b"no picture")
+    write(home, protocol={"name": "leave-one-subject-out"}, schedule={"epochs": 1})
+    assert train(home).exit_code == 0
+    figures = read_json(home / "run" / "evaluation.json")["figures"]
+    assert figures["samples"] == 11
+    (reason,) = figures["left_out"]
+    assert figures["left_out"] == {reason: 1}
+    for name in ("evaluation.md", "evaluation.csv", "evaluation.html", "tiny.md"):
+        assert reason in (home / "run" / name).read_text(encoding="utf-8")
+
+
+def test_a_corpus_of_sounds_does_not_suit_a_face(home: Path) -> None:
+    shutil.rmtree(home / "corpus")
+    for who in range(3):
+        for label in ("happiness", "sadness"):
+            folder = home / "corpus" / f"p{who}" / label
+            folder.mkdir(parents=True)
+            write_wav(folder / "a.wav", tone(220 + 10 * who, 0.2))
+    line = told(train(home))
+    assert line.startswith("tiny: none of 6 samples can be used, 6 of them: ")
+    assert line.endswith("Does face-cnn suit the corpus?")
+    assert not (home / "run").exists()
+
+
+def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
+    pytest.importorskip("opensmile")
+    voice = {"model": {"name": "egemaps-svc", "options": {}}, "optimiser": None, "schedule": None}
+    write(home, **voice)
+    line = told(train(home))
+    assert line.startswith("tiny: none of 12 samples can be used, 12 of them: ")
+    assert line.endswith("Does egemaps-svc suit the corpus?")
+
+
+def test_an_empty_corpus_is_told(home: Path) -> None:
+    shutil.rmtree(home / "corpus")
+    (home / "corpus").mkdir()
+    assert told(train(home)).startswith(f"{home}/corpus: ")
+
+
+def test_a_label_of_one_sample_is_trained_and_told_where_it_cannot_be(home: Path) -> None:
+    (home / "corpus" / "p2" / "fear").mkdir()
+    shutil.copy(home / "corpus/p2/sadness/0.png", home / "corpus/p2/fear/0.png")
+    (home / "corpus/p2/sadness/0.png").unlink()
+    write(home, protocol={"name": "leave-one-subject-out"}, schedule={"epochs": 1})
+    ran = train(home)
+    assert ran.exit_code == 0
+    assert "Warning: Fold 'p2' has nothing to learn fear from." in lines(ran.stderr)
+    figures = read_json(home / "run" / "evaluation.json")["figures"]
+    assert figures["per_class"]["fear"]["samples"] == 1
+    assert figures["warnings"] == ["Fold 'p2' has nothing to learn fear from."]
+
+
+def test_one_label_only_is_refused(home: Path) -> None:
+    for who in range(3):
+        shutil.rmtree(home / "corpus" / f"p{who}" / "sadness")
+    assert told(train(home)) == "tiny: every sample is of happiness: nothing to tell apart."
+    assert not (home / "run").exists()
+
+
+def test_one_person_only_is_refused(home: Path) -> None:
+    for who in (1, 2):
+        shutil.rmtree(home / "corpus" / f"p{who}")
+    line = told(train(home))
+    assert line == "This protocol needs 2 subjects or more, the corpus has 1."
+
+
+def test_a_batch_larger_than_the_corpus_is_the_corpus(home: Path) -> None:
+    assert train(home, "--set", "schedule.batch_size=500").exit_code == 0
+    ((_, rows),) = read_run(home / "run").histories().items()
+    assert [row["step"] for row in rows] == ["1", "2"]
+
+
+def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
+    for path in sorted((home / "corpus").rglob("*.png")):
+        if path.parts[-3:] not in [("p0", "sadness", "0.png"), ("p1", "happiness", "0.png")]:
+            path.unlink()
+    line = told(train(home))
+    assert line.startswith("tiny: 1 clips are too few to learn from in batches of at least two")
+    read_run(home / "run")
+
+
+def test_a_network_that_breaks_in_its_last_step_is_not_measured(home: Path) -> None:
+    write(home, schedule={"epochs": 1}, optimiser={"name": "sgd", "lr": 1e30})
+    line = told(train(home))
+    assert line == (
+        "The network's answers are not numbers. Lower optimiser.lr or use precision = '32-true'."
+    )
+    assert read_run(home / "run").missing == [("holdout", 0)]
+
+
+def test_a_damaged_checkpoint_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoscope.training.parts.clip_probs", interrupt)
+    assert train(home).exit_code == 130
+    monkeypatch.undo()
+    (path,) = (home / "run").rglob("last.ckpt")
+    path.write_bytes(path.read_bytes()[:999])
+    line = told(resume(home))
+    assert line.startswith(f"{path}: a damaged checkpoint (")
+    assert f"Delete {path.parent} and --resume the run" in line
+    shutil.rmtree(path.parent)
+    assert resume(home).exit_code == 0
+
+
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_output_folder_that_cannot_be_is_told_before_any_work(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write anywhere, so what the system says of a folder is made up here."""
+    monkeypatch.setattr("emoscope.training.experiment.choose_samples", pytest.fail)
+    below_a_file = home / "tiny.toml" / "run"
+    remedy = "the folder cannot be written to. Choose another one for --out."
+    assert told(train(home, "--out", below_a_file)) == f"{below_a_file}: {remedy}"
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: access(p, mode) and Path(p) != home)
+    assert told(train(home, "--out", home / "run")) == f"{home}/run: {remedy}"
+    assert names(home) == ["corpus", "tiny.toml"]

@@ -1,0 +1,214 @@
+"""`emoscope corpus prepare` and `corpus synth`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asking import ask, assert_one_line, lines, names
+from making import make_image, make_text, make_video
+
+from emoscope.corpora.manifest import Manifest, Sample
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_video(tmp_path_factory.mktemp("film") / "film.mp4", num_frames=6)
+
+
+@pytest.fixture
+def corpus(film: Path, tmp_path: Path) -> Path:
+    """A film without any face, one that is none, and a specification beside them."""
+    for label in ("sad", "happy"):
+        (tmp_path / "corpus" / label).mkdir(parents=True)
+    (tmp_path / "corpus" / "sad" / "film.mp4").write_bytes(film.read_bytes())
+    make_text(tmp_path / "corpus" / "happy" / "text.mp4")
+    (tmp_path / "spec.json").write_text(
+        '{"sampling": {"rule": "last", "length": 2},'
+        ' "streams": [{"kind": "gray", "size_hw": [8, 8]}]}'
+    )
+    return tmp_path / "corpus"
+
+
+def prepare(corpus: Path, *words: object, **options: Any) -> Any:
+    chosen = [] if {"--spec", "--model"} & set(words) else ["--spec", corpus.parent / "spec.json"]
+    place = [] if options else ["--cache", corpus.parent / "cache"]
+    return ask("corpus", "prepare", "folder", corpus, *chosen, *place, *words, **options)
+
+
+def test_preparing_ends_with_a_report(corpus: Path) -> None:
+    ran = prepare(corpus, "--detector", "none")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert lines(ran.stdout) == [
+        "usable: 1 of 2 samples",
+        "left out, not a video, image or sound that FFmpeg knows, or cut off before its index was "
+        "written: 1",
+        f"  {corpus}/happy/text.mp4",
+    ]
+    (clip,) = (corpus.parent / "cache").glob("clips/*/*.npz")
+    changed = clip.stat().st_mtime_ns
+    assert prepare(corpus, "--detector", "none", "--workers", 1).stdout == ran.stdout
+    assert clip.stat().st_mtime_ns == changed
+
+
+def test_a_corpus_without_a_face_has_nothing_usable(corpus: Path) -> None:
+    ran = prepare(corpus)
+    assert ran.exit_code == 1
+    assert "left out, no face seen: 1" in lines(ran.stdout)
+    assert lines(ran.stdout)[-2:] == [
+        "happiness: no face in 0 of 1 clips, not the one followed in 0 of 0 frames",
+        "sadness: no face in 1 of 1 clips, not the one followed in 6 of 6 frames",
+    ]
+
+
+def test_a_few_failures_are_named_and_the_rest_counted(corpus: Path) -> None:
+    for i in range(4):
+        make_text(corpus / "happy" / f"{i}.mp4")
+    told = lines(prepare(corpus, "--detector", "none").stdout)
+    assert told[0] == "usable: 1 of 6 samples"
+    assert [Path(line).name for line in told[2:5]] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert told[5:] == ["  and 2 more"]
+
+
+def test_the_cache_is_the_users(corpus: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    ran = prepare(corpus, "--detector", "none", env={"EMOSCOPE_CACHE": str(own)})
+    assert ran.exit_code == 0
+    assert names(own) == ["clips", "digests.json"]
+
+
+def test_a_models_own_spec_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "sad").mkdir(parents=True)
+    make_image(tmp_path / "corpus" / "sad" / "1.png")
+    ran = prepare(tmp_path / "corpus", "--model", "face-cnn", "--detector", "none")
+    assert lines(ran.stdout) == ["usable: 1 of 1 samples"]
+
+
+def test_an_estimators_own_spec_is_taken(corpus: Path) -> None:
+    ran = prepare(corpus, "--model", "egemaps-svc")
+    assert ran.exit_code == 1
+    assert "left out, the file has no sound: 1" in lines(ran.stdout)
+
+
+def test_every_networks_spec_is_had_without_its_weights() -> None:
+    from emoscope import models
+    from emoscope.apps.corpora import spec_of_model
+
+    for name in models.names():
+        assert spec_of_model(name).streams
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
+        (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
+        (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
+        (["--detector", "har"], 2, "Did you mean 'haar'?"),
+        (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "--pattern is for gemep"),
+    ],
+)
+def test_a_wrong_choice_is_told(corpus: Path, words: list[str], code: int, told: str) -> None:
+    ran = prepare(corpus, *words)
+    assert ran.exit_code == code
+    assert told in ran.stderr
+    assert names(corpus.parent / "cache") == []
+
+
+def test_neither_model_nor_spec_is_a_usage_error(corpus: Path) -> None:
+    ran = ask("corpus", "prepare", "folder", corpus)
+    assert ran.exit_code == 2
+    assert "--model, --spec: give one of the two" in ran.stderr
+
+
+def test_a_spec_that_is_none_is_one_line(corpus: Path) -> None:
+    spec = corpus.parent / "bad.json"
+    spec.write_text('{"streams": []}')
+    assert_one_line(prepare(corpus, "--spec", spec), spec, "ClipSpec: streams")
+
+
+def test_gemep_files_of_another_release_are_read_by_a_pattern(tmp_path: Path) -> None:
+    make_text(tmp_path / "joi-actor7.mp4")
+    assert "no actor and emotion" in ask("corpus", "scan", "gemep", tmp_path).stderr
+    pattern = r"(?P<emotion>[a-z]{3})-actor(?P<actor>\d)"
+    ran = ask("corpus", "scan", "gemep", tmp_path, "--pattern", pattern)
+    assert lines(ran.stdout)[0] == "gemep: 1 samples, 17 labels"
+    assert "joy 1" in lines(ran.stdout)[1]
+    gone = tmp_path / "gone"
+    ran = ask("corpus", "scan", "gemep", gone, "--pattern", pattern)
+    assert_one_line(ran, gone, "no such file or folder")
+
+
+def test_ctrl_c_ends_all_processes_with_one_line_and_130(film: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus" / "sad").mkdir(parents=True)
+    for i in range(300):
+        path = tmp_path / "corpus" / "sad" / f"{i}.mp4"
+        path.write_bytes(film.read_bytes() + b"%d" % i)
+    (tmp_path / "spec.json").write_text(
+        '{"region": "frame", "sampling": {"rule": "last", "length": 2},'
+        ' "streams": [{"kind": "gray", "size_hw": [8, 8]}]}'
+    )
+    cache = tmp_path / "cache"
+    words = ["corpus", "prepare", "folder", tmp_path / "corpus", "--workers", 2]
+    words += ["--spec", tmp_path / "spec.json", "--cache", cache]
+    run = subprocess.Popen(
+        [Path(sys.executable).with_name("emoscope"), *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not any(cache.glob("clips/*/[!.]*.npz")):
+        assert run.poll() is None
+        time.sleep(0.002)
+    os.killpg(run.pid, signal.SIGINT)
+    said, told = run.communicate(timeout=30)
+    assert (run.returncode, said) == (130, "")
+    assert lines(told) == ["emoscope: interrupted; nothing half-written."]
+    assert not list(cache.glob("**/.emoscope-*"))
+    assert _is_gone(run.pid)
+
+
+def _is_gone(group: int) -> bool:
+    """Whether no process of the group is left, in a while."""
+    for _ in range(200):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_synth_hands_its_settings_on_and_counts_what_was_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def synthesise(folder: Path, *, progress: Any, **settings: Any) -> Manifest:
+        asked.append((folder, settings))
+        progress(1, 1)
+        return Manifest("synthetic", ("gape",), (Sample(folder / "a.mp4", "gape", "S001"),))
+
+    monkeypatch.setattr("emoscope.apps.corpora.synthesise", synthesise)
+    words = ["--kind", "figures", "--subjects", 3, "--clips", 2, "--seconds", 0.5, "--size", 64]
+    ran = ask("corpus", "synth", tmp_path, *words, "--seed", 7)
+    assert lines(ran.stdout)[0] == "synthetic: 1 samples, 1 labels"
+    settings = {"kind": "figures", "subjects": 3, "clips": 2, "seconds": 0.5, "size_px": 64}
+    assert asked == [(tmp_path, {**settings, "seed": 7})]
+
+
+def test_synth_draws_a_corpus(tmp_path: Path) -> None:
+    words = ["--subjects", 2, "--clips", 1, "--seconds", 0.5, "--size", 64]
+    ran = ask("corpus", "synth", tmp_path, *words)
+    assert ran.exit_code == 0
+    assert "12 samples, 6 labels" in lines(ran.stdout)[0]
+    assert len(list(tmp_path.glob("*/*/*.mp4"))) == 12
+    ran = ask("corpus", "synth", tmp_path / "b", "--kind", "face")
+    assert ran.exit_code == 2
+    assert "Did you mean 'faces'?" in ran.stderr

@@ -1,0 +1,285 @@
+"""`prepare`: what cannot be used, how little is done twice, and in how many processes."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from making import make_image, make_image_folder, make_sound, make_text, make_video
+from preparing import built, clips_in, copies, ready, spec_of
+from refusing import refusal
+
+from emoscope.core.clipspec import (
+    ClipSpec,
+    Last,
+    Stream,
+    Vector,
+)
+from emoscope.core.errors import EmoscopeError, MediaError, MissingExtra
+from emoscope.corpora import cutting
+from emoscope.corpora import prepare as preparing
+from emoscope.corpora.cutting import Cutting
+from emoscope.corpora.manifest import Sample
+from emoscope.corpora.prepare import default_cache, prepare
+from emoscope.media.clips import finish
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
+    def never(*_: Any, **__: Any) -> Any:
+        raise AssertionError(f"{name} was called")
+
+    monkeypatch.setattr(where, name, never)
+
+
+# What cannot be used
+
+
+def test_a_recording_that_cannot_be_used_is_named_and_the_others_go_on(
+    film: Path, tmp_path: Path
+) -> None:
+    spec = ClipSpec(
+        region="frame",
+        sampling=Last(length=2),
+        streams=(Stream(kind="rgb", size_hw=(8, 8)), Vector(kind="egemaps")),
+    )
+    good = copies(film, tmp_path / "films", 2)
+    bad = {
+        make_text(tmp_path / "text.mp4"): "not a video",
+        tmp_path / "gone.mp4": "No such file or directory",
+        make_video(tmp_path / "mute.mp4", num_frames=3): "the file has no sound",
+        make_sound(tmp_path / "tone.m4a"): "no picture",
+    }
+    late = Sample(film, "joy", start_s=5.0)
+    spans = [late, Sample(film, "joy", start_s=0.05, end_s=0.06), Sample(film, "joy", end_s=0.05)]
+    samples = [good[0], *(Sample(path, "joy") for path in bad), *spans, good[1]]
+    prepared = ready(samples, spec, tmp_path / "cache")
+    assert prepared.samples == (good[0], good[1])
+    assert [failure.path for failure in prepared.failures] == [*bad, film, film, film]
+    reasons = [failure.reason for failure in prepared.failures]
+    expected_of_spans = ["past the end", "no frame", "too short or too silent"]
+    for reason, expected in zip(reasons, [*bad.values(), *expected_of_spans], strict=True):
+        assert expected in reason
+        assert str(tmp_path) not in reason  # else no two would count as one reason
+    assert "not a usable sample" in refusal(lambda: prepared.load(late))
+
+
+def test_whatever_a_decoder_raises_is_that_files_failure(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = copies(film, tmp_path / "films", 3)
+    whole = cutting.cut
+
+    def cut(sample: Sample, how: Cutting) -> Any:
+        if sample == samples[1]:
+            raise IndexError("list index out of range\nand more")
+        return whole(sample, how)
+
+    monkeypatch.setattr(preparing, "cut", cut)
+    prepared = ready(samples, spec_of(), tmp_path / "cache")
+    assert [f.reason for f in prepared.failures] == ["IndexError: list index out of range"]
+    monkeypatch.undo()
+    assert ready(samples, spec_of(), tmp_path / "cache").failures == ()  # not held against it
+
+
+def test_failures_are_remembered_but_for_a_file_that_was_gone(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [
+        Sample(make_text(tmp_path / "text.mp4"), "joy"),
+        Sample(make_image(tmp_path / "cut.png"), "joy"),
+        Sample(tmp_path / "gone.mp4", "joy"),
+    ]
+    samples[1].path.write_bytes(samples[1].path.read_bytes()[:60])
+    first = ready(samples, spec_of(), tmp_path / "cache")
+    samples[2].path.write_bytes(film.read_bytes())
+    tried, whole = [], cutting.cut
+
+    def cut(sample: Sample, how: Cutting) -> Any:
+        tried.append(sample)
+        return whole(sample, how)
+
+    monkeypatch.setattr(preparing, "cut", cut)
+    second = ready(samples, spec_of(), tmp_path / "cache")
+    assert len(first.failures) == 3
+    assert second.failures == first.failures[:2]
+    assert second.samples == (samples[2],)
+    assert tried == [samples[2]]
+
+
+def test_a_clip_without_a_face_is_remembered_too(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, spec = Sample(film, "joy"), spec_of(region="face")
+    first = ready([sample], spec, tmp_path, "haar")
+    forbid(monkeypatch, preparing, "cut")
+    second = ready([sample], spec, tmp_path, "haar")
+    assert [failure.reason for failure in second.failures] == ["no face seen"]
+    assert second.report == first.report
+    assert second.report["joy"].faceless_clips == 1
+
+
+def test_a_missing_package_is_no_samples_fault(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gather(*_: Any) -> Any:
+        raise MissingExtra("eGeMAPS features", "audio")
+
+    monkeypatch.setattr(cutting, "gather", gather)
+    with pytest.raises(MissingExtra):
+        ready([Sample(film, "joy")], spec_of(), tmp_path)
+
+
+def test_a_wrong_detector_is_told_before_any_work(tmp_path: Path) -> None:
+    samples = [Sample(tmp_path / "gone.mp4", "joy")]
+    with pytest.raises(EmoscopeError, match="Did you mean 'haar'"):
+        ready(samples, spec_of(), tmp_path, detector="har")
+
+
+def test_a_cache_that_cannot_be_written_ends_the_run(film: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.write_text("a file")
+    with pytest.raises(MediaError, match="cannot be written"):
+        ready([Sample(film, "joy")], spec_of(), cache)
+
+
+# What is not done twice
+
+
+def test_a_second_run_reads_no_recording(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [
+        *copies(film, tmp_path / "films", 2),
+        Sample(make_image(tmp_path / "still.png"), "joy"),
+        Sample(make_image_folder(tmp_path / "images"), "joy", fps=10),
+    ]
+    told: list[tuple[int, int]] = []
+    first = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: told.append(n))
+    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    forbid(monkeypatch, preparing, "cut")
+    forbid(monkeypatch, preparing, "digest")
+    second = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: told.append(n))
+    assert second.samples == first.samples == tuple(samples)
+    assert second.report == first.report
+    assert told[-1] == (4, 4)
+
+
+def test_digests_are_saved_on_the_way_and_are_not_needed(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples, cache = copies(film, tmp_path / "films", 2), tmp_path / "cache"
+    book, saved = cache / "digests.json", []
+    monkeypatch.setattr(preparing, "_SAVE_EVERY_S", 0)
+    ready(samples, spec_of(), cache, progress=lambda *_: saved.append(book.exists()))
+    assert saved == [False, True, True]
+    book.unlink()
+    book.mkdir()  # as good as one that cannot be written
+    monkeypatch.undo()
+    assert ready(samples, spec_of(), cache).failures == ()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_recording_that_changed_is_cut_again(film: Path, tmp_path: Path, whole: bool) -> None:
+    sample = copies(film, tmp_path / "films", 1)[0]
+    ready([sample], spec_of(), tmp_path / "cache", whole=whole)
+    make_video(sample.path, num_frames=7, size_wh=(32, 32))
+    changed = ready([sample], spec_of(), tmp_path / "cache", whole=whole).load(sample)
+    np.testing.assert_array_equal(
+        finish(changed, spec_of())["rgb"][-3:], built(sample, spec_of())["rgb"]
+    )
+
+
+def test_equal_recordings_share_one_clip(film: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin.mp4"
+    twin.write_bytes(film.read_bytes())
+    samples = [Sample(film, "joy"), Sample(twin, "fear"), Sample(film, "joy", groups={"a": "b"})]
+    assert ready(samples, spec_of(), tmp_path / "cache").samples == tuple(samples)
+    assert len(clips_in(tmp_path / "cache")) == 1
+
+
+def test_a_still_that_needs_no_detection_is_read_as_it_is(tmp_path: Path) -> None:
+    spec, cache = spec_of(region="face", sampling=Last(length=1)), tmp_path / "cache"
+    sample = Sample(make_image(tmp_path / "still.png"), "joy")
+    prepared = ready([sample], spec, cache)
+    assert clips_in(cache) == []
+    first = prepared.load(sample).pictures[16, 12]
+    make_image(sample.path, np.full((48, 64, 3), 9, np.uint8))
+    assert (prepared.load(sample).pictures[16, 12] == 9).all()
+    assert first.shape == (1, 16, 12, 3)
+    sample.path.unlink()
+    assert "no longer readable (no such file)" in refusal(lambda: prepared.load(sample))
+
+
+def test_a_damaged_still_is_a_failure_whatever_was_asked_before(tmp_path: Path) -> None:
+    sample = Sample(make_image(tmp_path / "still.png"), "joy")
+    sample.path.write_bytes(sample.path.read_bytes()[:60])
+    for detector in ("haar", "none", "none"):
+        prepared = ready([sample], spec_of(region="face"), tmp_path / "cache", detector)
+        assert [f.reason for f in prepared.failures] == ["not an image, or cut off"]
+
+
+# Processes
+
+RUN = """
+import sys
+from pathlib import Path
+from emoscope.core.clipspec import ClipSpec
+from emoscope.corpora.manifest import Sample
+from emoscope.corpora.prepare import prepare
+folder, cache, spec = sys.argv[1:]
+samples = [Sample(path, "joy") for path in sorted(Path(folder).iterdir())]
+prepare(samples, ClipSpec.from_json(spec), Path(cache), detector="none", workers=2)
+"""
+
+
+def test_a_killed_run_goes_on_where_it_was(film: Path, tmp_path: Path) -> None:
+    samples = copies(film, tmp_path / "films", 40)
+    spec, cache = spec_of(), tmp_path / "cache"
+    words = [str(tmp_path / "films"), str(cache), spec.model_dump_json()]
+    run = subprocess.Popen([sys.executable, "-c", RUN, *words], start_new_session=True)
+    while not clips_in(cache):
+        assert run.poll() is None
+        time.sleep(0.002)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    done = {clip: clip.stat().st_mtime_ns for clip in clips_in(cache)}
+    assert 0 < len(done) < 40
+    prepared = ready(samples, spec, cache)
+    assert prepared.samples == tuple(samples)
+    assert len(clips_in(cache)) == 40
+    assert all(clip.stat().st_mtime_ns == changed for clip, changed in done.items())
+    expected = built(samples[0], spec)["rgb"]
+    for sample in samples:
+        np.testing.assert_array_equal(finish(prepared.load(sample), spec)["rgb"], expected)
+
+
+def test_processes_find_the_same_as_one(film: Path, tmp_path: Path) -> None:
+    samples = [*copies(film, tmp_path / "films", 3), Sample(tmp_path / "gone.mp4", "joy")]
+    one = ready(samples, spec_of(), tmp_path / "one")
+    two = prepare(samples, spec_of(), tmp_path / "two", detector="none", workers=2)
+    assert (two.samples, two.failures, two.report) == (one.samples, one.failures, one.report)
+    assert [c.name for c in clips_in(tmp_path / "two")] == [
+        c.name for c in clips_in(tmp_path / "one")
+    ]
+
+
+def test_what_is_prepared_can_be_sent_to_a_process(film: Path, tmp_path: Path) -> None:
+    sample = Sample(film, "joy")
+    prepared = pickle.loads(pickle.dumps(ready([sample], spec_of(), tmp_path)))
+    assert len(prepared.load(sample)) == 3
+
+
+def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMOSCOPE_CACHE", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert default_cache() == Path.home() / ".cache" / "emoscope"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert default_cache() == Path("/xdg/emoscope")
+    monkeypatch.setenv("EMOSCOPE_CACHE", "/own")
+    assert default_cache() == Path("/own")

@@ -1,0 +1,48 @@
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+from slow_jobs import half_written, process_of, squared
+
+from emoscope.core.errors import EmoscopeError
+from emoscope.corpora.workers import Crashed, each_in_processes
+
+
+def test_every_item_is_done_once_also_where_one_kills_its_process() -> None:
+    numbers = [1, 2, 13, 3, 4]
+    done = dict(each_in_processes(squared, numbers, workers=2))
+    assert done == {1: 1, 2: 4, 3: 9, 4: 16, 13: Crashed(7)}
+    assert multiprocessing.active_children() == []
+
+
+def test_the_work_is_shared(tmp_path: Path) -> None:
+    by = {result for _, result in each_in_processes(process_of, [tmp_path] * 2, workers=2)}
+    assert len(by) == 2
+    assert os.getpid() not in by
+
+
+def test_one_worker_is_this_process(tmp_path: Path) -> None:
+    (tmp_path / "another").touch()
+    done = list(each_in_processes(process_of, [tmp_path], workers=1))
+    assert done == [(tmp_path, os.getpid())]
+
+
+def test_what_a_job_refuses_is_raised_here_and_ends_the_others() -> None:
+    with pytest.raises(EmoscopeError, match="99: no such number"):
+        list(each_in_processes(squared, [99, 1, 2], workers=2))
+    assert multiprocessing.active_children() == []
+
+
+def test_who_stops_listening_leaves_no_process_behind() -> None:
+    results = each_in_processes(squared, range(10), workers=2)
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_process_that_is_stopped_takes_what_it_was_writing_along(tmp_path: Path) -> None:
+    results = each_in_processes(half_written, [tmp_path / "slow", tmp_path / "quick"], workers=2)
+    assert next(results) == (tmp_path / "quick", None)
+    results.close()
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,244 @@
+"""A training that is stopped, by whatever and wherever: the run folder stays readable, and what is
+resumed ends with the weights and answers of one that was not stopped."""
+
+import errno
+import os
+import resource
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_corpora import make_corpus, tiny_recipe
+
+from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, RecipeError
+from emoscope.training import callbacks
+from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.loop import Hardware
+from emoscope.training.recipe import Recipe
+from emoscope.training.runs import read_run
+
+RECIPE = tiny_recipe(
+    protocol={"name": "stratified-group-holdout", "part": 0.34, "holdout": 0.5},
+    schedule={"epochs": 2, "batch_size": 4, "ema_decay": 0.5, "keep": "best-uar"},
+)
+CHECKPOINTS = Path("folds/holdout/seed-0/checkpoints")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, a cache, and what the recipe comes to if nothing stops it."""
+    home = tmp_path_factory.mktemp("home")
+    make_corpus(home / "corpus", each=2)
+    go(home, home / "whole")
+    return home
+
+
+def go(home: Path, folder: Path, recipe: Recipe = RECIPE, **options: Any) -> None:
+    train(recipe, {"folder": home / "corpus"}, folder, cache=home / "cache", **options)
+
+
+def finish(home: Path, folder: Path, **options: Any) -> None:
+    """Resume where there is a run, else begin anew; it must end as the whole one did."""
+    if (folder / "run.json").is_file():
+        assert read_run(folder).missing
+        resume(folder, cache=home / "cache", **options)
+    else:
+        go(home, folder, **options)
+    assert_same(folder, home / "whole")
+
+
+def assert_same(folder: Path, expected: Path) -> None:
+    runs = [read_run(folder), read_run(expected)]
+    parts = [run.part(*run.exported) for run in runs]
+    ours, theirs = (torch.load(part / "weights.pt", weights_only=True) for part in parts)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    np.testing.assert_array_equal(runs[0].predictions().probs, runs[1].predictions().probs)
+    logs = [[row["loss"] for row in next(iter(run.histories().values()))] for run in runs]
+    assert logs[0] == logs[1]
+    results = [{**run.results()[0], "seconds": 0} for run in runs]
+    assert results[0] == results[1]
+    assert not list(folder.rglob(".emoscope-*"))
+    assert not list(folder.rglob("*.ckpt"))
+
+
+def refusal(home: Path, folder: Path, kind: type[EmoscopeError], **options: Any) -> str:
+    with pytest.raises(kind) as raised:
+        go(home, folder, **options)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+@contextmanager
+def full_at(name: str, at: int = 1) -> Iterator[None]:
+    """The disk is full when a file of this name is to take its place for the `at`-th time."""
+    usual, seen = Path.replace, []
+
+    def failing(self: Path, target: Any) -> Path:
+        if Path(target).name == name:
+            seen.append(target)
+            if len(seen) == at:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return usual(self, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", failing)
+        yield
+    assert len(seen) >= at, "it never came to that"
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [
+        ("recipe.json", 1),
+        ("folds.json", 1),
+        ("run.json", 1),
+        ("best.ckpt", 1),
+        ("last.ckpt", 1),
+        ("last.ckpt", 2),
+        ("metrics.csv", 1),
+        ("metrics.csv", 2),
+        ("weights.pt", 1),
+        ("predictions.csv", 1),
+        ("fold.json", 1),
+    ],
+)
+def test_a_disk_that_fills_up_stops_a_training_that_can_go_on(
+    home: Path, tmp_path: Path, name: str, at: int
+) -> None:
+    with full_at(name, at):
+        told = refusal(home, tmp_path / "run", MediaError)
+    assert told.startswith(f"{tmp_path}/run/")
+    assert f"/{name}: cannot be written: No space left on device." in told
+    finish(home, tmp_path / "run")
+
+
+def test_a_disk_that_is_full_behind_torch_is_told_as_such(home: Path, tmp_path: Path) -> None:
+    """A checkpoint is larger than any file may be here, and all else is smaller."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
+    try:
+        told = refusal(home, tmp_path / "run", MediaError)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    place = tmp_path / "run" / CHECKPOINTS
+    assert told == f"{place}/best.ckpt: cannot be written: File too large. Choose another folder."
+    assert list(place.iterdir()) == []
+    finish(home, tmp_path / "run")
+
+
+class Killed(BaseException):
+    """Nothing of ours catches it, as nothing catches kill -9."""
+
+
+def kill_at(patch: pytest.MonkeyPatch, place: object, what: str, at: int) -> None:
+    """Die where the training is about to do something for the `at`-th time."""
+    usual, calls = getattr(place, what), []
+
+    def dying(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == at:
+            raise Killed
+        return usual(*args)
+
+    patch.setattr(place, what, dying)
+
+
+@pytest.mark.parametrize(
+    ("place", "what", "at"),
+    [
+        (callbacks, "save_tensors", 1),
+        (shutil, "copyfile", 1),
+        (callbacks, "write_table", 1),
+        (callbacks, "save_tensors", 2),
+        (callbacks, "write_table", 2),
+    ],
+)
+def test_a_kill_between_two_files_of_an_epoch_loses_nothing(
+    home: Path, tmp_path: Path, place: object, what: str, at: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, place, what, at)
+        with pytest.raises(Killed):
+            go(home, tmp_path / "run")
+    finish(home, tmp_path / "run")
+
+
+class Vandal(Observer):
+    """Does something when the training begins."""
+
+    def __init__(self, deed: Any) -> None:
+        self.deed = deed
+
+    def part(self, *_: Any) -> None:
+        self.deed()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader", "ignore:This process")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_recording_that_vanishes_during_training_is_named(
+    home: Path, tmp_path: Path, workers: int
+) -> None:
+    shutil.copytree(home / "corpus", tmp_path / "corpus")
+    gone = tmp_path / "corpus" / "p0" / "sadness" / "1.png"
+    kept = gone.read_bytes()
+    told = refusal(
+        tmp_path,
+        tmp_path / "run",
+        CorpusError,
+        observer=Vandal(gone.unlink),
+        hardware=Hardware(workers=workers),
+    )
+    assert told.startswith(f"{gone}: no longer readable (")
+    assert told.endswith("). Restore it.")
+    gone.write_bytes(kept)
+    resume(tmp_path / "run", cache=tmp_path / "cache")
+    assert_same(tmp_path / "run", home / "whole")
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
+@pytest.mark.parametrize("damage", ["half", "empty", "other", "pickled"])
+def test_a_damaged_checkpoint_is_named_with_what_to_do(
+    home: Path, tmp_path: Path, name: str, damage: str
+) -> None:
+    with full_at("weights.pt"):
+        refusal(home, tmp_path / "run", MediaError)
+    place = tmp_path / "run" / CHECKPOINTS
+    path = place / name
+    whole = path.read_bytes()
+    if damage == "pickled":
+        torch.save({"state_dict": Path("/")}, path)  # an object, which is never unpickled
+    else:
+        path.write_bytes({"half": whole[: len(whole) // 2], "empty": b""}.get(damage, b"text"))
+    with pytest.raises(RecipeError) as raised:
+        resume(tmp_path / "run", cache=home / "cache")
+    told = str(raised.value)
+    assert told.startswith(f"{path}: a damaged checkpoint (")
+    assert told.endswith(
+        f". Delete {place} and --resume the run: this part of it is then trained anew."
+    )
+    assert "\n" not in told
+    shutil.rmtree(place)
+    finish(home, tmp_path / "run")
+
+
+def test_a_training_shorter_than_an_epoch_is_judged_and_kept(home: Path, tmp_path: Path) -> None:
+    """Two of the epoch's batches; Lightning alone would not look at the hold-out."""
+    schedule = {"epochs": None, "iterations": 3, "batch_size": 2, "keep": "best-uar"}
+    recipe = tiny_recipe(protocol=RECIPE.protocol.model_dump(), schedule=schedule)
+    go(home, tmp_path / "run", recipe)
+    ((_, rows),) = read_run(tmp_path / "run").histories().items()
+    assert [row["step"] for row in rows] == ["2", "3"]
+    assert all(row["holdout_uar"] for row in rows)
+    assert rows[0]["holdout_loss"] != rows[1]["holdout_loss"], "each row is of its own epoch"
+    recipe = tiny_recipe(
+        protocol=RECIPE.protocol.model_dump(), schedule={**schedule, "iterations": 1}
+    )
+    go(home, tmp_path / "short", recipe)
+    assert read_run(tmp_path / "short").results()[0]["chosen_epoch"] == 0
