@@ -109,7 +109,7 @@ def test_every_networks_spec_is_had_without_its_weights() -> None:
         (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
         (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
         (["--detector", "har"], 2, "Did you mean 'haar'?"),
-        (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "--pattern is for gemep"),
+        (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "a pattern is for gemep"),
     ],
 )
 def test_a_wrong_choice_is_told(corpus: Path, words: list[str], code: int, told: str) -> None:

@@ -114,12 +114,12 @@ def test_a_table_that_cannot_be_written_is_one_line(corpus: Path) -> None:
 def test_a_file_that_vanishes_is_one_line(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = corpus / "Actor_01" / "03-01-04-01-01-01-01.wav"
 
-    def read_then_lose(name: str, root: Path) -> Any:
+    def read_then_lose(name: str, root: Path, pattern: str | None = None) -> Any:
         manifest = read_corpus(name, root)
         gone.unlink()
         return manifest
 
-    monkeypatch.setattr("emoscope.apps.corpora.read_corpus", read_then_lose)
+    monkeypatch.setattr("emoscope.corpora.read_corpus", read_then_lose)
     ran = scan("ravdess", corpus)
     assert ran.exit_code == 1
     (line,) = lines(ran.stderr)

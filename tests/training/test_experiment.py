@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from making import make_video
 from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.loop import Hardware
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import Run, read_run
 
@@ -266,15 +268,11 @@ def test_a_loss_that_is_no_number_stops_with_advice(corpus: Path, tmp_path: Path
 
 
 def test_hardware_that_is_not_there_is_told_in_a_line(corpus: Path, tmp_path: Path) -> None:
-    from emoscope.training.loop import Hardware
-
     with pytest.raises(RecipeError, match="This machine cannot train so: "):
         go(tiny_recipe(), corpus, tmp_path / "run", hardware=Hardware(accelerator="tpu"))
 
 
 def test_tensorboard_is_written_if_asked(corpus: Path, tmp_path: Path) -> None:
-    from emoscope.training.loop import Hardware
-
     recipe = tiny_recipe(protocol={"name": "stratified-group-holdout"}, schedule={"epochs": 1})
     run = go(recipe, corpus, tmp_path / "run", hardware=Hardware(tensorboard=True))
     assert list(run.folder.rglob("events.out.tfevents*"))
@@ -298,3 +296,29 @@ def test_a_resumed_run_misses_a_recording_that_is_gone(tmp_path: Path) -> None:
     (corpus / "p1/sadness/1.png").unlink()
     with pytest.raises(RecipeError, match=r"1 of its recordings cannot be read.*Put them back"):
         resume(run.folder, cache=tmp_path / "cache")
+
+
+def test_bf16_learns_too_and_fp16_on_a_cpu_is_refused(corpus: Path, tmp_path: Path) -> None:
+    protocol = {"name": "stratified-group-holdout", "part": 0.34}
+    recipe = tiny_recipe(protocol=protocol, schedule={"epochs": 3, "precision": "bf16-mixed"})
+    said = go(recipe, corpus, tmp_path / "run").predictions()
+    assert np.mean(said.predicted == said.truth) > 0.9
+    recipe = tiny_recipe(protocol=protocol, schedule={"precision": "16-mixed"})
+    with pytest.raises(RecipeError, match=r"schedule\.precision = 'bf16-mixed'"):
+        go(recipe, corpus, tmp_path / "refused", hardware=Hardware(accelerator="cpu"))
+
+
+def test_gemep_is_read_by_the_pattern_of_its_release(tmp_path: Path) -> None:
+    for who in ("7", "8"):
+        for code in ("joi", "tri"):
+            path = tmp_path / "gemep" / f"x_{code}__{who}.mp4"
+            path.parent.mkdir(exist_ok=True)
+            make_video(path, num_frames=int(who) + len(list(path.parent.iterdir())))
+    pattern = r"x_(?P<emotion>...)__(?P<actor>\d)"
+    recipe = tiny_recipe(
+        corpus={"name": "gemep", "pattern": pattern, "labels": ["joy", "sadness"]},
+        schedule={"epochs": 1},
+    )
+    run = train(recipe, {"gemep": tmp_path / "gemep"}, tmp_path / "run", cache=tmp_path / "cache")
+    assert [fold["name"] for fold in run.folds] == ["7", "8"]
+    assert run.labels == ("joy", "sadness")

@@ -116,7 +116,7 @@ def test_other_keys_stay_as_the_file_has_them(path: Path) -> None:
         ({"schedule__epoch": "1"}, "unknown key 'schedule.epoch'. Did you mean 'epochs'?"),
         ({"optimizer__lr": "1"}, "unknown key 'optimizer'. Did you mean 'optimiser'?"),
         ({"augmentation__rotate": "1"}, "'augmentation.rotate'. Did you mean 'rotate_deg'?"),
-        ({"corpus__zzz": "1"}, "'corpus.zzz'. Known: detector, labels, name, where."),
+        ({"corpus__zzz": "1"}, "'corpus.zzz'. Known: detector, labels, name, pattern, where."),
         ({"protocol__holdot": "1"}, "unknown key 'protocol.holdot'. Did you mean 'holdout'?"),
         ({"protocol__k": "5"}, "'protocol.k'. Known: allow_leak, drop_twins, holdout, name, test."),
     ],

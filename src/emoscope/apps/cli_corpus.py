@@ -40,10 +40,10 @@ def scan(
 
     By label, subject and split; what was left out and why; which files are the same.
     """
-    from emoscope.apps.corpora import read
     from emoscope.apps.corpora import scan as scan_corpus
+    from emoscope.corpora import read_corpus
 
-    scan_corpus(read(name, root, pattern), root, out)
+    scan_corpus(read_corpus(name, root, pattern), root, out)
 
 
 @corpus_app.command()
@@ -87,13 +87,14 @@ def prepare(
     cannot be used and why, and where no face was seen.
     """
     from emoscope.apps.corpora import prepare as prepare_corpus
-    from emoscope.apps.corpora import read, spec_of_file, spec_of_model
+    from emoscope.apps.corpora import spec_of_file, spec_of_model
+    from emoscope.corpora import read_corpus
 
     if (model is None) == (spec is None):
         raise typer.BadParameter("give one of the two.", param_hint="--model, --spec")
     clip_spec = spec_of_file(spec) if spec else spec_of_model(model or "")
     prepared = prepare_corpus(
-        read(name, root, pattern),
+        read_corpus(name, root, pattern),
         clip_spec,
         cache,
         detector=detector,

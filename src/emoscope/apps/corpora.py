@@ -7,25 +7,15 @@ import typer
 
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
-from emoscope.core.errors import CorpusError, MissingExtra, SpecError
-from emoscope.corpora.manifest import Manifest, read_corpus
+from emoscope.core.errors import MissingExtra, SpecError
+from emoscope.corpora.manifest import Manifest
 from emoscope.corpora.prepare import Prepared, default_cache
 from emoscope.corpora.prepare import prepare as prepare_samples
 from emoscope.corpora.synthetic import synthesise
-from emoscope.corpora.video_corpora import read_gemep
 
-__all__ = ["prepare", "read", "scan", "spec_of_file", "spec_of_model", "synthesise_corpus"]
+__all__ = ["prepare", "scan", "spec_of_file", "spec_of_model", "synthesise_corpus"]
 
 _SHOWN = 3  # groups of duplicates that are named
-
-
-def read(name: str, root: Path, pattern: str | None = None) -> Manifest:
-    """A corpus by its name and folder; `pattern` is GEMEP's. Raises EmoscopeError."""
-    if pattern is not None and name != "gemep":
-        raise CorpusError(f"{name}: --pattern is for gemep, whose releases differ. Leave it out.")
-    if pattern is None or not root.exists():  # which it tells
-        return read_corpus(name, root)
-    return read_gemep(root, pattern=pattern)
 
 
 def scan(manifest: Manifest, root: Path, out: Path | None) -> None:

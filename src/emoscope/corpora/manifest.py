@@ -192,18 +192,22 @@ def _unreadable(path: Path, error: OSError) -> CorpusError:
     return CorpusError(f"{path}: {error.strerror}. Scan the corpus again.")
 
 
-Reader = Callable[[Path], Manifest]
+Reader = Callable[..., Manifest]
 """Reads a corpus from its folder. Raises CorpusError: what was expected, what was found."""
 
 CORPORA: Registry[Reader] = Registry("corpus")
 
 
-def read_corpus(name: str, root: Path) -> Manifest:
-    """A corpus by its name and folder. Raises UnknownName or CorpusError."""
+def read_corpus(name: str, root: Path, pattern: str | None = None) -> Manifest:
+    """A corpus by its name and folder; `pattern` is GEMEP's, whose releases name files differently.
+
+    Raises UnknownName or CorpusError."""
     reader = CORPORA[name]
+    if pattern is not None and name != "gemep":
+        raise CorpusError(f"{name}: a pattern is for gemep, whose releases differ. Leave it out.")
     if not root.exists():
         raise CorpusError(f"{root}: no such file or folder. Give where {name} lies.")
-    manifest = reader(root)
+    manifest = reader(root) if pattern is None else reader(root, pattern=pattern)
     drawn = _synthetic_kind(root if root.is_dir() else root.parent)
     return replace(manifest, corpus=f"synthetic-{drawn}") if drawn else manifest
 

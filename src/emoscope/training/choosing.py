@@ -17,7 +17,10 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
 
     Persons of different corpora are different persons. Raises RecipeError or CorpusError where the
     corpora lack what is asked for, or nothing is left."""
-    manifests = [read_corpus(name, corpora[name]) for name in recipe.corpus.name]
+    manifests = [
+        read_corpus(name, corpora[name], recipe.corpus.pattern if name == "gemep" else None)
+        for name in recipe.corpus.name
+    ]
     labels = recipe.corpus.labels or manifests[0].labels
     if any(set(m.labels) != set(labels) for m in manifests) and not recipe.corpus.labels:
         raise RecipeError(f"{recipe.name}: its corpora have different labels: set corpus.labels.")

@@ -167,10 +167,12 @@ def corpus_words(run: Run) -> str:
 
 
 def _refuse_unfinished(run: Run) -> None:
-    done = len(run.parts) - len(run.missing)
-    if run.missing:
-        raise RecipeError(f"{run.folder}: {done} of {len(run.parts)} folds done. {run.remedy}")
-    if not (run.part(*run.exported) / "fold.json").is_file():
+    missing = set(run.missing)
+    judged = [part for part in run.parts if part not in missing]
+    if len(judged) < len(run.parts):
+        total = len(run.parts)
+        raise RecipeError(f"{run.folder}: {len(judged)} of {total} folds done. {run.remedy}")
+    if missing:
         raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
 
 

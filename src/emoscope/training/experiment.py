@@ -1,6 +1,7 @@
 """A recipe and its corpora become a run folder: every fold and seed, resumable at any moment."""
 
 import platform
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -106,7 +107,9 @@ def resume(
     """
     run = read_run(folder)
     if is_leader():
-        _sweep(folder)
+        _sweep(run)
+    if not run.missing:
+        return run
     spec = _spec(run.recipe, len(run.labels))
     prepared = _prepare(run.recipe, spec, run.samples, cache, hardware, observer)
     if prepared.failures:
@@ -219,10 +222,12 @@ def _commit() -> str:
     return asked.stdout.strip()
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what a killed run was writing."""
-    for part in folder.rglob(".emoscope-*"):
+def _sweep(run: Run) -> None:
+    """Remove what a killed process was writing, and checkpoints of what is done."""
+    for part in run.folder.rglob(".emoscope-*"):
         part.unlink(missing_ok=True)
+    for training in set(run.trainings) - set(run.missing):
+        shutil.rmtree(run.part(*training) / "checkpoints", ignore_errors=True)
 
 
 def _carry_out(
@@ -230,15 +235,10 @@ def _carry_out(
 ) -> Run:
     for text in run.info["warnings"]:
         observer.warned(text)
-    parts = [
-        Part(run, spec, prepared, hardware, rows, seed)
-        for seed in run.recipe.seeds
-        for rows in run.planned
-        if rows["name"] != FINAL or seed == run.recipe.seeds[0]
-    ]
-    # Decided before the first of them: other processes of this training come to the same list.
-    todo = [part for part in parts if not (part.folder / "fold.json").is_file()]
-    for part in todo:
-        observer.part(parts.index(part), len(parts), part.rows["name"], part.seed)
-        fit_part(part, observer.progress)
+    rows = {planned["name"]: planned for planned in run.planned}
+    trainings = run.trainings
+    # Listed before the first of them: other processes of this training come to the same list.
+    for fold, seed in run.missing:
+        observer.part(trainings.index((fold, seed)), len(trainings), fold, seed)
+        fit_part(Part(run, spec, prepared, hardware, rows[fold], seed), observer.progress)
     return run

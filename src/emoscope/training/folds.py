@@ -53,7 +53,7 @@ class Plan:
     samples    as the protocol uses them: variants, where it makes some
     final      every sample on the training side, for the weights to export; None where there is
                one fold, whose weights those are
-    left_out   reason -> how many samples no fold has
+    left_out   reason -> how many samples were left out, of all folds together
     warnings   leaks that the recipe allows, labels that a fold cannot learn
     """
 

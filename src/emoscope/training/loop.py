@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
@@ -198,7 +199,7 @@ def _trainer(
     judged: bool,
 ) -> pl.Trainer:
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=hardware.accelerator,
             devices=hardware.devices,
             num_nodes=hardware.nodes,
@@ -223,6 +224,9 @@ def _trainer(
     except (MisconfigurationException, ModuleNotFoundError, ValueError) as error:
         reason = str(error).split("\n")[0].rstrip(".")
         raise RecipeError(f"This machine cannot train so: {reason}.") from None
+    if schedule.precision == "16-mixed" and isinstance(trainer.accelerator, CPUAccelerator):
+        raise RecipeError("A CPU cannot train in 16-mixed: set schedule.precision = 'bf16-mixed'.")
+    return trainer
 
 
 def _fit(trainer: pl.Trainer, module: Classifier, clips: _Clips, before: Path | None) -> None:
@@ -251,6 +255,8 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # Lightning's use of torch, not ours
             warnings.simplefilter("ignore", PossibleUserWarning)  # advice to programmers
+            # Lightning would take another precision than was asked for; we refuse.
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

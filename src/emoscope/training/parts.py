@@ -9,6 +9,7 @@ from typing import Any
 
 import lightning as pl
 import numpy as np
+import torch
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
@@ -110,6 +111,7 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     )
     if not fitted.is_first_process:
         return
+    model.to("cuda" if part.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
     temperature, every = 1.0, recipe.evaluation.every
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()

@@ -28,12 +28,14 @@ class CorpusChoice(_Frozen):
     labels     keep these only, in this order; none: all that the corpus has
     where      keep the samples of these groups only: {light = "Strong"}
     detector   as in `emoscope analyze`; "none": the pictures are faces already
+    pattern    gemep: how this release names its files (`corpora.video_corpora.read_gemep`)
     """
 
     name: tuple[str, ...] = Field(min_length=1)
     labels: tuple[str, ...] = ()
     where: dict[str, str] = {}
     detector: str = "haar"
+    pattern: str | None = None
 
     @field_validator("name", mode="before")
     @classmethod

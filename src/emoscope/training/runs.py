@@ -111,9 +111,20 @@ class Run:
         return [(fold["name"], seed) for seed in self.recipe.seeds for fold in self.folds]
 
     @property
+    def trainings(self) -> list[tuple[str, int]]:
+        """All parts in the order they are trained: the final one, too, under the first seed."""
+        first = self.recipe.seeds[0]
+        return [
+            (rows["name"], seed)
+            for seed in self.recipe.seeds
+            for rows in self.planned
+            if rows["name"] != FINAL or seed == first
+        ]
+
+    @property
     def missing(self) -> list[tuple[str, int]]:
-        """Folds and seeds that are not done."""
-        return [part for part in self.parts if not (self.part(*part) / "fold.json").is_file()]
+        """Trainings that are not done."""
+        return [part for part in self.trainings if not (self.part(*part) / "fold.json").is_file()]
 
     @property
     def exported(self) -> tuple[str, int]:
