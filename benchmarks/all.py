@@ -13,7 +13,9 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NAMES = (
     "analyze",
+    "convlstm",
     "decode",
+    "deformable",
     "faces",
     "footprint",
     "loading",

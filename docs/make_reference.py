@@ -4,7 +4,7 @@ python docs/make_reference.py
 """
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from emoscope.analysis.bundle import BACKENDS, bundle_names, load_bundle
 from emoscope.analysis.report import FORMATS
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
+from emoscope.core.votes import VOTES
 from emoscope.corpora import CORPORA
 from emoscope.media.faces import DETECTORS
 from emoscope.training.estimators import ESTIMATORS
@@ -31,7 +32,7 @@ def section(title: str, entries: Iterable[tuple[str, str]]) -> str:
     return f"## {title}\n\n| name | what it is |\n|---|---|\n{rows}\n"
 
 
-def described(registry: Registry[Callable[..., Any]]) -> list[tuple[str, str]]:
+def described(registry: Registry[Any]) -> list[tuple[str, str]]:
     """Every name with its docstring's beginning."""
     return [(name, first_line(registry[name])) for name in registry]
 
@@ -46,6 +47,7 @@ def page() -> str:
         "# Reference\n\nWritten by `make docs` from the registries.\n",
         section("Installed models (`--model`)", bundles),
         section("Detectors (`--detector`)", described(DETECTORS)),
+        section("Votes (`--vote`, `[evaluation] vote` in a recipe)", described(VOTES)),
         section("Report formats (`--format`)", described(FORMATS)),
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),

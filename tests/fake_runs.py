@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import FINAL, part_folder, write_json, write_table
@@ -81,15 +82,31 @@ def fake_run(
         rng = np.random.default_rng((draw, seed))
         for name, test in zip(names, halves, strict=True):
             truth = [labels.index(samples[row].label) for row in test]
-            probs = answers(np.array(truth), len(labels), skill, rng)
-            table = [[row, *line] for row, line in zip(test.tolist(), probs.tolist(), strict=True)]
-            write_table(
-                part_folder(folder, name, seed) / "predictions.csv", ["row", *labels], table
-            )
+            for vote in _votes(plan):
+                probs = answers(np.array(truth), len(labels), skill, rng)
+                path = part_folder(folder, name, seed) / _file(vote, plan)
+                _write_predictions(path, labels, test.tolist(), probs)
             _write_part(folder, name, seed, temperature=1.5)
         if len(names) > 1:
             _write_part(folder, FINAL, seed, temperature=2.0 + seed)
     return folder
+
+
+def _votes(plan: Recipe) -> list[str]:
+    """The recipe's first; by the others answers are drawn anew."""
+    chosen = plan.evaluation.vote
+    return [chosen, *(v for v in VOTES if v != chosen)] if plan.evaluation.every else [chosen]
+
+
+def _file(vote: str, plan: Recipe) -> str:
+    return "predictions.csv" if vote == plan.evaluation.vote else f"predictions-{vote}.csv"
+
+
+def _write_predictions(
+    path: Path, labels: tuple[str, ...], rows: list[int], probs: np.ndarray
+) -> None:
+    table = [[row, *line] for row, line in zip(rows, probs.tolist(), strict=True)]
+    write_table(path, ["row", *labels], table)
 
 
 def answers(truth: np.ndarray, classes: int, skill: float, rng: np.random.Generator) -> np.ndarray:
@@ -119,6 +136,7 @@ def _write_info(
         "labels": list(labels),
         "protocol": plan.protocol.model_dump(),
         "seeds": list(plan.seeds),
+        "votes": list(VOTES) if plan.evaluation.every else [plan.evaluation.vote],
         "parameters": None if plan.schedule is None else 1_234_567,
         "left_out": {"no face found": 3},
         "warnings": list(warnings),

@@ -14,6 +14,7 @@ from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
+from emoscope.core.votes import DEFAULT_VOTE
 from emoscope.media.regions import Sighting
 
 LABELS = ("bright", "dark")
@@ -70,8 +71,10 @@ def by_frame(seen: Iterable[Moment], batch: int = 16, ask: Any = predict) -> Tim
     return Timeline.concatenate(frame_rows(seen, image_spec(), ask, LABELS, "face", batch))
 
 
-def by_window(seen: Iterable[Moment], spec: ClipSpec, ask: Any = predict) -> Timeline:
-    return Timeline.concatenate(window_rows(seen, spec, ask, LABELS, "face"))
+def by_window(
+    seen: Iterable[Moment], spec: ClipSpec, ask: Any = predict, vote: str = DEFAULT_VOTE
+) -> Timeline:
+    return Timeline.concatenate(window_rows(seen, spec, ask, LABELS, "face", vote=vote))
 
 
 def brightness(timeline: Timeline) -> list[float]:

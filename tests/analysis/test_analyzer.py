@@ -267,7 +267,13 @@ def test_a_short_video_is_said_to_be_padded(bundles: Path, tmp_path: Path) -> No
     path = make_video(tmp_path / "short.mp4", num_frames=3, fps=25)
     found = Analyzer(bundles / "clip.onnx").analyze(path)
     assert found.padded.tolist() == [True]
-    assert found.provenance.notes == ("1 of 1 rows from clips shorter than the model needs",)
+    assert found.provenance.notes == (
+        "1 of 1 rows come from clips shorter than the model needs, padded by repeating frames",
+    )
+
+
+def test_a_film_long_enough_has_no_such_note(bundles: Path, second: Path) -> None:
+    assert Analyzer(bundles / "clip.onnx").analyze(second).provenance.notes == ()
 
 
 def test_a_clip_model_takes_an_image(bundles: Path, tmp_path: Path) -> None:

@@ -93,6 +93,30 @@ def test_overlapping_windows_are_averaged() -> None:
     assert not found.padded.any()
 
 
+def test_windows_that_cover_a_stride_may_vote_instead() -> None:
+    """Windows of 1 s every 0.25 s: four cover a stride. Three are a little brighter than not, one
+    is dark."""
+    spec = clip_spec(stride_s=0.25, sampling=Uniform(length=1))  # each sees its middle frame
+    levels = [{0: 55}] * 5 + [{0: 0}] + [{0: 55}] * 9
+    stride = 3  # covered by the windows from 0, 0.25, 0.5 and 0.75 s, which see 0.5 to 1.25 s
+    added = by_window(scenes(levels, step_s=0.25), spec)
+    counted = by_window(scenes(levels, step_s=0.25), spec, vote="max-probability")
+    assert brightness(added)[stride : stride + 1] == near(3 * 55 / 4)
+    assert added.leading[stride] == "dark"
+    assert brightness(counted)[stride : stride + 1] == near(75)
+    assert counted.leading[stride] == "bright"
+    assert brightness(counted)[:1] == near(100), "one window is unanimous"
+
+
+def test_of_two_windows_at_odds_the_surer_has_its_way() -> None:
+    spec = clip_spec(sampling=Uniform(length=10))
+    for levels, leading in (((60, 20), "dark"), ((80, 45), "bright")):
+        faces: list[Faces] = [{0: levels[i // 10]} for i in range(20)]
+        (row,) = np.flatnonzero(by_window(scenes(faces), spec).spans_s[:, 0] == 1.0)
+        found = by_window(scenes(faces), spec, vote="max-probability")
+        assert found.leading[row] == leading
+
+
 def test_a_window_cut_short_counts_where_nothing_whole_covers() -> None:
     """2.2 s: the last stride starts at 2 s, where the last whole window has ended."""
     spec = clip_spec(sampling=Uniform(length=10))

@@ -59,9 +59,22 @@ def test_a_corpus_without_a_face_has_nothing_usable(corpus: Path) -> None:
     ran = prepare(corpus)
     assert ran.exit_code == 1
     assert "left out, no face seen: 1" in lines(ran.stdout)
-    assert lines(ran.stdout)[-2:] == [
+    assert lines(ran.stdout)[-3:] == [
+        "no face in 1 of 2 clips, not the one followed in 6 of 6 frames",
         "happiness: no face in 0 of 1 clips, not the one followed in 0 of 0 frames",
         "sadness: no face in 1 of 1 clips, not the one followed in 6 of 6 frames",
+    ]
+
+
+def test_faces_may_be_looked_for_in_every_frame_of_sequences_long_enough(corpus: Path) -> None:
+    (corpus / "sad" / "still.png").write_bytes(make_image(corpus.parent / "a.png").read_bytes())
+    ran = prepare(corpus, "--faces", "every-frame", "--min-frames", 2)
+    told = lines(ran.stdout)
+    assert {"left out, no face seen: 1", "left out, fewer than 2 frames: 1"} < set(told)
+    assert told[-3:] == [
+        "6 of 6 frames without a face",
+        "happiness: 0 of 0 frames without a face",
+        "sadness: 6 of 6 frames without a face",
     ]
 
 
@@ -108,6 +121,8 @@ def test_every_networks_spec_is_had_without_its_weights() -> None:
         (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
         (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
         (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
+        (["--faces", "each"], 2, "--faces"),
+        (["--min-frames", "-1"], 2, "--min-frames"),
         (["--detector", "har"], 2, "Did you mean 'haar'?"),
         (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "a pattern is for gemep"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emoscope.core.errors import UnknownName
 from emoscope.core.results import Box, Provenance, Timeline
 
 LABELS = ("anger", "fear", "joy")
@@ -138,6 +139,23 @@ class TestSummary:
         assert one.probabilities == pytest.approx({"anger": 0.625, "fear": 0.275, "joy": 0.1})
         assert one.shares == {"anger": 0.75, "fear": 0.25, "joy": 0.0}
 
+    def test_a_faces_label_is_made_by_the_vote_that_is_asked_for_or_was_used(self) -> None:
+        """Two seconds narrowly of anger, one surely of fear."""
+        narrow, sure = (0.5, 0.3, 0.2), (0.0, 1.0, 0.0)
+        timeline = make((0, 2, 7, narrow), (2, 3, 7, sure))
+        by_votes = dataclasses.replace(timeline, provenance=Provenance(vote="max-probability"))
+        for made in (timeline, by_votes):
+            (added,) = made.summary("sum-probability")
+            assert added.leading == "fear"
+            assert added.probabilities["fear"] == pytest.approx(1.6 / 3)
+            (counted,) = made.summary("max-probability")
+            assert counted.leading == "anger"
+            assert counted.probabilities == pytest.approx(counted.shares)
+        assert timeline.summary() == timeline.summary("sum-probability")
+        assert by_votes.summary() == timeline.summary("max-probability")
+        with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
+            timeline.summary("max-prob")
+
     def test_time_unseen_does_not_count(self) -> None:
         (one,) = make((0, 1, 7, A), (1, 9, -1, ()), (9, 10, 7, A)).summary()
         assert (one.start_s, one.end_s, one.seen_s) == (0, 10, 2)
@@ -163,6 +181,7 @@ class TestDict:
         assert told["labels"] == list(LABELS)
         assert told["provenance"]["path"] == "a.mp4"
         assert told["provenance"]["notes"] == ["cut"]
+        assert told["provenance"]["vote"] == "sum-probability"
         assert told["provenance"]["duration_s"] is None
         assert told["provenance"]["fps"] is None
         assert told["rows"] == [

@@ -178,6 +178,7 @@ def test_faces_that_are_missed_are_counted_by_label(
         "usable: 2 of 3 samples",
         "left out, no face seen: 1",
         f"  {samples[2].path}",
+        "no face in 1 of 3 clips, not the one followed in 30 of 60 frames",
         "fear: no face in 1 of 2 clips, not the one followed in 25 of 40 frames",
         "joy: no face in 0 of 1 clips, not the one followed in 5 of 20 frames",
     ]

@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform, Vector
+from emoscope.core.clipspec import (
+    ClipSpec,
+    Last,
+    Normalisation,
+    Offsets,
+    Sampling,
+    Stream,
+    Uniform,
+    Vector,
+)
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, build_clip, finish, gather, with_flow
 from emoscope.media.sampling import sliding_windows, uniform_indices
@@ -156,6 +165,37 @@ def test_blocks_are_sliding_windows_of_the_clip() -> None:
     assert tuple(built.shape) == (len(windows), 3, 3, *SIZE) == (5, 3, 3, *SIZE)
     for block, window in zip(built, windows, strict=True):
         np.testing.assert_array_equal(block.numpy(), finish(material.take(window), CENTRED)["rgb"])
+
+
+def levels(sampling: Sampling, every: int, loaded: int = FRAMES) -> list[list[int]]:
+    """The numbers of the frames in each block."""
+
+    def load(_: Sample) -> Material:
+        return gather(Clip(frames()[:loaded]), CENTRED, np.arange(loaded))
+
+    spec = ClipSpec(sampling=sampling, streams=STREAMS)
+    built = BlockDataset(ClipDataset(samples(1), LABELS, spec, load), every)[0]["rgb"]
+    return (built[:, :, 0, 0, 0] * 255 / STEP).round().int().tolist()
+
+
+def test_blocks_of_frames_far_apart_are_pairs_as_far_apart() -> None:
+    pairs = levels(Offsets(offsets=(-8, -1)), every=2)
+    assert pairs == [[0, 7], [2, 9], [4, 11]]
+    assert levels(Offsets(offsets=(0, 4)), every=3) == [[0, 4], [3, 7], [6, 10]]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "padded"),
+    [
+        (Last(length=4), [0, 0, 1, 2]),
+        (Uniform(length=4), [0, 1, 2, 2]),
+        (Offsets(offsets=(-8, -1)), [0, 2]),
+    ],
+)
+def test_a_clip_shorter_than_a_block_is_one_padded_by_the_rule(
+    sampling: Sampling, padded: list[int]
+) -> None:
+    assert levels(sampling, every=1, loaded=3) == [padded]
 
 
 def test_blocks_of_a_variant_are_changed_as_it_is() -> None:

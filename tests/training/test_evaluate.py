@@ -50,6 +50,43 @@ def test_the_figures_are_those_of_all_folds_and_seeds(run: Path) -> None:
     assert found["per_class"]["anger"]["samples"] == 24
 
 
+@pytest.mark.parametrize("vote", ["sum-probability", "max-probability"])
+def test_clips_judged_on_blocks_have_figures_by_every_vote(tmp_path: Path, vote: str) -> None:
+    folder = fake_run(tmp_path / "run", evaluation={"every": 2, "vote": vote})
+    found, run = figures(folder), read_run(folder)
+    assert set(found["by_vote"]) == {"sum-probability", "max-probability"}
+    assert next(iter(found["by_vote"])) == vote
+    for name, its in found["by_vote"].items():
+        said = run.predictions(name)
+        assert its["accuracy"] == np.mean(said.truth == said.predicted)
+        assert its["uar"] == pytest.approx(balanced_accuracy_score(said.truth, said.predicted))
+        for metric in ("accuracy", "uar"):
+            low, high = its[f"{metric}_ci95"]
+            assert low < its[metric] < high
+    assert found["by_vote"][vote] == {key: found[key] for key in found["by_vote"][vote]}
+    accuracies = {its["accuracy"] for its in found["by_vote"].values()}
+    assert len(accuracies) == 2, "else the test would not tell them apart"
+    assert found["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
+
+
+def test_the_pages_tell_the_figures_by_every_vote(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path / "run", evaluation={"every": 2, "vote": "max-probability"})
+    by_vote = figures(folder)["by_vote"]
+    told = (folder / "evaluation.md").read_text().split("## By vote")[1].splitlines()[4:6]
+    page = (folder / "evaluation.html").read_text()
+    table = pd.read_csv(folder / "evaluation.csv")
+    for line, (vote, its) in zip(told, by_vote.items(), strict=True):
+        assert line.startswith(f"| {vote} | {100 * its['accuracy']:.1f} % (")
+        assert f"<td>{vote}</td><td>{100 * its['accuracy']:.1f} % (" in page
+        rows = table[(table["part"] == "vote") & (table["name"] == vote)]
+        assert rows["value"].tolist() == pytest.approx([its["accuracy"], its["uar"]])
+
+
+def test_clips_judged_on_one_stretch_have_no_votes(run: Path) -> None:
+    assert "by_vote" not in figures(run)
+    assert "By vote" not in (run / "evaluation.md").read_text()
+
+
 @pytest.mark.parametrize("subjects", [("1", "2", "3", "4", "5", "6"), ("",)])
 def test_a_seed_that_says_the_same_again_adds_no_certainty(
     tmp_path: Path, subjects: tuple[str, ...]
@@ -61,6 +98,12 @@ def test_a_seed_that_says_the_same_again_adds_no_certainty(
     assert figures(twice)["accuracy_ci95"] == pytest.approx(once["accuracy_ci95"])
     assert figures(twice)["uar_ci95"] == pytest.approx(once["uar_ci95"])
     assert once["interval_over"] == ("subjects" if len(subjects) > 1 else "samples")
+
+
+def test_an_interval_of_one_person_is_over_their_clips(tmp_path: Path) -> None:
+    found = figures(fake_run(tmp_path / "run", samples=clips(subjects=("1",), each=24)))
+    assert (found["subjects"], found["interval_over"]) == (1, "samples")
+    assert found["accuracy_ci95"][0] < found["accuracy"] < found["accuracy_ci95"][1]
 
 
 def test_figures_are_plain_json_and_come_back_so(run: Path) -> None:

@@ -11,6 +11,7 @@ from making import make_video
 from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.training import experiment
 from emoscope.training.experiment import Observer, resume, train
 from emoscope.training.loop import Hardware
 from emoscope.training.recipe import Recipe
@@ -221,6 +222,54 @@ def test_a_broken_recording_is_left_out_and_told(tmp_path: Path) -> None:
     assert len(run.samples) == 23
     assert sum(run.info["left_out"].values()) == 1
     assert run.info["failures"][0]["path"].endswith("p0/sadness/1.png")
+
+
+def test_sequences_that_are_too_short_are_left_out_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(tmp_path / "folder", subjects=2, each=1)
+    for i, (who, label) in enumerate((who, label) for who in ("p0", "p1") for label in LABELS):
+        make_video(corpus / who / label / "film.mp4", num_frames=3 + i, size_wh=(48, 48))
+    make_video(corpus / "p0" / "sadness" / "short.mp4", num_frames=2, size_wh=(48, 48))
+    asked: list[Any] = []
+
+    def prepare(*given: Any, **how: Any) -> Any:
+        asked.append((how["faces"], how["min_frames"]))
+        return experiment_prepare(*given, **how)
+
+    experiment_prepare = experiment.prepare
+    monkeypatch.setattr(experiment, "prepare", prepare)
+    recipe = tiny_recipe(
+        corpus={"min_frames": 3, "faces": "every-frame"}, schedule={"epochs": 1, "batch_size": 2}
+    )
+    run = go(recipe, corpus, tmp_path / "run")
+    assert run.info["left_out"] == {"fewer than 3 frames": 5}  # four are stills
+    assert {sample.path.name for sample in run.samples} == {"film.mp4"}
+    assert sum(counts["frames"] for counts in run.info["faces"].values()) == 3 + 4 + 5 + 6
+    assert asked == [("every-frame", 3)]
+
+
+def test_one_training_answers_by_every_vote(tmp_path: Path) -> None:
+    corpus = tmp_path / "folder"
+    for who, label in ((who, label) for who in ("p0", "p1") for label in LABELS):
+        (corpus / who / label).mkdir(parents=True)
+        frames = 6 if who == "p0" else 5
+        make_video(corpus / who / label / "film.mp4", num_frames=frames, size_wh=(48, 48))
+    recipe = tiny_recipe(
+        evaluation={"every": 1, "vote": "max-probability"},
+        schedule={"epochs": 1, "batch_size": 2},
+    )
+    run = go(recipe, corpus, tmp_path / "run")
+    assert run.votes == ("max-probability", "sum-probability")
+    names = sorted(path.name for path in run.part("p0", 0).glob("*.csv"))
+    assert names == ["metrics.csv", "predictions-sum-probability.csv", "predictions.csv"]
+    assert not list(run.part("final", 0).glob("predictions*"))
+    counted, added = run.predictions(), run.predictions("sum-probability")
+    for frames, fold in ((6, "p0"), (5, "p1")):
+        shares = counted.probs[np.array(counted.folds) == fold] * frames
+        np.testing.assert_allclose(shares, shares.round(), atol=1e-3)
+    assert not np.allclose(added.probs, counted.probs, atol=1e-2)
+    np.testing.assert_allclose(added.probs.sum(axis=1), 1, atol=1e-6)
 
 
 def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ BY_PERSON: list[dict[str, Any]] = [
     {"name": "leave-one-group-out", "groups": 3},
     {"name": "group-k-fold", "k": 3},
     {"name": "stratified-group-holdout", "part": 0.4},
+    {"name": "held-out-subjects", "subjects": ("S0", "S3")},
 ]
 FIXED = {"name": "fixed", "test": "valid"}
 

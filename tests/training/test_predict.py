@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform
 from emoscope.core.errors import RecipeError
+from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather
 from emoscope.training import predict
 from emoscope.training.augment import Augmentation
 from emoscope.training.dataset import BlockDataset, ClipDataset
-from emoscope.training.predict import clip_logits, clip_probs
+from emoscope.training.predict import clip_logits, clip_probs, voted_probs
 
 LABELS = ("anger", "fear", "sadness")
 SIZE = (4, 4)
@@ -86,21 +87,27 @@ def test_very_large_logits_do_not_overflow(model: Net, clips: ClipDataset) -> No
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
-def test_blocks_are_averaged_as_probabilities_clip_by_clip(
+def test_blocks_vote_by_their_probabilities_clip_by_clip(
     model: Net, clips: ClipDataset, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
     monkeypatch.setattr(predict, "_BATCH", batch)
     blocks = [BlockDataset(clips, every=1)[i]["rgb"] for i in range(len(clips))]
-    expected = [torch.softmax(plain(model, b) / 2.0, dim=1).mean(0).numpy() for b in blocks]
+    probs = [torch.softmax(plain(model, b) / 2.0, dim=1).numpy() for b in blocks]
     model.most = 0
-    said = clip_probs(model, clips, temperature=2.0, every=1)
-    np.testing.assert_allclose(said, expected, atol=1e-6)
+    said = voted_probs(model, clips, temperature=2.0, every=1, votes=list(VOTES))
+    assert list(said) == list(VOTES)
+    means = [of_clip.mean(axis=0) for of_clip in probs]
+    np.testing.assert_allclose(said["sum-probability"], means, atol=1e-6)
+    shares = [np.bincount(of_clip.argmax(axis=1), minlength=3) / len(of_clip) for of_clip in probs]
+    np.testing.assert_allclose(said["max-probability"], shares, atol=2e-4)  # 1e-4 where tied
     assert model.most == min(batch, 7), "the longest clip has 8 frames: 7 blocks"
 
 
 def test_answers_that_are_not_numbers_are_told(model: Net, clips: ClipDataset) -> None:
     with torch.no_grad():
         model.layer.bias[1] = torch.inf
-    for every in (0, 1):
-        with pytest.raises(RecipeError, match=r"answers are not numbers\. Lower optimiser\.lr"):
-            clip_probs(model, clips, 1.0, every)
+    told = r"answers are not numbers\. Lower optimiser\.lr"
+    with pytest.raises(RecipeError, match=told):
+        clip_probs(model, clips, 1.0)
+    with pytest.raises(RecipeError, match=told):
+        voted_probs(model, clips, 1.0, 1, ["sum-probability"])

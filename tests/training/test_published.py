@@ -1,15 +1,15 @@
-"""The papers' printed figures, and the tables that show them beside ours."""
+"""The papers' printed figures, and the recipes that reproduce them."""
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from fake_runs import LEAK, fake_run
+from pydantic import ValidationError
 
 from emoscope.core.errors import RecipeError, UnknownName
-from emoscope.training.published import papers, recipes_of, reproduction_table
-from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run, read_run
+from emoscope.training.published import papers, recipes_of
+from emoscope.training.recipe import PublishedRow, Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TEXTS = {
@@ -18,15 +18,6 @@ TEXTS = {
     "enhanced-convlstm": "002",
     "time-fusion": "003",
 }
-
-
-def run_of(folder: Path, row: str | None = None, **changes: object) -> Run:
-    published = {"paper": "audio-visual", "row": row} if row else None
-    return read_run(fake_run(folder, published=published, **changes))
-
-
-def lines(table: str) -> list[list[str]]:
-    return [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
 
 
 @pytest.mark.data
@@ -41,6 +32,12 @@ def test_every_figure_stands_in_its_papers_text(shared: Path, key: str) -> None:
         assert any(figure in text for figure in printed), row
         assert row.parameters is None or f"{row.parameters:,}" in text, row
         assert row.train_seconds is None or f"{row.train_seconds}" in text, row
+        assert row.clips is None or f"{row.clips} sequences" in text, row
+        figures = re.findall(r"\d+", row.pictures or "")
+        assert all(f"Fig. {number}:" in text for number in figures), row
+    assert paper.machine is None or paper.machine in text
+    if paper.faces is not None:
+        assert f"{paper.faces.missed} faces of {paper.faces.frames} had not been detected" in text
 
 
 def test_figures_keep_the_digits_that_are_printed() -> None:
@@ -59,63 +56,14 @@ def test_every_figure_is_a_percentage_of_something_named() -> None:
         assert row.metric == "accuracy"
 
 
-def test_ours_stands_beside_the_papers_and_never_in_its_columns(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", "svc", name="ours-svc")
-    alone, beside = (lines(reproduction_table("audio-visual", runs)) for runs in ([], [run]))
-    assert [line[:5] for line in alone] == [line[:5] for line in beside]
-    (changed,) = (b for a, b in zip(alone, beside, strict=True) if a != b)
-    assert changed[:4] == [
-        "support vector classifier (sound)",
-        "afew",
-        "training part against validation part",
-        "39.64 %",
-    ]
-    assert changed[7:] == ["ours-svc", "folder; leave-one-group-out (groups 2)"]
-    assert all(line[5:] == ["—"] * 4 for line in alone[2:])
-
-
-def test_two_runs_of_one_row_have_a_line_each(tmp_path: Path) -> None:
-    runs = [run_of(tmp_path / name, "svc", name=name) for name in ("a", "b")]
-    table = lines(reproduction_table("audio-visual", runs))
-    assert [line[7] for line in table if line[3] == "39.64 %"] == ["a", "b"]
-
-
-@pytest.mark.parametrize("published", [None, {"paper": "time-fusion", "row": "late-fusion-both"}])
-def test_a_run_that_answers_to_no_row_is_listed_beneath(
-    tmp_path: Path, published: dict[str, str] | None
-) -> None:
-    run = read_run(fake_run(tmp_path / "run", name="extra", published=published))
-    printed, beneath = reproduction_table("audio-visual", [run]).split("## Runs that answer to no")
-    assert "extra" in beneath
-    assert "extra" not in printed
-
-
-def test_sizes_and_times_stand_beside_the_papers_where_it_prints_any(tmp_path: Path) -> None:
-    changes = {"published": {"paper": "time-fusion", "row": "late-fusion-ckplus"}}
-    run = read_run(fake_run(tmp_path / "run", name="late", **changes))
-    table = reproduction_table("time-fusion", [run])
-    assert "| late fusion | ckplus | 28,954,696 | 1,282.78 | 1,234,567 | 10 | late |" in table
-    assert "Size and training time" not in reproduction_table("audio-visual", [])
-
-
-def test_a_leak_is_on_top_of_the_table(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "run", "svc", name="ours", warnings=(LEAK,))
-    assert reproduction_table("audio-visual", [run]).startswith(f"> **Warning, ours**: {LEAK}")
-
-
-def test_a_row_or_paper_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match="Did you mean 'svc'"):
-        reproduction_table("audio-visual", [run_of(tmp_path / "run", "svcs")])
-    with pytest.raises(UnknownName, match="Did you mean 'audio-visual'"):
-        reproduction_table("audiovisual", [])
-
-
 def test_recipes_of_a_paper_are_found_by_their_published_table(tmp_path: Path) -> None:
     (tmp_path / "b.toml").write_text('odd = 1\n[published]\npaper = "audio-visual"\nrow = "svc"\n')
     (tmp_path / "a.toml").write_text('[published]\npaper = "audio-visual"\nrow = "vgg"\n')
     (tmp_path / "c.toml").write_text('[published]\npaper = "time-fusion"\nrow = "x"\n')
     (tmp_path / "d.toml").write_text('published = "audio-visual"\n')
     assert recipes_of("audio-visual", tmp_path) == [tmp_path / "a.toml", tmp_path / "b.toml"]
+    with pytest.raises(UnknownName, match="Did you mean 'audio-visual'"):
+        recipes_of("audiovisual", tmp_path)
     with pytest.raises(RecipeError, match="no recipe says"):
         recipes_of("enhanced-convlstm", tmp_path)
     (tmp_path / "e.toml").write_text("[")
@@ -132,4 +80,15 @@ def test_every_shipped_recipe_names_a_row_that_is_printed() -> None:
         for path in shipped:
             published = Recipe.read(path).published
             assert published is not None
-            assert published.row in papers()[key].rows, path
+            assert set(published.rows) <= set(papers()[key].rows), path
+
+
+def test_a_recipe_answers_to_a_row_or_to_one_of_each_vote_or_to_none() -> None:
+    by_vote = {"max-probability": "a", "sum-probability": "b"}
+    assert PublishedRow(paper="time-fusion", row="c").rows == ("c",)
+    assert PublishedRow(paper="time-fusion", by_vote=by_vote).rows == ("a", "b")
+    assert PublishedRow(paper="time-fusion").rows == ()
+    with pytest.raises(ValidationError, match="row or by_vote"):
+        PublishedRow(paper="time-fusion", row="c", by_vote=by_vote)
+    with pytest.raises(ValidationError, match="Did you mean 'max-probability'"):
+        PublishedRow(paper="time-fusion", by_vote={"max-probabilty": "a"})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_runs import LABELS, clips, fake_run, recipe
 
-from emoscope.core.errors import EmoscopeError, RecipeError
+from emoscope.core.errors import EmoscopeError, RecipeError, UnknownName
 from emoscope.training.runs import FINAL, part_folder, read_json, read_run, read_table, write_table
 
 
@@ -53,6 +53,34 @@ def test_predictions_join_every_fold_and_seed(folder: Path) -> None:
     assert said.subjects.tolist() == [sample.subject for sample in said.samples]
     assert (said.predicted == said.probs.argmax(axis=1)).all()
     np.testing.assert_array_equal(said.shares, np.eye(3)[said.truth])
+
+
+def test_predictions_are_read_by_the_vote_that_is_asked_for(tmp_path: Path) -> None:
+    voted = {"every": 1, "vote": "max-probability"}
+    run = read_run(fake_run(tmp_path / "run", evaluation=voted))
+    assert run.votes == ("max-probability", "sum-probability")
+    own = run.predictions()
+    np.testing.assert_array_equal(run.predictions("max-probability").probs, own.probs)
+    other = run.predictions("sum-probability")
+    assert other.samples == own.samples
+    assert not np.array_equal(other.probs, own.probs)
+    place = 40
+    folder = run.part(other.folds[place], other.seeds[place])
+    row = str(run.samples.index(other.samples[place]))
+    (line,) = [x for x in read_table(folder / "predictions-sum-probability.csv") if x["row"] == row]
+    assert other.probs[place].tolist() == [float(line[label]) for label in LABELS]
+    (folder / "predictions-sum-probability.csv").unlink()
+    with pytest.raises(RecipeError, match=r"predictions-sum-probability\.csv: not readable"):
+        run.predictions("sum-probability")
+
+
+def test_a_vote_that_was_not_held_is_told(folder: Path) -> None:
+    run = read_run(folder)
+    assert run.votes == ("sum-probability",)
+    with pytest.raises(RecipeError, match=r"no answers by max-probability.*evaluation\.every"):
+        run.predictions("max-probability")
+    with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
+        run.predictions("max-prob")
 
 
 def test_an_unfinished_run_gives_what_is_done(folder: Path) -> None:

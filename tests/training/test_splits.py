@@ -10,6 +10,7 @@ from emoscope.training.splits import (
     augmented_random,
     fixed,
     group_k_fold,
+    held_out_subjects,
     leaks,
     leave_one_group_out,
     leave_one_subject_out,
@@ -81,6 +82,17 @@ def test_a_holdout_takes_whole_persons_and_keeps_the_labels_shares() -> None:
     assert abs(shares["anger"] - 30) <= 4
 
 
+def test_persons_are_held_out_by_name() -> None:
+    samples = corpus(people=4)
+    fold = held_out_subjects(samples, ("S4", "S2"))
+    assert {s.subject for s in fold.test} == {"S2", "S4"}
+    assert_partition([fold, held_out_subjects(samples, ("S1", "S3"))], samples)
+    with pytest.raises(CorpusError, match=r"shows the subject 'S44'\. Did you mean 'S4'\?"):
+        held_out_subjects(samples, ("S4", "S44"))
+    with pytest.raises(CorpusError, match=r"'P001'\. They are S1, S2, S3 \.\.\."):
+        held_out_subjects(samples, ("P001",))
+
+
 def test_a_fixed_split_is_the_corpus_own() -> None:
     samples = [Sample(Path(f"{i}.png"), "fear", split=p) for i, p in enumerate(["train", "valid"])]
     fold = fixed(samples)
@@ -136,6 +148,7 @@ def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
         lambda samples: leave_one_group_out(samples, 5),
         lambda samples: group_k_fold(samples, 5),
         lambda samples: [stratified_group_holdout(samples, 0.2)],
+        lambda samples: [held_out_subjects(samples, ("S1",))],
     ],
 )
 def test_too_few_persons_are_refused(split: object) -> None:

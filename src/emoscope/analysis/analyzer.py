@@ -15,6 +15,7 @@ from emoscope.analysis.voice import hearings
 from emoscope.core.errors import BundleError, MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
+from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.media.audio import Sound, read_sound
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
@@ -43,6 +44,8 @@ class Analyzer:
     backend    "onnxruntime" or "openvino"; ignored for a Bundle
     prior      "uniform" takes the class shares of the training data out of the probabilities, so
                that a label is not favoured for being common there; "train" leaves them in
+    vote       how several windows over one stride, and a face's rows in `Timeline.summary()`, make
+               one answer: "sum-probability" or "max-probability" (core/votes.py)
     """
 
     def __init__(
@@ -53,9 +56,11 @@ class Analyzer:
         rate_hz: float | None = DEFAULT_RATE_HZ,
         backend: str = "onnxruntime",
         prior: Prior = "uniform",
+        vote: str = DEFAULT_VOTE,
     ) -> None:
         if rate_hz is not None and not 0 < rate_hz < math.inf:
             raise SpecError(f"rate_hz is above 0, or None for every frame; got {rate_hz}.")
+        _ = VOTES[vote]  # a wrong name is told before any work
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
         spec = self.bundle.clip_spec
         if spec.pictures and spec.vectors:
@@ -67,7 +72,7 @@ class Analyzer:
         self.detector = create_detector(detector)
         # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
         self.rate_hz = rate_hz if spec.is_image else None
-        self.prior = prior
+        self.prior, self.vote = prior, vote
 
     def analyze(
         self,
@@ -106,9 +111,10 @@ class Analyzer:
         grid = Grid(self.rate_hz)
         taken = (frame for frame in frames if grid.takes(frame.time_s))
         spec = self.bundle.clip_spec
-        yield from self._rows(
-            moments(taken, spec, FaceTracker(self.detector), rate_hz=self.rate_hz), batch=1
-        )
+        seen = moments(taken, spec, FaceTracker(self.detector), rate_hz=self.rate_hz)
+        about = self._about()
+        for rows in self._rows(seen, batch=1):
+            yield replace(rows, provenance=about)
 
     @property
     def listens(self) -> bool:
@@ -145,7 +151,7 @@ class Analyzer:
         what = (bundle.clip_spec, self._predict, bundle.labels, bundle.card.modality)
         if bundle.clip_spec.is_image:
             return frame_rows(seen, *what, batch=batch)
-        return window_rows(seen, *what, sound)
+        return window_rows(seen, *what, sound, self.vote)
 
     def _predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         return self.bundle.predict(inputs, prior=self.prior)
@@ -153,26 +159,35 @@ class Analyzer:
     def _provenance(
         self, info: VideoInfo, timeline: Timeline, start_s: float, end_s: float | None
     ) -> Provenance:
-        spec = self.bundle.clip_spec
         padded = int(timeline.padded.sum())
-        return Provenance(
+        note = (
+            f"{padded} of {len(timeline)} rows come from clips shorter than the model needs, padded"
+            " by repeating frames"
+        )
+        return replace(
+            self._about(),
             path=str(info.path),
-            model=self.bundle.name,
-            model_version=self.bundle.card.version,
-            backend=self.bundle.backend,
-            detector=self.detector_choice,
-            prior=self.prior,
-            rate_hz=self.rate_hz if spec.is_image else spec.rate_hz,
             start_s=start_s,
             end_s=end_s,
             duration_s=info.duration_s,
             fps=info.fps,
             width=info.width,
             height=info.height,
+            notes=(note,) if padded else (),
+        )
+
+    def _about(self) -> Provenance:
+        """What is known of every analysis, live ones too."""
+        spec = self.bundle.clip_spec
+        return Provenance(
+            model=self.bundle.name,
+            model_version=self.bundle.card.version,
+            backend=self.bundle.backend,
+            detector=self.detector_choice,
+            prior=self.prior,
+            vote=self.vote,
+            rate_hz=self.rate_hz if spec.is_image else spec.rate_hz,
             emoscope=VERSION,
-            notes=(f"{padded} of {len(timeline)} rows from clips shorter than the model needs",)
-            if padded
-            else (),
         )
 
 
@@ -184,7 +199,8 @@ def analyze(
     end_s: float | None = None,
     **options: object,
 ) -> Timeline:
-    """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior.
+    """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior,
+    vote.
 
     >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
     """

@@ -28,6 +28,8 @@ MAX_POINTS = 4000  # a person; an hour at 10 Hz has 36 000
 SEGMENT_MIN_S = 0.5
 OPEN_ROWS = 12  # a longer table is folded
 
+_VOTED = {"sum-probability": "on average", "max-probability": "most often"}
+
 
 def page(timeline: Timeline, video: str | Path | None = None) -> str:
     """The whole page. Thumbnails are read from `video`, left out where it is None or unreadable."""
@@ -122,12 +124,13 @@ def _section(
     faces: Mapping[Peak, bytes],
 ) -> str:
     leading = _text(person.leading)
+    voted = _VOTED.get(part.provenance.vote, "by vote")
     seen = f"{_clock(person.start_s)}–{_clock(person.end_s)}"
     colour = colours(part.labels)
     pictures = "".join(_figure(peak, jpeg, colour[peak.label]) for peak, jpeg in faces.items())
     return f"""<section class="person" aria-labelledby="person-{person.track}">
 <header><h2 id="person-{person.track}">Person {person.track}</h2>
-<p>on average <b>{leading}</b> <span class="quiet">· seen for {_length(person.seen_s)},
+<p>{voted} <b>{leading}</b> <span class="quiet">· seen for {_length(person.seen_s)},
 {seen}</span></p></header>
 <p>Share of the time in which each expression led</p>
 {_key(person)}
@@ -204,6 +207,7 @@ def _facts(timeline: Timeline) -> str:
         "People": str(len(timeline.tracks)),
         "Model": f"{source.model} {source.model_version}".strip(),
         "Prior": source.prior,
+        "Vote": source.vote,
         "Detector": source.detector,
         "Rate": f"{source.rate_hz:g} Hz" if source.rate_hz else "",
         "Emoscope": source.emoscope,

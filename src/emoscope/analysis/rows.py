@@ -12,6 +12,7 @@ import numpy.typing as npt
 from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import NO_TRACK, Timeline
+from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
 from emoscope.media.audio import Sound
 from emoscope.media.clips import Clip, build_clip, frames_needed, grid
 from emoscope.media.regions import Sighting
@@ -67,8 +68,9 @@ def window_rows(
     labels: tuple[str, ...],
     modality: str,
     sound: Sound | None = None,
+    vote: str = DEFAULT_VOTE,
 ) -> Iterator[Timeline]:
-    """A row a face a stride: the mean over all windows that cover the stride.
+    """A row a face a stride: what the vote makes of all windows that cover the stride.
 
     Window k starts k strides after the first frame. One that the video's end cuts short, or in
     which the face is not seen throughout, counts only where no whole window covers the stride.
@@ -77,7 +79,7 @@ def window_rows(
     Given the `sound`, the same of a voice: a window is what is heard in it. Windows of which the
     model says NaN, as of silence, count for nothing; a stride that has no other is a row of NaN.
     """
-    windows = _Windows(spec, predict, sound)
+    windows = _Windows(spec, predict, sound, VOTES[vote])
     for moment in seen:
         windows.push(moment)
         while windows.complete():
@@ -93,21 +95,21 @@ class _Votes:
     whole: list[tuple[FloatArray, bool]] = field(default_factory=list)  # (C,), padded or not
     cut: list[tuple[FloatArray, bool]] = field(default_factory=list)
 
-    def mean(self) -> tuple[FloatArray, bool] | None:
+    def result(self, vote: Vote) -> tuple[FloatArray, bool] | None:
         """Of the windows that count, (C,), and whether one of them was padded; None where none has
         an answer."""
-        counting = [vote for vote in self.whole or self.cut if not np.isnan(vote[0]).any()]
+        counting = [said for said in self.whole or self.cut if not np.isnan(said[0]).any()]
         if not counting:
             return None
         probs, padded = zip(*counting, strict=True)
-        return np.mean(probs, axis=0), any(padded)
+        return vote(np.stack(probs)), any(padded)
 
 
 class _Windows:
     """The window at hand, and what has been said of the strides that are still open."""
 
-    def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None) -> None:
-        self.spec, self.predict, self.sound = spec, predict, sound
+    def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None, vote: Vote) -> None:
+        self.spec, self.predict, self.sound, self.vote = spec, predict, sound, vote
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
         self.strides = int((self.length_s + _EPSILON_S) / self.stride_s)  # wholly in a window
         self.moments: deque[Moment] = deque()
@@ -184,7 +186,7 @@ class _Windows:
         rows = []
         for track, seen in sorted(faces.items()):
             first = seen[0][1]  # a row's box is where the face was when the row starts
-            said = self.votes[self.index, track].mean()
+            said = self.votes[self.index, track].result(self.vote)
             if said is not None:
                 rows.append(_Row(start_s, end_s, track, first.box, *said))
         self.votes = {key: votes for key, votes in self.votes.items() if key[0] > self.index}

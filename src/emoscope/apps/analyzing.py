@@ -41,6 +41,7 @@ class Request:
     end_s: float | None
     backend: str
     prior: Literal["uniform", "train"]
+    vote: str
     to_stdout: bool
     quiet: bool
     debug: bool
@@ -59,6 +60,7 @@ def analyze_all(request: Request) -> int:
         rate_hz=request.rate_hz,
         backend=request.backend,
         prior=request.prior,
+        vote=request.vote,
     )
     if request.rate_given and not analyzer.bundle.clip_spec.is_image:
         console.print(f"--rate is for image models: {analyzer.bundle.name} has its own windows.")

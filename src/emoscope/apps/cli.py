@@ -99,6 +99,12 @@ Backend = Annotated[str, typer.Option(help="onnxruntime or openvino.")]
 Prior = Annotated[
     PriorChoice, typer.Option(help="Take the training data's class shares out (uniform) or not.")
 ]
+Vote = Annotated[
+    str,
+    typer.Option(
+        help="How windows, and a face's rows, make one label: sum-probability or max-probability."
+    ),
+]
 ToStdout = Annotated[
     bool, typer.Option("--json", help="Print the Timelines as JSON, a line a file.")
 ]
@@ -117,6 +123,7 @@ def analyze(
     end: End = None,
     backend: Backend = "onnxruntime",
     prior: Prior = PriorChoice.uniform,
+    vote: Vote = "sum-probability",
     to_stdout: ToStdout = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -144,6 +151,7 @@ def analyze(
         end_s=end,
         backend=backend,
         prior=prior.value,
+        vote=vote,
         to_stdout=to_stdout,
         quiet=quiet,
         debug=debug,

@@ -1,5 +1,6 @@
 """`emoscope corpus`: what it takes. Everything heavy is imported by the command that needs it."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ from emoscope.apps.cli_options import Debug
 __all__ = ["corpus_app"]
 
 corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+class FacesChoice(StrEnum):
+    """How faces are found."""
+
+    follow = "follow"
+    every_frame = "every-frame"
+
 
 Name = Annotated[str, typer.Argument(help="Whose layout: ravdess, folder ...")]
 Root = Annotated[
@@ -61,6 +70,16 @@ def prepare(
     detector: Annotated[
         str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
     ] = "haar",
+    faces: Annotated[
+        FacesChoice,
+        typer.Option(
+            help="Detect now and then and follow in between, or detect in every frame and leave "
+            "out what has a frame without a face."
+        ),
+    ] = FacesChoice.follow,
+    min_frames: Annotated[
+        int, typer.Option(min=0, help="Leave out sequences of fewer frames.")
+    ] = 0,
     whole: Annotated[
         bool, typer.Option("--whole", help="Keep all frames, to judge on every block of them.")
     ] = False,
@@ -98,6 +117,8 @@ def prepare(
         clip_spec,
         cache,
         detector=detector,
+        faces=faces.value,
+        min_frames=min_frames,
         whole=whole,
         workers=workers,
     )

@@ -8,6 +8,7 @@ import typer
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, SpecError
+from emoscope.corpora.cutting import Faces
 from emoscope.corpora.manifest import Manifest
 from emoscope.corpora.prepare import Prepared, default_cache
 from emoscope.corpora.prepare import prepare as prepare_samples
@@ -35,6 +36,8 @@ def prepare(
     cache: Path | None,
     *,
     detector: str,
+    faces: Faces,
+    min_frames: int,
     whole: bool,
     workers: int | None,
 ) -> Prepared:
@@ -45,6 +48,8 @@ def prepare(
             spec,
             cache or default_cache(),
             detector=detector,
+            faces=faces,
+            min_frames=min_frames,
             whole=whole,
             workers=workers,
             progress=progress,

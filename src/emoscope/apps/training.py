@@ -22,8 +22,9 @@ try:
     from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export import export_run
     from emoscope.training.loop import Hardware
-    from emoscope.training.published import recipes_of, reproduction_table
+    from emoscope.training.published import recipes_of
     from emoscope.training.recipe import Recipe
+    from emoscope.training.reproduction import reproduction_table
     from emoscope.training.runs import Run, read_run
 except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
@@ -140,7 +141,7 @@ def reproduce_paper(
         runs.append(run)
     if not is_leader():
         return
-    table = reproduction_table(paper, runs)
+    table = reproduction_table(paper, runs, out)
     typer.echo(table)
     _write(out / f"{paper}.md", table)
 

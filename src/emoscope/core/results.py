@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
+
 __all__ = ["Box", "FaceTrack", "Provenance", "Segment", "Timeline", "TrackSummary"]
 
 FloatArray = npt.NDArray[np.floating]
@@ -73,8 +75,8 @@ class TrackSummary:
     start_s: float
     end_s: float
     seen_s: float
-    leading: str
-    probabilities: dict[str, float]  # means over the time seen
+    leading: str  # the most probable
+    probabilities: dict[str, float]  # what the vote makes of the time seen
     shares: dict[str, float]  # part of the time seen in which each label led
 
 
@@ -88,6 +90,7 @@ class Provenance:
     backend: str = ""
     detector: str = ""
     prior: str = ""
+    vote: str = DEFAULT_VOTE  # of VOTES
     rate_hz: float | None = None
     start_s: float = 0.0
     end_s: float | None = None
@@ -203,10 +206,12 @@ class Timeline:
             for part in (self.of(track),)
         )
 
-    def summary(self) -> tuple[TrackSummary, ...]:
-        """One entry a face with probabilities, means and shares weighted by time."""
+    def summary(self, vote: str | None = None) -> tuple[TrackSummary, ...]:
+        """One entry a face with probabilities: its rows, weighted by time, make one answer by a
+        `vote` of VOTES, if not told by the provenance's. Raises UnknownName."""
+        by = VOTES[vote or self.provenance.vote]
         seen = set(self.track[self.seen].tolist())
-        return tuple(self._summarise(track) for track in self.tracks if track in seen)
+        return tuple(self._summarise(track, by) for track in self.tracks if track in seen)
 
     def segments(self, min_s: float = 0.0) -> tuple[Segment, ...]:
         """Stretches of equal leading label, a face at a time.
@@ -275,18 +280,18 @@ class Timeline:
         rows: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _COLUMNS}
         return replace(self, **rows)
 
-    def _summarise(self, track: int) -> TrackSummary:
+    def _summarise(self, track: int, vote: Vote) -> TrackSummary:
         part = self._rows((self.track == track) & self.seen)
         seconds = np.maximum(part.spans_s[:, 1] - part.spans_s[:, 0], 1e-9)
-        means = np.average(part.probs, axis=0, weights=seconds)
+        probs = vote(part.probs, seconds)
         led = np.bincount(part.probs.argmax(axis=1), weights=seconds, minlength=len(self.labels))
         return TrackSummary(
             track=track,
             start_s=float(part.spans_s[0, 0]),
             end_s=float(part.spans_s[-1, 1]),
             seen_s=float(seconds.sum()),
-            leading=self.labels[int(means.argmax())],
-            probabilities=dict(zip(self.labels, means.tolist(), strict=True)),
+            leading=self.labels[int(probs.argmax())],
+            probabilities=dict(zip(self.labels, probs.tolist(), strict=True)),
             shares=dict(zip(self.labels, (led / seconds.sum()).tolist(), strict=True)),
         )
 

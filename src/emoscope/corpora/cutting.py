@@ -1,24 +1,27 @@
 """A labelled recording to the material of its clip: who is followed, which frames are kept."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from emoscope.core.clipspec import ClipSpec, Uniform
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import MediaError, SpecError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.audio import read_sound
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.faces import create_detector
 from emoscope.media.images import is_image
 from emoscope.media.regions import MAX_SIDE_PX, Sighting, sightings
-from emoscope.media.sampling import sample_indices
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.sampling import grid_indices, sample_indices
+from emoscope.media.tracking import FaceFinder, FaceTracker, LargestFace
 from emoscope.media.video import read_frames
 
-__all__ = ["Cut", "Cutting", "cut"]
+__all__ = ["Cut", "Cutting", "Faces", "cut"]
+
+Faces = Literal["follow", "every-frame"]
 
 _IMAGE_FPS = 25.0  # of a folder of pictures whose corpus does not tell its rate
 
@@ -29,13 +32,26 @@ _detector = functools.cache(create_detector)  # a cascade takes longer to read t
 class Cutting:
     """How clips are cut.
 
-    detector   as `create_detector` takes it; for regions other than the face it does not matter
-    whole      keep all frames on the spec's time grid, and not those alone that its rule chooses
+    detector     as `create_detector` takes it; for regions other than the face it does not matter
+    whole        keep all frames on the spec's time grid, and not those alone that its rule chooses
+    faces        "follow": the detector looks now and then, and faces are followed in between; of
+                 several the one is taken that is seen longest, then the largest, and frames in
+                 which it is not seen are left out. "every-frame": it looks at each frame by itself,
+                 the largest face is taken, and a sequence with one frame in which it finds none is
+                 left out (Salinas, "Spatio-Temporal Emotion Recognition")
+    min_frames   sequences of fewer are left out, and so are those that show the face in fewer; on
+                 the spec's time grid, where it has one
     """
 
     spec: ClipSpec
     detector: str = "haar"
     whole: bool = False
+    faces: Faces = "follow"
+    min_frames: int = 0
+
+    def __post_init__(self) -> None:
+        if self.faces not in get_args(Faces):
+            raise SpecError(f"faces is one of {', '.join(get_args(Faces))}, got {self.faces!r}.")
 
     @property
     def keeps_all(self) -> bool:
@@ -58,6 +74,10 @@ class Cutting:
         facts |= {"rate_hz": spec.rate_hz, "sizes": sorted({s.size_hw for s in spec.pictures})}
         if is_face:
             facts |= {"margin": spec.margin, "align": spec.align, "detector": self.detector}
+        if self.finds_faces and self.faces != "follow":
+            facts["faces"] = self.faces
+        if self.min_frames:
+            facts["min_frames"] = self.min_frames
         if self.keeps_all:
             return facts
         flows = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
@@ -66,16 +86,25 @@ class Cutting:
     def takes_as_it_is(self, sample: Sample) -> bool:
         """Whether reading the recording costs no more than reading the clip made of it would."""
         whole = sample.start_s == 0 and sample.end_s is None and not self.spec.vectors
-        return whole and is_image(sample.path) and not self.finds_faces
+        is_enough = self.min_frames < 2
+        return whole and is_enough and is_image(sample.path) and not self.finds_faces
+
+    def is_short(self, times_s: Sequence[float]) -> bool:
+        """Whether frames shown at these times are fewer than are asked for."""
+        if self.spec.rate_hz is None or not times_s:
+            return len(times_s) < self.min_frames
+        return len(grid_indices(times_s, self.spec.rate_hz)) < self.min_frames
 
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A clip's material, None where no face was seen, and in how many frames it was looked for."""
+    """A clip's material, None where it cannot be used, and for what `reason`; how many frames were
+    looked at, and how many of them do not show the face."""
 
     material: Material | None
     frames: int = 0
     without_face: int = 0
+    reason: str = ""
 
 
 @dataclass(eq=False)
@@ -101,9 +130,8 @@ class _Person:
 def cut(sample: Sample, how: Cutting) -> Cut:
     """Read a recording's span and keep what the spec needs of it.
 
-    Of several faces the one is taken that is seen longest, then the largest; frames in which it is
-    not seen are left out. Flow is of half precision, as the cache holds it. Raises MediaError or
-    SpecError for a recording that cannot be used.
+    Flow is of half precision, as the cache holds it. Raises MediaError or SpecError for a recording
+    that cannot be read.
     """
     spec = how.spec
     found = Cut(Material({})) if not spec.pictures else _pictures(sample, how)
@@ -113,10 +141,30 @@ def cut(sample: Sample, how: Cutting) -> Cut:
 
 
 def _pictures(sample: Sample, how: Cutting) -> Cut:
-    spec = how.spec.model_copy(update={"streams": how.spec.pictures})
+    times_s, people = _seen(sample, how)
+    if how.is_short(times_s):
+        return Cut(None, reason=f"fewer than {how.min_frames} frames")
+    person = max(people, key=lambda person: person.prominence, default=_Person())
+    missed = len(times_s) - len(person.times_s)
+    reason = ""
+    if not people:
+        reason = "no face seen"
+    elif missed and how.faces == "every-frame":
+        reason = "a frame without a face"
+    elif how.is_short(person.times_s):
+        reason = f"a face in fewer than {how.min_frames} frames"
+    material = None if reason else _kept(person, how)
+    return Cut(material, len(times_s), missed, reason)
+
+
+def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
+    """When the span's frames are shown, and everybody who is seen in them. Raises MediaError."""
+    spec = _of_pictures(how.spec)
+    detector = _detector(how.detector)
+    follow = how.faces == "follow"
+    finder: FaceFinder = FaceTracker(detector) if follow else LargestFace(detector)
+    times_s: list[float] = []
     people: dict[int, _Person] = {}
-    tracker = FaceTracker(_detector(how.detector))
-    frames = 0
     for frame in read_frames(
         sample.path,
         start_s=sample.start_s,
@@ -124,26 +172,28 @@ def _pictures(sample: Sample, how: Cutting) -> Cut:
         max_side=MAX_SIDE_PX,
         image_fps=sample.fps or _IMAGE_FPS,
     ):
-        frames += 1
-        for seen in sightings(frame, spec, tracker):
+        times_s.append(frame.time_s)
+        for seen in sightings(frame, spec, finder):
             people.setdefault(seen.track, _Person()).add(seen, frame.time_s, spec)
-    if not frames:
+    if not times_s:
         raise MediaError(f"{sample.path}: no frame starts in the span. Check the corpus's times.")
-    if not people:
-        return Cut(None, frames, frames)
-    person = max(people.values(), key=lambda person: person.prominence)
-    return Cut(_kept(person, spec, how.keeps_all), frames, frames - len(person.times_s))
+    return times_s, list(people.values())
 
 
-def _kept(person: _Person, spec: ClipSpec, keeps_all: bool) -> Material:
+def _of_pictures(spec: ClipSpec) -> ClipSpec:
+    return spec.model_copy(update={"streams": spec.pictures})
+
+
+def _kept(person: _Person, how: Cutting) -> Material:
     """The frames on the spec's grid, or with their flow those that its rule chooses."""
+    spec = _of_pictures(how.spec)
     sizes = list(person.pictures[0].pictures)
     frames = {size: [one.pictures[size][0] for one in person.pictures] for size in sizes}
     indices = grid(Clip(frames[sizes[0]], person.times_s), spec)
-    if not keeps_all and spec.sampling is not None:
+    if not how.keeps_all and spec.sampling is not None:
         indices = indices[sample_indices(spec.sampling, len(indices))]
     material = Material({size: np.stack([frames[size][i] for i in indices]) for size in sizes})
-    if keeps_all:
+    if how.keeps_all:
         return material
     material = with_flow(material, spec)
     halved = {size: flow.astype(np.float16) for size, flow in material.flow.items()}

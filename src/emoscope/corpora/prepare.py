@@ -6,13 +6,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, SpecError
 from emoscope.corpora.clip_cache import ClipCache, DigestBook, Finding
-from emoscope.corpora.cutting import Cut, Cutting, cut
+from emoscope.corpora.cutting import Cut, Cutting, Faces, cut
 from emoscope.corpora.manifest import Sample, digest
 from emoscope.corpora.workers import Crashed, each_in_processes
 from emoscope.media.clips import Material
@@ -21,7 +21,6 @@ from emoscope.media.images import is_image
 
 __all__ = ["Counts", "Failure", "Prepared", "default_cache", "prepare"]
 
-_NO_FACE = "no face seen"
 _NAMED = 3  # failures of one reason that are named
 _WORTH_A_PROCESS = 8  # clips: fewer are cut before it has started
 _SAVE_EVERY_S = 30.0  # what a killed run forgets of digests
@@ -103,11 +102,18 @@ class Prepared:
             if len(paths) > _NAMED:
                 yield f"  and {len(paths) - _NAMED:,} more"
         if self.how.finds_faces:
+            columns = zip(*(astuple(count) for count in self.report.values()), strict=True)
+            yield self._faces(Counts(*map(sum, columns)))
             for label, count in self.report.items():
-                yield (
-                    f"{label}: no face in {count.faceless_clips:,} of {count.clips:,} clips, "
-                    f"not the one followed in {count.without_face:,} of {count.frames:,} frames"
-                )
+                yield f"{label}: {self._faces(count)}"
+
+    def _faces(self, of: Counts) -> str:
+        if self.how.faces == "every-frame":
+            return f"{of.without_face:,} of {of.frames:,} frames without a face"
+        return (
+            f"no face in {of.faceless_clips:,} of {of.clips:,} clips, "
+            f"not the one followed in {of.without_face:,} of {of.frames:,} frames"
+        )
 
 
 def prepare(
@@ -117,24 +123,27 @@ def prepare(
     *,
     detector: str = "haar",
     whole: bool = False,
+    faces: Faces = "follow",
+    min_frames: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Cut the clips of all samples and keep them in `cache`; those that are there are not made
     again, so that a run which was stopped goes on.
 
-    detector   as in `create_detector`; "none": the frame is the face
-    whole      keep all frames on the spec's time grid, for training with temporal jitter and
-               evaluation on every block; else those that its rule chooses, with their flow
-    workers    processes; if not told as many as there are cores, but fewer for a few clips; with 1
-               this process does it all
-    progress   is told how many are done, and of how many
+    detector     as in `create_detector`; "none": the frame is the face
+    whole        keep all frames on the spec's time grid, for training with temporal jitter and
+                 evaluation on every block; else those that its rule chooses, with their flow
+    faces        how they are found, and `min_frames` that a sequence must have: as in `Cutting`
+    workers      processes; if not told as many as there are cores, but fewer for a few clips; with
+                 1 this process does it all
+    progress     is told how many are done, and of how many
 
     Samples that cannot be used are told in `failures` and not tried again, but for those that were
     gone. Raises UnknownName or MediaError for the detector, MediaError where the cache cannot be
-    written, EmoscopeError for a package that is missing.
+    written, SpecError for `faces`, EmoscopeError for a package that is missing.
     """
-    how = Cutting(spec, detector, whole)
+    how = Cutting(spec, detector, whole, faces, min_frames)
     create_detector(detector)  # before any work, so that a wrong one is not a failure a sample
     clips, book = ClipCache(cache, how), DigestBook(cache)
     clips.sweep()
@@ -212,9 +221,8 @@ def _find(clips: ClipCache, how: Cutting, sample: Sample) -> Finding:
         raise  # a missing package is no sample's fault
     except Exception as error:  # whatever one file provokes in a decoder, the others go on
         return Finding(key, f"{type(error).__name__}: {error}".splitlines()[0])
-    reason = _NO_FACE if made.material is None else ""
-    found = Finding(key, reason, made.frames, made.without_face, content)
-    if reason:
+    found = Finding(key, made.reason, made.frames, made.without_face, content)
+    if found.reason:
         clips.remember(found)
     elif not how.takes_as_it_is(sample):
         clips.store(key, made)
@@ -259,7 +267,9 @@ def _cut_again(sample: Sample, how: Cutting) -> Cut:
 
 def _material(made: Cut, sample: Sample) -> Material:
     if made.material is None:
-        raise CorpusError(f"{sample.path}: no longer shows a face. Prepare the corpus again.")
+        raise CorpusError(
+            f"{sample.path}: no longer usable ({made.reason}). Prepare the corpus again."
+        )
     return made.material
 
 

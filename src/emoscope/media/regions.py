@@ -9,7 +9,7 @@ import numpy.typing as npt
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import Box
 from emoscope.media.faces import crop_face
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.tracking import FaceFinder
 from emoscope.media.video import Frame
 
 __all__ = ["MAX_SIDE_PX", "Sighting", "sightings"]
@@ -27,14 +27,14 @@ class Sighting:
     picture: npt.NDArray[np.uint8]  # (H, W, 3), cut to the region that the model wants
 
 
-def sightings(frame: Frame, spec: ClipSpec, tracker: FaceTracker) -> Iterator[Sighting]:
+def sightings(frame: Frame, spec: ClipSpec, faces: FaceFinder) -> Iterator[Sighting]:
     """Everybody in the next frame of a video, as the spec wants to see them."""
     if spec.region != "face":
         # Without a body detector the frame is the body, as in the corpora of full-length actors.
         height, width = frame.rgb.shape[:2]
         yield Sighting(0, Box(0, 0, width, height), frame.rgb)
         return
-    for face in tracker.update(frame.rgb, frame.time_s):
+    for face in faces.update(frame.rgb, frame.time_s):
         eyes = face.eyes if spec.align else None
         crop = crop_face(frame.rgb, face.box, margin=spec.margin, eyes=eyes)
         yield Sighting(face.track, face.box, crop)

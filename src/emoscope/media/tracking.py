@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import lap
 import numpy as np
@@ -11,7 +12,7 @@ from emoscope.core.results import Box
 from emoscope.media.faces import Detection, Detector, Eyes, Picture, Point, WholeFrame
 from emoscope.media.following import FollowedFace, View, grown
 
-__all__ = ["FaceTracker", "TrackedFace"]
+__all__ = ["FaceFinder", "FaceTracker", "LargestFace", "TrackedFace"]
 
 _SEARCH_EVERY_S = 0.2  # while a face is missing or doubtful, or there is none
 _WEAK_MATCH = 0.7  # one face over half a second correlates above 0.85
@@ -36,6 +37,27 @@ class TrackedFace:
     box: Box
     eyes: Eyes | None
     score: float
+
+
+class FaceFinder(Protocol):
+    """What tells the faces of one video, frame after frame."""
+
+    def update(self, rgb: Picture, time_s: float) -> list[TrackedFace]:
+        """The faces in the next frame, (H, W, 3) uint8, ordered by track."""
+        ...
+
+
+class LargestFace:
+    """Looks at every frame by itself and follows nobody: the largest face is face 0."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector = detector
+
+    def update(self, rgb: Picture, time_s: float) -> list[TrackedFace]:
+        """The largest face in a frame, (H, W, 3) uint8, or none."""
+        found = self._detector.detect(rgb)
+        largest = sorted(found, key=lambda face: -face.box.area)[:1]
+        return [TrackedFace(0, face.box, face.eyes, face.score) for face in largest]
 
 
 @dataclass

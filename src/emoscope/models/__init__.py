@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from emoscope.models import face, time_fusion  # noqa: F401  # register their networks
+from emoscope.models import body, face, time_fusion  # noqa: F401  # register their networks
 from emoscope.models.layers import MODELS
 
 __all__ = ["MODELS", "create", "names", "small"]

@@ -15,8 +15,9 @@ __all__ = ["choose_samples"]
 def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
     """The recipe's corpora, {name: folder}, as one manifest, with the labels and groups it wants.
 
-    Persons of different corpora are different persons. Raises RecipeError or CorpusError where the
-    corpora lack what is asked for, or nothing is left."""
+    Persons of different corpora are different persons; a corpus that does not tell a group is taken
+    whole where another tells it. Raises RecipeError or CorpusError where the corpora lack what is
+    asked for, or nothing is left."""
     manifests = [
         read_corpus(name, corpora[name], recipe.corpus.pattern if name == "gemep" else None)
         for name in recipe.corpus.name
@@ -30,11 +31,11 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
         raise RecipeError(f"{recipe.name}: no corpus has the label {unknown[0]}. Known: {known}.")
     samples: list[Sample] = []
     left_out: Counter[str] = Counter()
-    for manifest in manifests:
+    for manifest, where in zip(manifests, _wheres(recipe, manifests), strict=True):
         prefix = f"{manifest.corpus}: " if len(manifests) > 1 else ""
         left_out.update({prefix + reason: n for reason, n in manifest.left_out.items()})
         for sample in manifest.samples:
-            reason = _unwanted(sample, labels, recipe.corpus.where)
+            reason = _unwanted(sample, labels, where)
             if reason:
                 left_out[prefix + reason] += 1
                 continue
@@ -52,15 +53,25 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
     return Manifest(name, tuple(labels), tuple(samples), dict(left_out))
 
 
+def _wheres(recipe: Recipe, manifests: Sequence[Manifest]) -> list[dict[str, str]]:
+    """The recipe's groups, of each corpus those that it tells. Raises RecipeError for one that none
+    does."""
+    wanted = recipe.corpus.where
+    told = [{name for sample in m.samples for name in sample.groups} for m in manifests]
+    known: set[str] = set().union(*told)
+    for column in wanted:
+        if column not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise RecipeError(f"corpus.where: no group {column!r}. Known: {names}.")
+    return [{name: wanted[name] for name in wanted if name in theirs} for theirs in told]
+
+
 def _unwanted(sample: Sample, labels: Sequence[str], where: Mapping[str, str]) -> str:
     if sample.label not in labels:
         return f"label {sample.label}"
     for column, value in where.items():
-        if column not in sample.groups:
-            known = ", ".join(sample.groups) or "none"
-            raise RecipeError(f"corpus.where: no group {column!r}. Known: {known}.")
-        if sample.groups[column] != value:
-            return f"{column} {sample.groups[column]}"
+        if sample.groups.get(column) != value:
+            return f"{column} {sample.groups.get(column, 'unknown')}"
     return ""
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Sampler
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
-from emoscope.media.clips import Material, finish
+from emoscope.media.clips import Material, finish, frames_needed
 from emoscope.media.sampling import sample_indices, sliding_windows
 from emoscope.training.augment import Augmentation, draw
 
@@ -89,8 +89,10 @@ class ClipDataset(Dataset[Item]):
 
 
 class BlockDataset(Dataset[dict[str, Tensor]]):
-    """Clip by clip, every block of as many consecutive frames as the spec takes, `every` frames
-    apart -> {stream: (blocks, T, C, H, W)}."""
+    """Clip by clip, every block of as many consecutive frames as the spec's rule needs, `every`
+    frames apart -> {stream: (blocks, T, C, H, W)}. Of a block the rule chooses as of a clip: at
+    indices -15 and -1 a block is a pair of frames. A shorter clip is one block, padded by the
+    rule."""
 
     def __init__(self, clips: ClipDataset, every: int) -> None:
         self.clips, self.every = clips, every
@@ -101,9 +103,17 @@ class BlockDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         clips, spec = self.clips, self.clips.spec
         material = clips.augmented(clips.material(index), index)
-        blocks = sliding_windows(len(material), spec.length, self.every)
-        built = [_tensors(finish(material.take(block), spec)) for block in blocks]
+        built = [_tensors(finish(material.take(b), spec)) for b in self._blocks(len(material))]
         return {name: torch.stack([one[name] for one in built]) for name in built[0]}
+
+    def _blocks(self, num_frames: int) -> list[npt.NDArray[np.int64]]:
+        """Indices of the frames of each block."""
+        rule, needed = self.clips.spec.sampling, frames_needed(self.clips.spec)
+        assert rule is not None
+        chosen = sample_indices(rule, min(num_frames, needed))
+        if num_frames <= needed:
+            return [chosen]
+        return [block[chosen] for block in sliding_windows(num_frames, needed, self.every)]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -65,12 +65,14 @@ class Judged:
 
     @property
     def by_subject(self) -> bool:
-        """Whether every clip tells who is seen or heard."""
-        return bool((self.predictions.subjects != "").all())
+        """Whether every clip tells who is seen or heard, and they are several."""
+        subjects = set(self.predictions.subjects.tolist())
+        return "" not in subjects and len(subjects) > 1
 
     @property
     def groups(self) -> npt.NDArray[np.generic]:
-        """(N,) what a bootstrap keeps together: a person; a clip where no persons are known."""
+        """(N,) what a bootstrap keeps together: a person; a clip where no persons are known, or
+        only one."""
         return self.predictions.subjects if self.by_subject else self.clips
 
 
@@ -96,11 +98,11 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     return result
 
 
-def judge(run: Run) -> Judged:
-    """The predictions of a finished run that can be judged: a clip whose annotators' votes are
-    tied has no truth. Raises RecipeError."""
+def judge(run: Run, vote: str | None = None) -> Judged:
+    """The predictions of a finished run that can be judged, by the recipe's vote or another one: a
+    clip whose annotators' votes are tied has no truth. Raises RecipeError."""
     _refuse_unfinished(run)
-    every = run.predictions()
+    every = run.predictions(vote)
     clear = np.array([sample.is_clear for sample in every.samples], dtype=bool)
     if not clear.any():
         raise RecipeError(f"{run.folder}: the votes on every tested clip are tied: no truth.")
@@ -124,9 +126,9 @@ def measure(run: Run, judged: Judged) -> dict[str, Any]:
     however many seeds judged them. Intervals are bootstraps over "subjects", each with all its
     clips and seeds, or over "samples" where the corpus names no persons."""
     p = judged.predictions
-    truth, said, groups = p.truth, p.predicted, judged.groups
+    truth, said = p.truth, p.predicted
     return {
-        "what": f"{corpus_words(run)}; {protocol_words(run.recipe)}",
+        "what": f"{corpus_words(run)}; {protocol_words(run.recipe)}{_vote_words(run.recipe)}",
         "protocol": run.recipe.protocol.name,
         "samples": len(judged.once),
         "subjects": len(set(p.subjects.tolist()) - {""}),
@@ -134,16 +136,14 @@ def measure(run: Run, judged: Judged) -> dict[str, Any]:
         "left_out": dict(judged.left_out),
         "warnings": list(run.info["warnings"]),
         "interval_over": "subjects" if judged.by_subject else "samples",
-        "accuracy": accuracy(truth, said),
-        "accuracy_ci95": list(bootstrap_ci(said == truth, groups)),
-        "uar": uar(truth, said),
-        "uar_ci95": list(uar_ci(truth, said, groups)),
+        **_main(judged),
         "macro_f1": macro_f1(truth, said),
         "ece": ece(p.probs, truth),
         **_majority(judged),
         "per_class": _per_class(judged),
         "confusion": confusion_matrix(truth, said, len(p.labels)).tolist(),
         "by_group": _by_group(judged),
+        **_by_vote(run, judged),
     }
 
 
@@ -156,8 +156,14 @@ def clip_key(sample: Sample) -> ClipKey:
 def protocol_words(recipe: Recipe) -> str:
     """The protocol and what it was given: "group-k-fold (k 5, holdout 0.2)"."""
     given = recipe.protocol.model_dump(exclude={"name"})
-    words = [k if v is True else f"{k} {v}" for k, v in given.items() if v]
+    said = {k: ", ".join(v) if isinstance(v, tuple) else v for k, v in given.items()}
+    words = [k if v is True else f"{k} {v}" for k, v in said.items() if v]
     return f"{recipe.protocol.name} ({', '.join(words)})" if words else recipe.protocol.name
+
+
+def _vote_words(recipe: Recipe) -> str:
+    every = recipe.evaluation.every
+    return f"; every block of frames, {every} apart, by {recipe.evaluation.vote}" if every else ""
 
 
 def corpus_words(run: Run) -> str:
@@ -174,6 +180,25 @@ def _refuse_unfinished(run: Run) -> None:
         raise RecipeError(f"{run.folder}: {len(judged)} of {total} folds done. {run.remedy}")
     if missing:
         raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
+
+
+def _main(judged: Judged) -> dict[str, Any]:
+    p = judged.predictions
+    truth, said, groups = p.truth, p.predicted, judged.groups
+    return {
+        "accuracy": accuracy(truth, said),
+        "accuracy_ci95": list(bootstrap_ci(said == truth, groups)),
+        "uar": uar(truth, said),
+        "uar_ci95": list(uar_ci(truth, said, groups)),
+    }
+
+
+def _by_vote(run: Run, judged: Judged) -> dict[str, Any]:
+    """The main figures by every vote, the recipe's first; nothing where nothing was voted on."""
+    if not run.recipe.evaluation.every:
+        return {}
+    others = {vote: _main(judge(run, vote)) for vote in run.votes[1:]}
+    return {"by_vote": {run.votes[0]: _main(judged), **others}}
 
 
 def _majority(judged: Judged) -> dict[str, Any]:

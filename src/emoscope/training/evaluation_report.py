@@ -3,7 +3,7 @@
 import csv
 import html as escaping
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
 from typing import Any
@@ -19,6 +19,7 @@ __all__ = [
     "ABSENT",
     "Table",
     "TidyRow",
+    "confusion_table",
     "csv_table",
     "html",
     "markdown",
@@ -73,8 +74,9 @@ def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> 
     head = f"# {run.info['name']}\n\n{figures['what']}; {_counts(figures)}."
     tables = [
         _summary(figures),
+        _votes(figures),
         _classes(figures),
-        _confusion(run, figures),
+        confusion_table("Confusion matrix", run.labels, figures["confusion"]),
         *_groups(figures),
         _folds(run, predictions),
         _left_out(figures),
@@ -93,7 +95,7 @@ def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
             predictions.probs, predictions.truth
         ),
     }
-    above = [_summary(figures), _classes(figures)]
+    above = [_summary(figures), _votes(figures), _classes(figures)]
     below = [*_groups(figures), _folds(run, predictions), _left_out(figures), _provenance(run)]
     return _PAGE.substitute(
         title=_text(str(run.info["name"])),
@@ -110,6 +112,13 @@ def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
         ),
         below="\n".join(table.html() for table in below if table.rows),
     )
+
+
+def confusion_table(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """(C, C) counts; rows are the truth."""
+    rows = zip(labels, counts, strict=True)
+    cells = tuple((label, *(str(count) for count in row)) for label, row in rows)
+    return Table(title, ("truth \\ called", *labels), cells)
 
 
 def csv_table(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
@@ -178,12 +187,14 @@ def _classes(figures: Mapping[str, Any]) -> Table:
     return Table("By class", ("class", "recall", "precision", "F1", "clips"), rows)
 
 
-def _confusion(run: Run, figures: Mapping[str, Any]) -> Table:
+def _votes(figures: Mapping[str, Any]) -> Table:
+    """By each vote, the recipe's own first; no rows where nothing was voted on."""
     rows = tuple(
-        (label, *(str(count) for count in row))
-        for label, row in zip(run.labels, figures["confusion"], strict=True)
+        (vote, with_interval(by, "accuracy"), with_interval(by, "uar"))
+        for vote, by in figures.get("by_vote", {}).items()
     )
-    return Table("Confusion matrix", ("truth \\ called", *run.labels), rows)
+    note = "The first is the recipe's own, by which all other tables are."
+    return Table("By vote", ("vote over a clip's blocks", "accuracy", "UAR"), rows, note)
 
 
 def _groups(figures: Mapping[str, Any]) -> Iterator[Table]:
@@ -293,6 +304,8 @@ def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -
         yield "warning", warning, "", None, None, None
     yield "about", figures["what"], "", None, None, None
     yield from summary_rows("summary", "", figures)
+    for vote, by in figures.get("by_vote", {}).items():
+        yield from summary_rows("vote", vote, by)
     for label, scores in figures["per_class"].items():
         yield from _each("class", label, scores)
     for truth, row in zip(run.labels, figures["confusion"], strict=True):

@@ -16,6 +16,7 @@ from lightning.fabric.utilities import rank_zero
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.corpora.prepare import Prepared, default_cache, prepare
 from emoscope.media.files import check_writable, replacing
@@ -155,6 +156,8 @@ def _prepare(
         spec,
         cache or default_cache(),
         detector=recipe.corpus.detector,
+        faces=recipe.corpus.faces,
+        min_frames=recipe.corpus.min_frames,
         whole=recipe.evaluation.every > 0,
         progress=observer.preparing,
     )
@@ -186,6 +189,7 @@ def _write_run(
             "labels": manifest.labels,
             "protocol": recipe.protocol.model_dump(),
             "seeds": recipe.seeds,
+            "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
             "parameters": _parameters(recipe, len(manifest.labels)),
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],

@@ -18,6 +18,7 @@ from emoscope.analysis.bundle import METADATA_KEY, Bundle, BundleCard, load_bund
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, RecipeError
 from emoscope.media.files import replacing
+from emoscope.models.deformable import onnx_translations
 from emoscope.training.card import card_page
 from emoscope.training.estimator_graph import PARITY, estimator_graph
 from emoscope.training.estimators import ESTIMATORS, Fitted
@@ -25,6 +26,8 @@ from emoscope.training.networks import clip_spec_of, create_model
 from emoscope.training.runs import Run, read_json, read_run, write_json
 
 __all__ = ["export_bundle", "export_estimator", "export_run", "stamp"]
+
+_OPSET = 19  # of networks: the first that has DeformConv
 
 
 def export_run(run_dir: Path, path: Path) -> BundleCard:
@@ -151,6 +154,8 @@ def _network_graph(model: nn.Module) -> onnx.ModelProto:
             dynamic_shapes={name: {0: batch} for name in inputs},
             input_names=list(inputs),
             output_names=["logits"],
+            opset_version=_OPSET,
+            custom_translation_table=onnx_translations(),
             verbose=False,
         )
     assert program is not None

@@ -13,6 +13,7 @@ from emoscope.training.recipe import (
     Fixed,
     GroupHoldout,
     GroupKFold,
+    HeldOutSubjects,
     LeaveOneGroupOut,
     LeaveOneSubjectOut,
     Protocol,
@@ -22,6 +23,7 @@ from emoscope.training.splits import (
     augmented_random,
     fixed,
     group_k_fold,
+    held_out_subjects,
     leaks,
     leave_one_group_out,
     leave_one_subject_out,
@@ -112,6 +114,8 @@ def _split(samples: Sequence[Sample], protocol: Protocol) -> Iterator[Fold]:
             yield from group_k_fold(samples, k, seed)
         case GroupHoldout(part=part, seed=seed):
             yield stratified_group_holdout(samples, part, seed)
+        case HeldOutSubjects(subjects=subjects):
+            yield held_out_subjects(samples, subjects)
         case AugmentedRandom(variants=variants, seed=seed):
             yield augmented_random(samples, variants, seed=seed)
 

@@ -47,11 +47,8 @@ def clip_spec_of(recipe: Recipe, own: ClipSpec) -> ClipSpec:
 
     Raises RecipeError for a change that gives the model other shapes than it was built for."""
     settings: dict[str, Any] = own.model_dump(mode="json")
-    for key, value in recipe.clip.items():
-        both = isinstance(value, dict) and isinstance(settings.get(key), dict)
-        settings[key] = {**settings[key], **value} if both else value
     try:
-        spec = ClipSpec.model_validate(settings)
+        spec = ClipSpec.model_validate(settings | recipe.clip)
     except ValidationError as error:
         raise RecipeError(f"{recipe.name}: clip: {explain(error)}.") from None
     if spec.shapes() != own.shapes():

@@ -10,6 +10,7 @@ from typing import Any
 import lightning as pl
 import numpy as np
 import torch
+from torch import nn
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
@@ -21,7 +22,7 @@ from emoscope.training.estimator_graph import write_estimator
 from emoscope.training.loop import Hardware, fit_network
 from emoscope.training.metrics import fit_temperature
 from emoscope.training.networks import create_model
-from emoscope.training.predict import clip_logits, clip_probs
+from emoscope.training.predict import clip_logits, clip_probs, voted_probs
 from emoscope.training.runs import Run, part_folder, write_json, write_table
 
 __all__ = ["Part", "fit_part"]
@@ -82,8 +83,10 @@ def _fit_estimator(part: Part) -> None:
     if (part.rows["name"], part.seed) == part.run.exported:
         write_estimator(fitted, part.folder / "estimator.onnx")
     test = part.samples("test")
-    probs = estimators.predict_proba(fitted, _features(part, test)) if test else None
-    _finish(part, probs, temperature=1.0, seconds=seconds, epochs=0, chosen_epoch=0)
+    answers = {}
+    if test:
+        answers[part.run.votes[0]] = estimators.predict_proba(fitted, _features(part, test))
+    _finish(part, answers, temperature=1.0, seconds=seconds, epochs=0, chosen_epoch=0)
 
 
 def _features(part: Part, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -112,17 +115,16 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     if not fitted.is_first_process:
         return
     model.to("cuda" if part.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
-    temperature, every = 1.0, recipe.evaluation.every
+    temperature = 1.0
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()
         temperature = fit_temperature(clip_logits(model, judged), truth)
-    test = part.clips(part.samples("test"))
-    probs = clip_probs(model, test, temperature, every) if len(test) else None
+    answers = _answers(part, model, temperature)
     if (part.rows["name"], part.seed) == part.run.exported:
         save_tensors(model.state_dict(), part.folder / "weights.pt")
     _finish(
         part,
-        probs,
+        answers,
         temperature=temperature,
         seconds=fitted.seconds,
         epochs=fitted.epochs,
@@ -131,13 +133,23 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     shutil.rmtree(part.folder / "checkpoints")  # a hundred folds of them would fill a disk
 
 
-def _finish(part: Part, probs: Any, **facts: float) -> None:
+def _answers(part: Part, model: nn.Module, temperature: float) -> dict[str, Any]:
+    """{vote: (N, C)} for the test part; nothing where there is none."""
+    test, votes = part.clips(part.samples("test")), part.run.votes
+    if not len(test):
+        return {}
+    if every := part.run.recipe.evaluation.every:
+        return voted_probs(model, test, temperature, every, votes)
+    return {votes[0]: clip_probs(model, test, temperature)}
+
+
+def _finish(part: Part, answers: Mapping[str, Any], **facts: float) -> None:
     """Write the predictions, then fold.json, with which the fold counts as done."""
     labels = part.run.labels
-    if probs is not None:
+    for vote, probs in answers.items():
         rows = zip(part.rows["test"], probs.tolist(), strict=True)
         table = [[row, *(f"{p:.8g}" for p in values)] for row, values in rows]
-        write_table(part.folder / "predictions.csv", ["row", *labels], table)
+        write_table(part.folder / part.run.predictions_name(vote), ["row", *labels], table)
     prior = _prior(distributions(part.samples("train"), labels))
     about = {"fold": part.rows["name"], "seed": part.seed, "prior": prior}
     write_json(part.folder / "fold.json", about | facts)

@@ -1,6 +1,6 @@
 """What a network says of clips."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from emoscope.core.errors import RecipeError
+from emoscope.core.votes import VOTES
 from emoscope.training.dataset import BlockDataset, ClipDataset
 
-__all__ = ["clip_logits", "clip_probs"]
+__all__ = ["clip_logits", "clip_probs", "voted_probs"]
 
 FloatArray = npt.NDArray[np.floating]
 
@@ -26,13 +27,21 @@ def clip_logits(model: nn.Module, clips: ClipDataset) -> FloatArray:
     return np.concatenate([_logits(model, inputs) for inputs, _ in loader])
 
 
-def clip_probs(
-    model: nn.Module, clips: ClipDataset, temperature: float, every: int = 0
-) -> FloatArray:
-    """(N, C) calibrated probabilities; with `every`, the mean over a clip's blocks."""
-    if every:
-        return np.stack([p.mean(axis=0) for p in _block_probs(model, clips, temperature, every)])
+def clip_probs(model: nn.Module, clips: ClipDataset, temperature: float) -> FloatArray:
+    """(N, C) calibrated probabilities of the same stretches."""
     return _softmax(clip_logits(model, clips) / temperature)
+
+
+def voted_probs(
+    model: nn.Module, clips: ClipDataset, temperature: float, every: int, votes: Sequence[str]
+) -> dict[str, FloatArray]:
+    """{vote: (N, C)}: what each vote makes of the calibrated probabilities of every block of a
+    clip's frames, `every` frames apart. The network is asked once, however many the votes."""
+    answers: dict[str, list[FloatArray]] = {vote: [] for vote in votes}
+    for probs in _block_probs(model, clips, temperature, every):
+        for vote, said in answers.items():
+            said.append(VOTES[vote](probs))
+    return {vote: np.stack(said) for vote, said in answers.items()}
 
 
 def _block_probs(

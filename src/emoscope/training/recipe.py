@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from emoscope.core.clipspec import explain
 from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.core.labels import canonical
+from emoscope.core.registry import Registry
+from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.corpora import CORPORA
+from emoscope.corpora.cutting import Faces
 from emoscope.training.augment import Augmentation
 
 __all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
@@ -26,8 +29,11 @@ class CorpusChoice(_Frozen):
 
     name       one of the corpora's names, or several that are joined (persons do not meet)
     labels     keep these only, in this order; none: all that the corpus has
-    where      keep the samples of these groups only: {light = "Strong"}
+    where      keep the samples of these groups only: {light = "Strong"}; of joined corpora one
+               that does not tell a group is taken whole
     detector   as in `emoscope analyze`; "none": the pictures are faces already
+    faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
+    min_frames sequences of fewer are left out
     pattern    gemep: how this release names its files (`corpora.video_corpora.read_gemep`)
     """
 
@@ -35,6 +41,8 @@ class CorpusChoice(_Frozen):
     labels: tuple[str, ...] = ()
     where: dict[str, str] = {}
     detector: str = "haar"
+    faces: Faces = "follow"
+    min_frames: int = Field(default=0, ge=0)
     pattern: str | None = None
 
     @field_validator("name", mode="before")
@@ -45,12 +53,7 @@ class CorpusChoice(_Frozen):
     @field_validator("name")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for name in names:
-                _ = CORPORA[name]
-        except UnknownName as error:
-            raise ValueError(str(error)) from None
-        return names
+        return tuple(_registered(CORPORA, name) for name in names)
 
     @field_validator("labels")
     @classmethod
@@ -109,6 +112,14 @@ class GroupHoldout(_Protocol):
     seed: int = Field(default=0, ge=0)
 
 
+class HeldOutSubjects(_Protocol):
+    """One fold: the persons named against all others. Where corpora are joined, a person's name
+    begins with its corpus: "oulu-casia: P001"."""
+
+    name: Literal["held-out-subjects"]
+    subjects: tuple[str, ...] = Field(min_length=1)
+
+
 class AugmentedRandom(_Protocol):
     """Variants of every sample, split at random: it leaks by construction, to measure how much."""
 
@@ -118,7 +129,13 @@ class AugmentedRandom(_Protocol):
 
 
 Protocol = Annotated[
-    Fixed | LeaveOneSubjectOut | LeaveOneGroupOut | GroupKFold | GroupHoldout | AugmentedRandom,
+    Fixed
+    | LeaveOneSubjectOut
+    | LeaveOneGroupOut
+    | GroupKFold
+    | GroupHoldout
+    | HeldOutSubjects
+    | AugmentedRandom,
     Field(discriminator="name"),
 ]
 
@@ -177,17 +194,45 @@ class Evaluation(_Frozen):
     """On what a clip is judged.
 
     every   0: the one stretch that the ClipSpec's rule chooses; n: every block of as many frames,
-            n apart, and the mean of their probabilities
+            n apart, which make one answer by the vote
+    vote    "sum-probability" or "max-probability" (core/votes.py); the answers by the others are
+            kept as well, but for every = 0, where there is nothing to vote on
     """
 
     every: int = Field(default=0, ge=0)
+    vote: str = DEFAULT_VOTE
+
+    @field_validator("vote")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _registered(VOTES, name)
 
 
 class PublishedRow(_Frozen):
-    """The row of a paper's tables that a recipe reproduces (training/published.toml)."""
+    """What a recipe reproduces of a paper's tables (training/published.toml).
+
+    row       the row that its figures answer to
+    by_vote   the row of each vote, where blocks are voted on: {sum-probability = "..."}
+
+    With neither it is a variant of ours of one of the paper's systems.
+    """
 
     paper: str
-    row: str
+    row: str | None = None
+    by_vote: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.row is not None and self.by_vote:
+            raise ValueError("give row or by_vote: the row of the recipe's own vote is one of them")
+        for vote in self.by_vote:
+            _registered(VOTES, vote)
+        return self
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """All that it answers to."""
+        return tuple(self.by_vote.values()) if self.row is None else (self.row,)
 
 
 class BundleFacts(_Frozen):
@@ -226,6 +271,8 @@ class Recipe(_Frozen):
             raise ValueError(f"seeds are different numbers from 0 on, got {self.seeds}")
         if (self.optimiser is None) != (self.schedule is None):
             raise ValueError("optimiser and schedule go together")
+        if self.evaluation.every and self.schedule is None:
+            raise ValueError("evaluation.every is for networks: an estimator sees a clip whole")
         keeps_best = self.schedule is not None and self.schedule.keep != "last"
         if keeps_best and not self.protocol.holdout:
             raise ValueError("schedule.keep needs a protocol.holdout to choose the epoch by")
@@ -247,6 +294,15 @@ class Recipe(_Frozen):
             return cls.model_validate(settings)
         except ValidationError as error:
             raise RecipeError(f"{path}: {_complaint(cls, error)}") from None
+
+
+def _registered(registry: Registry[Any], name: str) -> str:
+    """The name, if it is one. Raises ValueError, which is what pydantic takes."""
+    try:
+        _ = registry[name]
+    except UnknownName as error:
+        raise ValueError(str(error)) from None
+    return name
 
 
 def _put(settings: dict[str, Any], key: str, value: str) -> None:

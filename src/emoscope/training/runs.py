@@ -3,7 +3,8 @@
     recipe.json, run.json     the resolved recipe; where, when and with what it ran
     corpus.csv, folds.json    the samples as used (row i is sample i), and who is on which side
     folds/FOLD/seed-S/        metrics.csv, checkpoints/, weights.pt or estimator.onnx,
-                              predictions.csv, and fold.json, whose presence means: done
+                              predictions.csv (by other votes than the recipe's:
+                              predictions-VOTE.csv), and fold.json, whose presence means: done
     final/seed-S/             the same, trained on everything, where a protocol has several folds
     evaluation.*, NAME.onnx   by `evaluate` and `export`
 
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 from emoscope.core.clipspec import explain
 from emoscope.core.errors import RecipeError
+from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Sample, read_rows
 from emoscope.media.files import replacing
 from emoscope.training.dataset import distributions
@@ -137,15 +139,37 @@ class Run:
         paths = (self.part(*part) / "fold.json" for part in self.parts)
         return [read_json(path) for path in paths if path.is_file()]
 
-    def predictions(self) -> Predictions:
-        """Those of all folds that are done. Raises RecipeError where none is, or one is damaged."""
+    @property
+    def votes(self) -> tuple[str, ...]:
+        """The votes by which clips were judged, the recipe's first: several where a clip was judged
+        on several stretches."""
+        chosen = self.recipe.evaluation.vote
+        return (chosen, *(vote for vote in self.info.get("votes", ()) if vote != chosen))
+
+    def predictions_name(self, vote: str) -> str:
+        """The file in a part's folder that holds the answers by a vote."""
+        is_chosen = vote == self.recipe.evaluation.vote
+        return "predictions.csv" if is_chosen else f"predictions-{vote}.csv"
+
+    def predictions(self, vote: str | None = None) -> Predictions:
+        """Those of all folds that are done, by the recipe's vote or another one.
+
+        Raises UnknownName for a vote there is not, RecipeError for one that was not held, where no
+        fold is done, or where one is damaged."""
+        vote = vote or self.recipe.evaluation.vote
+        _ = VOTES[vote]
+        if vote not in self.votes:
+            raise RecipeError(
+                f"{self.folder}: no answers by {vote}. Train with evaluation.every = n, or with "
+                f"evaluation.vote = '{vote}'."
+            )
         rows: list[int] = []
         probs: list[list[float]] = []
         seeds: list[int] = []
         folds: list[str] = []
         for fold, seed in self.parts:
             if (self.part(fold, seed) / "fold.json").is_file():
-                for row, answer in self._answers(fold, seed):
+                for row, answer in self._answers(fold, seed, vote):
                     rows.append(row)
                     probs.append(answer)
                     seeds.append(seed)
@@ -157,9 +181,9 @@ class Run:
             self.labels, samples, np.array(probs), np.array(seeds, dtype=int), tuple(folds)
         )
 
-    def _answers(self, fold: str, seed: int) -> list[tuple[int, list[float]]]:
-        """A fold's predictions.csv: a row's number and its probabilities."""
-        path = self.part(fold, seed) / "predictions.csv"
+    def _answers(self, fold: str, seed: int, vote: str) -> list[tuple[int, list[float]]]:
+        """A fold's predictions: a row's number and its probabilities."""
+        path = self.part(fold, seed) / self.predictions_name(vote)
         (expected,) = (rows["test"] for rows in self.folds if rows["name"] == fold)
         try:
             table = read_table(path)

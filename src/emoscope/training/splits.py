@@ -1,5 +1,6 @@
 """Protocols: who is trained on and who is judged. By person wherever persons are known."""
 
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ __all__ = [
     "augmented_random",
     "fixed",
     "group_k_fold",
+    "held_out_subjects",
     "leaks",
     "leave_one_group_out",
     "leave_one_subject_out",
@@ -82,6 +84,19 @@ def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int =
     draws = [rng.permutation(len(subjects))[:count] for _ in range(200)]
     nearest = min(draws, key=lambda draw: float(np.abs(table[draw].sum(axis=0) - wanted).sum()))
     return _fold("holdout", samples, {subjects[i] for i in nearest})
+
+
+def held_out_subjects(samples: Sequence[Sample], chosen: Sequence[str]) -> Fold:
+    """The persons named against all others. Raises CorpusError for one who does not occur."""
+    subjects = _subjects(samples)
+    for subject in chosen:
+        if subject not in subjects:
+            near = difflib.get_close_matches(subject, subjects, n=1)
+            hint = (
+                f"Did you mean {near[0]!r}?" if near else f"They are {', '.join(subjects[:3])} ..."
+            )
+            raise CorpusError(f"No usable sample shows the subject {subject!r}. {hint}")
+    return _fold(", ".join(chosen), samples, set(chosen))
 
 
 def fixed(samples: Sequence[Sample], test: str = "valid") -> Fold:

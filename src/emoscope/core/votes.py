@@ -1,0 +1,59 @@
+"""Votes: one answer out of what a model says of many units, as of a clip's frames, blocks or
+windows.
+
+A vote takes probabilities (U, C) and, where the units do not count alike, weights (U,) of a
+positive sum, and gives a distribution (C,) whose largest entry is the answer. To add one, write it
+here and register it: recipes, `analyze` and the reference page offer what is registered.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.core.registry import Registry
+
+__all__ = ["DEFAULT_VOTE", "VOTES", "Vote", "max_probability", "sum_probability"]
+
+FloatArray = npt.NDArray[np.floating]
+
+
+class Vote(Protocol):
+    """Probabilities (U, C), weights (U,) -> (C,)."""
+
+    def __call__(self, probs: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+        """The answer, as a distribution."""
+        ...
+
+
+VOTES: Registry[Vote] = Registry("vote")
+DEFAULT_VOTE = "sum-probability"
+
+_EQUAL = 1e-9  # what rounding makes of equal seconds, and of one sum in another order
+_AHEAD = 1e-4  # a share that tables of a few digits still show
+
+
+@VOTES.register("sum-probability")
+def sum_probability(probs: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Add the units' probabilities: their weighted mean (Salinas, "Spatio-Temporal Emotion
+    Recognition")."""
+    return np.asarray(np.average(np.asarray(probs, dtype=np.float64), axis=0, weights=weights))
+
+
+@VOTES.register("max-probability")
+def max_probability(probs: FloatArray, weights: FloatArray | None = None) -> FloatArray:
+    """Each unit votes for its most probable class: the share of the votes that each class gets
+    (Salinas, "Spatio-Temporal Emotion Recognition"). Of tied classes the one with the larger sum of
+    probabilities is put ahead by a ten-thousandth (ours)."""
+    ballots = np.eye(probs.shape[1])[probs.argmax(axis=1)]
+    shares = sum_probability(ballots, weights)
+    tied = _largest(shares)
+    if tied.sum() > 1:
+        sums = np.where(tied, sum_probability(probs, weights), 0.0)
+        shares[_largest(sums).argmax()] += _AHEAD
+        shares /= shares.sum()
+    return shares
+
+
+def _largest(values: FloatArray) -> npt.NDArray[np.bool_]:
+    return np.asarray(values > values.max() - _EQUAL)

@@ -1,0 +1,117 @@
+"""By which vote an analysis answers, from the Analyzer to the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from making import make_video
+from tiny_bundles import answer, clip_bundle, image_bundle
+
+import emoscope
+from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.report import write_report
+from emoscope.core.clipspec import Uniform, Window
+from emoscope.core.errors import UnknownName
+from emoscope.core.results import Timeline
+from emoscope.media.video import read_frames
+
+# With the training data's prior left in, 0.36 is middling by a little and 0.05 surely dark.
+NARROW, SURE = 0.36, 0.05
+LABEL_BY_VOTE = {"sum-probability": "dark", "max-probability": "middling"}
+
+
+@pytest.fixture(scope="module")
+def torn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five frames in a second: three narrowly middling, two surely dark."""
+    levels = [NARROW, SURE, NARROW, SURE, NARROW]
+
+    def picture(index: int) -> np.ndarray:
+        return np.full((16, 16, 3), round(255 * levels[index]), np.uint8)
+
+    path = tmp_path_factory.mktemp("torn") / "torn.mp4"
+    return make_video(path, num_frames=5, fps=5, picture=picture, options={"qp": "0"})
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return image_bundle(tmp_path_factory.mktemp("bundle") / "image.onnx")
+
+
+def looking(bundle: Path, **options: str) -> Analyzer:
+    return Analyzer(bundle, detector="none", rate_hz=None, prior="train", **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())
+def test_a_faces_label_is_made_by_the_vote(bundle: Path, torn: Path, vote: str, label: str) -> None:
+    found = looking(bundle, vote=vote).analyze(torn)
+    assert found.provenance.vote == vote
+    assert [person.leading for person in found.summary()] == [label]
+    assert found.leading == ("middling", "dark", "middling", "dark", "middling")
+    options = {"detector": "none", "rate_hz": None, "prior": "train", "vote": vote}
+    assert emoscope.analyze(torn, bundle, **options).to_dict() == found.to_dict()
+
+
+def test_if_not_told_probabilities_are_added(bundle: Path, torn: Path) -> None:
+    found = looking(bundle).analyze(torn)
+    assert found.provenance.vote == "sum-probability"
+    assert found.summary()[0].leading == "dark"
+
+
+@pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())
+def test_what_arrives_live_is_summed_up_by_the_same_vote(
+    bundle: Path, torn: Path, vote: str, label: str
+) -> None:
+    rows = looking(bundle, vote=vote).stream(read_frames(torn))
+    live = Timeline.concatenate(rows)
+    assert live.summary()[0].leading == label
+    assert (live.provenance.model, live.provenance.prior) == ("tiny", "train")
+
+
+def test_windows_over_one_stride_vote(tmp_path: Path, torn: Path) -> None:
+    """Windows of three frames, a frame apart; the model sees the one in the middle of each: one
+    narrowly middling, two surely dark."""
+    window, weights = Window(length_s=0.6, stride_s=0.2), [0.0, 1.0, 0.0]
+    path = clip_bundle(
+        tmp_path / "clip.onnx", sampling=Uniform(length=3), window=window, frame_weights=weights
+    )
+    stride = 2  # the only one that three windows cover
+    added, counted = (
+        Analyzer(path, prior="train", vote=vote).analyze(torn).probs[stride]
+        for vote in LABEL_BY_VOTE
+    )
+    narrow, sure = answer(round(255 * NARROW) / 255, "train"), answer(13 / 255, "train")
+    assert added == pytest.approx((narrow + 2 * sure) / 3, abs=0.01)
+    assert counted == pytest.approx([2 / 3, 1 / 3, 0])
+
+
+def test_a_vote_that_is_none_is_told_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(
+        UnknownName, match=r"No vote named 'sum-prob'\. Did you mean 'sum-probability'"
+    ):
+        Analyzer(tmp_path / "nowhere.onnx", vote="sum-prob")
+
+
+@pytest.mark.parametrize(
+    ("vote", "said"), [("sum-probability", "on average"), ("max-probability", "most often")]
+)
+def test_reports_tell_the_vote(
+    bundle: Path, torn: Path, tmp_path: Path, vote: str, said: str
+) -> None:
+    found = looking(bundle, vote=vote).analyze(torn)
+    told, page = write_report(found, tmp_path, ["json", "html"], video=torn)
+    document = json.loads(told.read_text())
+    assert document["provenance"]["vote"] == vote
+    assert document["summary"][0]["leading"] == LABEL_BY_VOTE[vote]
+    text = page.read_text()
+    assert f"<dt>Vote</dt><dd>{vote}</dd>" in text
+    assert f"{said} <b>{LABEL_BY_VOTE[vote]}</b>" in text
+
+
+def test_reports_tell_of_rows_that_are_padded(tmp_path: Path, torn: Path) -> None:
+    path = clip_bundle(tmp_path / "clip.onnx", sampling=Uniform(length=4))
+    found = Analyzer(path).analyze(torn, end_s=0.5)
+    told, page = write_report(found, tmp_path, ["json", "html"], video=torn)
+    note = "1 of 1 rows come from clips shorter than the model needs, padded by repeating frames"
+    assert json.loads(told.read_text())["provenance"]["notes"] == [note]
+    assert f"<li>{note}</li>" in page.read_text()

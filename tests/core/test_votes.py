@@ -1,0 +1,115 @@
+"""One answer out of many units, by hand and whatever the units say."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoscope.core.errors import UnknownName
+from emoscope.core.votes import DEFAULT_VOTE, VOTES, max_probability, sum_probability
+
+NARROWLY_A, SURELY_B = (0.6, 0.3, 0.1), (0.0, 1.0, 0.0)
+
+
+@st.composite
+def some_units(draw: st.DrawFn) -> np.ndarray:
+    """(U, C) of tenths, so that ties are frequent."""
+    classes = draw(st.integers(1, 4))
+    counts = st.lists(st.integers(0, 3), min_size=classes, max_size=classes).filter(any)
+    units = np.array(draw(st.lists(counts, min_size=1, max_size=8)), dtype=float)
+    return units / units.sum(axis=1, keepdims=True)
+
+
+def test_the_votes_are_the_papers_two() -> None:
+    assert list(VOTES) == ["sum-probability", "max-probability"]
+    assert DEFAULT_VOTE == "sum-probability"
+    with pytest.raises(UnknownName, match=r"No vote named 'max-prob'\. Did you mean 'max-"):
+        VOTES["max-prob"]
+
+
+def test_two_narrow_majorities_and_one_sure_minority_by_hand() -> None:
+    units = np.array([NARROWLY_A, NARROWLY_A, SURELY_B])
+    assert sum_probability(units) == pytest.approx([1.2 / 3, 1.6 / 3, 0.2 / 3])
+    assert max_probability(units) == pytest.approx([2 / 3, 1 / 3, 0])
+
+
+def test_units_count_by_their_weights() -> None:
+    units, weights = np.array([NARROWLY_A, SURELY_B]), np.array([3.0, 1.0])
+    assert sum_probability(units, weights) == pytest.approx([0.45, 0.475, 0.075])
+    assert max_probability(units, weights) == pytest.approx([0.75, 0.25, 0])
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_tie_goes_to_the_larger_sum_of_probabilities(order: tuple[int, int]) -> None:
+    units = np.array([NARROWLY_A, SURELY_B])[list(order)]
+    said = max_probability(units)
+    assert said.argmax() == 1
+    assert said == pytest.approx([0.5, 0.5, 0], abs=1e-4)
+    assert said.sum() == pytest.approx(1)
+
+
+def test_a_tie_is_not_forgotten_where_few_digits_are_kept() -> None:
+    said = max_probability(np.array([NARROWLY_A, SURELY_B]))
+    assert np.float32(said[1]) > np.float32(said[0])
+    assert f"{said[1]:.6f}" > f"{said[0]:.6f}"
+
+
+def test_a_tie_counts_the_weights_of_the_sums_too() -> None:
+    """1.8 against 1.6; without the weights 1.3 against 1.4."""
+    units = np.array([(0.5, 0.2, 0.3), (0.4, 0.6, 0.0), (0.4, 0.6, 0.0)])
+    assert max_probability(units, np.array([2.0, 1.0, 1.0])).argmax() == 0
+
+
+def test_seconds_that_differ_by_their_rounding_are_a_tie() -> None:
+    seconds = np.array([0.1 + 0.2, 0.3])
+    assert seconds[0] != seconds[1]
+    for order in ([0, 1], [1, 0]):
+        units = np.array([NARROWLY_A, SURELY_B])
+        assert max_probability(units, seconds[order]).argmax() == 1
+
+
+def test_one_vote_of_twenty_thousand_decides() -> None:
+    """However sure the losing side is."""
+    units = np.array([(0.51, 0.49)] * 10_001 + [(0.0, 1.0)] * 10_000)
+    assert max_probability(units).argmax() == 0
+    assert sum_probability(units).argmax() == 1
+
+
+@pytest.mark.parametrize("name", list(VOTES))
+@given(units=some_units())
+def test_an_answer_is_a_distribution_and_the_order_of_units_does_not_matter(
+    name: str, units: np.ndarray
+) -> None:
+    said = VOTES[name](units)
+    assert said.dtype == np.float64
+    assert said.shape == units.shape[1:]
+    assert said.min() >= 0
+    assert said.sum() == pytest.approx(1)
+    np.testing.assert_allclose(VOTES[name](units[::-1]), said)
+
+
+@pytest.mark.parametrize("name", list(VOTES))
+@given(units=some_units(), data=st.data())
+def test_a_weight_is_as_many_units(name: str, units: np.ndarray, data: st.DataObject) -> None:
+    size = len(units)
+    times = data.draw(st.lists(st.integers(1, 3), min_size=size, max_size=size))
+    said = VOTES[name](units, 0.04 * np.array(times))
+    np.testing.assert_allclose(said, VOTES[name](np.repeat(units, times, axis=0)), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", list(VOTES))
+@given(units=some_units())
+def test_one_unit_is_answered_as_it_said(name: str, units: np.ndarray) -> None:
+    assert VOTES[name](units[:1]).argmax() == units[0].argmax()
+
+
+@given(units=some_units())
+def test_the_most_votes_win_and_then_the_larger_sum(units: np.ndarray) -> None:
+    ballots = Counter(units.argmax(axis=1).tolist())
+    most = max(ballots.values())
+    sums = {label: units[:, label].sum() for label, count in ballots.items() if count == most}
+    best = max(sums.values())
+    winners = [label for label, total in sums.items() if total == pytest.approx(best)]
+    assert max_probability(units).argmax() in winners
