@@ -81,6 +81,9 @@ def test_what_only_finishing_needs_leaves_the_name_alone() -> None:
     assert name_of(longer, whole=True) == name_of(BASE, whole=True)
     frame = BASE.model_copy(update={"region": "frame"})
     assert name_of(frame, "lbp") == name_of(frame, "haar")
+    body = BASE.model_copy(update={"region": "body"})
+    assert name_of(body, "lbp=/no/such.xml") == name_of(body, "haar") != name_of(BASE, "haar")
+    assert name_of(body, "none") != name_of(body)
 
 
 # A cache that suffers

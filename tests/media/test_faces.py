@@ -85,7 +85,7 @@ def test_without_a_detector_the_frame_is_the_face() -> None:
 
 
 def test_every_registered_detector_is_one_of_the_documented_choices() -> None:
-    assert list(DETECTORS) == ["haar", "lbp", "lbp-classic", "yunet", "none"]
+    assert list(DETECTORS) == ["haar", "lbp", "lbp-classic", "yunet", "hog", "none"]
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,7 @@ def test_every_registered_detector_is_one_of_the_documented_choices() -> None:
         ("haar=x.xml", "Detector haar takes no file, got 'x.xml'"),
         ("none=x", "Detector none takes no file"),
         ("lbp-classic=x", "Detector lbp-classic takes no file"),
+        ("hog=x", "Detector hog takes no file"),
         ("lbp=/no/such.xml", "/no/such.xml: cannot be read"),
         ("yunet", "yunet needs a model file: yunet="),
         ("yunet=/no/such.onnx", "/no/such.onnx: cannot be read"),

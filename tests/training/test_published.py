@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.training.augment import PLACES
 from emoscope.training.published import papers, recipes_of
 from emoscope.training.recipe import PublishedRow, Recipe
 
@@ -36,6 +37,13 @@ def test_every_figure_stands_in_its_papers_text(shared: Path, key: str) -> None:
         figures = re.findall(r"\d+", row.pictures or "")
         assert all(f"Fig. {number}:" in text for number in figures), row
     assert paper.machine is None or paper.machine in text
+    if paper.augmentation is not None:
+        printed_of = paper.augmentation
+        assert f"{printed_of.videos} videos representing" in text
+        assert f"Finally, we had {printed_of.augmented} videos" in text
+        assert printed_of.corners == len(PLACES) - 1  # "four", and the centre
+        assert f"four different corners by {printed_of.shift_px} pixels" in text
+        assert f"-{printed_of.rotate_deg}^\\circ" in text
     if paper.faces is not None:
         assert f"{paper.faces.missed} faces of {paper.faces.frames} had not been detected" in text
 

@@ -20,7 +20,7 @@ from emoscope.media.audio import Sound, read_sound
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
 from emoscope.media.prefetch import prefetched
-from emoscope.media.regions import MAX_SIDE_PX
+from emoscope.media.regions import MAX_SIDE_PX, detector_for
 from emoscope.media.tracking import FaceTracker
 from emoscope.media.video import Frame, VideoInfo, probe, read_frames
 
@@ -34,11 +34,11 @@ Progress = Callable[[float], None]  # seconds of video seen so far
 
 
 class Analyzer:
-    """A model and a way to find faces, ready for any number of videos.
+    """A model and a way to find faces or bodies, ready for any number of videos.
 
     model      an installed bundle's name, a bundle's path, or a Bundle
     detector   "haar", "lbp", "lbp=PATH", "lbp-classic", "yunet=PATH", or "none": the frame is the
-               face
+               face. For a model of bodies all but "none" are "hog"
     rate_hz    how often an image model looks, in video time; None is every frame. A clip model
                takes the rate and the windows of its own specification
     backend    "onnxruntime" or "openvino"; ignored for a Bundle
@@ -68,8 +68,9 @@ class Analyzer:
                 f"{self.bundle.name}: it takes pictures and sound at once, which this Emoscope"
                 " cannot give it. Use a model of one of them."
             )
-        self.detector_choice = detector if spec.pictures and spec.region == "face" else ""
-        self.detector = create_detector(detector)
+        choice = detector_for(spec, detector)
+        self.detector_choice = choice if spec.pictures and spec.region != "frame" else ""
+        self.detector = create_detector(choice)
         # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
         self.rate_hz = rate_hz if spec.is_image else None
         self.prior, self.vote = prior, vote

@@ -91,7 +91,8 @@ Rate = Annotated[
     ),
 ]
 Detector = Annotated[
-    str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
+    str,
+    typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."),
 ]
 Start = Annotated[float, typer.Option(min=0, help="Seconds to start at.")]
 End = Annotated[float | None, typer.Option(min=0, help="Seconds to stop at.", show_default=False)]

@@ -68,7 +68,10 @@ def prepare(
         typer.Option(help="Cut clips by this ClipSpec (JSON).", show_default=False),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none.")
+        str,
+        typer.Option(
+            help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."
+        ),
     ] = "haar",
     faces: Annotated[
         FacesChoice,
@@ -123,6 +126,31 @@ def prepare(
         workers=workers,
     )
     raise typer.Exit(0 if prepared.samples else 1)
+
+
+@corpus_app.command()
+def augment_plan(
+    name: Name,
+    root: Root,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Whose [augmentation] it is. By default what Tahghighi et al. print of theirs.",
+            show_default=False,
+        ),
+    ] = None,
+    pattern: Pattern = None,
+    debug: Debug = False,
+) -> None:
+    """Count the variants that augmentation makes of a corpus.
+
+    By kind, a sample and in all; beside what Tahghighi et al. count of theirs.
+    """
+    from emoscope.apps.corpora import plan_augmentation
+
+    if recipe is not None and pattern is not None:
+        raise typer.BadParameter("the recipe's corpus.pattern is taken.", param_hint="--pattern")
+    plan_augmentation(name, root, recipe, pattern)
 
 
 @corpus_app.command()

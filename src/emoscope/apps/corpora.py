@@ -1,4 +1,4 @@
-"""`emoscope corpus`: what lies in a corpus, its manifest, its clips; a synthetic one."""
+"""`emoscope corpus`: what lies in a corpus, its clips and their variants; a synthetic one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,25 @@ import typer
 
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
-from emoscope.core.errors import MissingExtra, SpecError
+from emoscope.core.errors import MissingExtra, RecipeError, SpecError
 from emoscope.corpora.cutting import Faces
-from emoscope.corpora.manifest import Manifest
+from emoscope.corpora.manifest import Manifest, Sample, read_corpus
 from emoscope.corpora.prepare import Prepared, default_cache
 from emoscope.corpora.prepare import prepare as prepare_samples
 from emoscope.corpora.synthetic import synthesise
+from emoscope.training.augment_plan import Plan, paper_lines, printed_kinds, variants
+from emoscope.training.choosing import choose_samples
+from emoscope.training.published import papers
+from emoscope.training.recipe import AugmentedRandom, Recipe
 
-__all__ = ["prepare", "scan", "spec_of_file", "spec_of_model", "synthesise_corpus"]
+__all__ = [
+    "plan_augmentation",
+    "prepare",
+    "scan",
+    "spec_of_file",
+    "spec_of_model",
+    "synthesise_corpus",
+]
 
 _SHOWN = 3  # groups of duplicates that are named
 
@@ -112,6 +123,35 @@ def synthesise_corpus(
         )
     for line in _counts(manifest):
         typer.echo(line)
+
+
+def plan_augmentation(name: str, root: Path, recipe: Path | None, pattern: str | None) -> None:
+    """Print in how many forms a recipe's augmentation shows a corpus's samples, without a recipe
+    the paper's as far as it is printed; then what the paper counts. Raises EmoscopeError."""
+    paper = papers()["deformable-convlstm"].augmentation
+    assert paper is not None
+    if recipe is None:
+        samples = len(read_corpus(name, root, pattern).samples)
+        lines = [f"{name}: {samples:,} samples, changed as the paper prints it"]
+        plan = Plan(samples, printed_kinds(paper))
+    else:
+        settings = Recipe.read(recipe)
+        samples = len(_samples_of(settings, recipe, name, root))
+        lines = [f"{name}: {samples:,} samples, changed as {settings.name} does"]
+        plan = Plan(samples, variants(settings.augmentation))
+        if isinstance(settings.protocol, AugmentedRandom):
+            each = settings.protocol.variants
+            drawn = f"{each:,} variants a sample, {each * samples:,} in all"
+            lines.append(f"{settings.protocol.name} draws {drawn}")
+    for line in (*lines, *plan.lines(), *paper_lines(paper)):
+        typer.echo(line)
+
+
+def _samples_of(recipe: Recipe, path: Path, name: str, root: Path) -> tuple[Sample, ...]:
+    if recipe.corpus.name != (name,):
+        theirs = " + ".join(recipe.corpus.name)
+        raise RecipeError(f"{path}: is for {theirs}, not for {name}. Name the recipe's corpus.")
+    return choose_samples(recipe, {name: root}).samples
 
 
 def _counts(manifest: Manifest) -> Iterator[str]:

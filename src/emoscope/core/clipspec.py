@@ -153,8 +153,8 @@ class ClipSpec(_Frozen):
     """How frames and sound become `{stream: float32 array}`.
 
     region        what the frames show: a face crop, the body, or the whole frame
-    margin        face crops are squares this much wider than the detector's box, on each side,
-                  as a fraction of the box's side
+    margin        face and body crops are squares this much wider than the detector's box, on each
+                  side, as a fraction of the box's longer side
     align         turn face crops so that the eyes are level, where the detector gives them
     sampling      which frames of a clip are used; None where no stream is of pictures
     rate_hz       the time grid frames are taken on first; None keeps the video's own frames

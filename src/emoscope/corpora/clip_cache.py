@@ -58,7 +58,7 @@ class ClipCache:
 
     def __init__(self, folder: Path, how: Cutting) -> None:
         self.folder = folder
-        _, _, weights = how.detector.partition("=")
+        _, _, weights = how.finder.partition("=")
         self._facts = how.facts() | {"format": _FORMAT}
         if weights and how.finds_faces:
             self._facts["detector"] = digest(Path(weights))

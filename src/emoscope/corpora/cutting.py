@@ -14,7 +14,7 @@ from emoscope.media.audio import read_sound
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.faces import create_detector
 from emoscope.media.images import is_image
-from emoscope.media.regions import MAX_SIDE_PX, Sighting, sightings
+from emoscope.media.regions import MAX_SIDE_PX, Sighting, detector_for, sightings
 from emoscope.media.sampling import grid_indices, sample_indices
 from emoscope.media.tracking import FaceFinder, FaceTracker, LargestFace
 from emoscope.media.video import read_frames
@@ -32,7 +32,8 @@ _detector = functools.cache(create_detector)  # a cascade takes longer to read t
 class Cutting:
     """How clips are cut.
 
-    detector     as `create_detector` takes it; for regions other than the face it does not matter
+    detector     as `create_detector` takes it; for bodies all but "none" are "hog", for
+                 whole frames it does not matter
     whole        keep all frames on the spec's time grid, and not those alone that its rule chooses
     faces        "follow": the detector looks now and then, and faces are followed in between; of
                  several the one is taken that is seen longest, then the largest, and frames in
@@ -60,20 +61,30 @@ class Cutting:
         return self.whole or (isinstance(sampling, Uniform) and sampling.jitter)
 
     @property
+    def finder(self) -> str:
+        """The detector that is used, as `create_detector` takes it. Raises as `detector_for`."""
+        return detector_for(self.spec, self.detector)
+
+    @property
     def finds_faces(self) -> bool:
-        """Whether the pictures may be without one."""
-        looks = bool(self.spec.pictures) and self.spec.region == "face"
-        return looks and self.detector != "none"
+        """Whether the pictures may be without one, or without a body."""
+        looks = bool(self.spec.pictures) and self.spec.region != "frame"
+        return looks and self.finder != "none"
+
+    @property
+    def whom(self) -> str:
+        """What is looked for: face or body."""
+        return "body" if self.spec.region == "body" else "face"
 
     def facts(self) -> dict[str, Any]:
         """All that decides what a clip's material is, for JSON."""
-        spec, is_face = self.spec, self.spec.region == "face"
+        spec = self.spec
         facts: dict[str, Any] = {"vectors": sorted(vector.kind for vector in spec.vectors)}
         if spec.sampling is None:
             return facts
         facts |= {"rate_hz": spec.rate_hz, "sizes": sorted({s.size_hw for s in spec.pictures})}
-        if is_face:
-            facts |= {"margin": spec.margin, "align": spec.align, "detector": self.detector}
+        if spec.region != "frame":
+            facts |= {"margin": spec.margin, "align": spec.align, "detector": self.finder}
         if self.finds_faces and self.faces != "follow":
             facts["faces"] = self.faces
         if self.min_frames:
@@ -148,11 +159,11 @@ def _pictures(sample: Sample, how: Cutting) -> Cut:
     missed = len(times_s) - len(person.times_s)
     reason = ""
     if not people:
-        reason = "no face seen"
+        reason = f"no {how.whom} seen"
     elif missed and how.faces == "every-frame":
-        reason = "a frame without a face"
+        reason = f"a frame without a {how.whom}"
     elif how.is_short(person.times_s):
-        reason = f"a face in fewer than {how.min_frames} frames"
+        reason = f"a {how.whom} in fewer than {how.min_frames} frames"
     material = None if reason else _kept(person, how)
     return Cut(material, len(times_s), missed, reason)
 
@@ -160,7 +171,7 @@ def _pictures(sample: Sample, how: Cutting) -> Cut:
 def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
     """When the span's frames are shown, and everybody who is seen in them. Raises MediaError."""
     spec = _of_pictures(how.spec)
-    detector = _detector(how.detector)
+    detector = _detector(how.finder)
     follow = how.faces == "follow"
     finder: FaceFinder = FaceTracker(detector) if follow else LargestFace(detector)
     times_s: list[float] = []

@@ -109,9 +109,9 @@ class Prepared:
 
     def _faces(self, of: Counts) -> str:
         if self.how.faces == "every-frame":
-            return f"{of.without_face:,} of {of.frames:,} frames without a face"
+            return f"{of.without_face:,} of {of.frames:,} frames without a {self.how.whom}"
         return (
-            f"no face in {of.faceless_clips:,} of {of.clips:,} clips, "
+            f"no {self.how.whom} in {of.faceless_clips:,} of {of.clips:,} clips, "
             f"not the one followed in {of.without_face:,} of {of.frames:,} frames"
         )
 
@@ -131,7 +131,7 @@ def prepare(
     """Cut the clips of all samples and keep them in `cache`; those that are there are not made
     again, so that a run which was stopped goes on.
 
-    detector     as in `create_detector`; "none": the frame is the face
+    detector     as in `create_detector`; "none": the frame is the face; as in `Cutting`
     whole        keep all frames on the spec's time grid, for training with temporal jitter and
                  evaluation on every block; else those that its rule chooses, with their flow
     faces        how they are found, and `min_frames` that a sequence must have: as in `Cutting`
@@ -144,7 +144,7 @@ def prepare(
     written, SpecError for `faces`, EmoscopeError for a package that is missing.
     """
     how = Cutting(spec, detector, whole, faces, min_frames)
-    create_detector(detector)  # before any work, so that a wrong one is not a failure a sample
+    create_detector(how.finder)  # before any work, so that a wrong one is not a failure a sample
     clips, book = ClipCache(cache, how), DigestBook(cache)
     clips.sweep()
     spans = {_span(sample): sample for sample in samples}

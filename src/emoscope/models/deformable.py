@@ -73,9 +73,16 @@ def onnx_translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     later have."""
     from onnxscript import opset19
 
-    def deform_conv(  # type: ignore[no-untyped-def]  # the exporter's own values
-        x, offset, weight, bias, mask, stride, padding, dilation
-    ):
+    def deform_conv(  # the exporter's own values
+        x: Any,
+        offset: Any,
+        weight: Any,
+        bias: Any,
+        mask: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+    ) -> Any:
         channels, (per_group, *kernel) = x.shape[1], weight.shape[1:]
         return opset19.DeformConv(
             x,

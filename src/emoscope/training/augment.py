@@ -1,5 +1,6 @@
 """Augmentation: one random draw a clip, applied to all its frames, sizes and flow fields alike."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from emoscope.media.clips import Material
 
-__all__ = ["Augmentation", "Draw", "draw"]
+__all__ = ["PLACES", "Augmentation", "Draw", "crops", "draw"]
 
 ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
@@ -23,7 +24,7 @@ Option = TypeVar("Option")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-_PLACES = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # the centre and four corners, (x, y)
+PLACES = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # the centre and four corners, (x, y)
 _WHOLE: Rectangle = (0.0, 0.0, 1.0, 1.0)
 _NOTHING: Rectangle = (0.0, 0.0, 0.0, 0.0)
 
@@ -165,7 +166,7 @@ def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
     angle_deg = _between(next(u), -s.rotate_deg, s.rotate_deg)
     factor = _between(next(u), *s.scale)
     slide = _between(next(u), -s.shift, s.shift), _between(next(u), -s.shift, s.shift)
-    place = _pick(next(u), _PLACES)
+    place = _pick(next(u), PLACES)
     crop = _crop(s.crop_sides or (1.0,), next(u), next(u), next(u))
     gain = _between(next(u), 1 - s.contrast, 1 + s.contrast)
     lift = _between(next(u), -s.brightness, s.brightness)
@@ -191,6 +192,12 @@ def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
     )
 
 
+def crops(settings: Augmentation) -> set[Rectangle]:
+    """Every crop that may be drawn: left, top, width, height, parts of the frame."""
+    sides = settings.crop_sides or (1.0,)
+    return {_crop_at(*choice) for choice in itertools.product(PLACES, sides, sides)}
+
+
 def _between(u: float, low: float, high: float) -> float:
     return low + u * (high - low)
 
@@ -200,9 +207,11 @@ def _pick(u: float, options: Sequence[Option]) -> Option:
 
 
 def _crop(sides: Sequence[float], at: float, across: float, down: float) -> Rectangle:
-    x, y = _pick(at, _PLACES)
-    wide, high = _pick(across, sides), _pick(down, sides)
-    return (1 - wide) / 2 * (1 + x), (1 - high) / 2 * (1 + y), wide, high
+    return _crop_at(_pick(at, PLACES), _pick(across, sides), _pick(down, sides))
+
+
+def _crop_at(place: tuple[int, int], wide: float, high: float) -> Rectangle:
+    return (1 - wide) / 2 * (1 + place[0]), (1 - high) / 2 * (1 + place[1]), wide, high
 
 
 def _cover(across: float, down: float, from_left: float, from_top: float) -> Rectangle:

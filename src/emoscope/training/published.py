@@ -12,7 +12,7 @@ from typing import Any, Literal
 from emoscope.core.errors import RecipeError
 from emoscope.core.registry import Registry
 
-__all__ = ["FacesMissed", "Paper", "PublishedFigure", "papers", "recipes_of"]
+__all__ = ["AugmentedVideos", "FacesMissed", "Paper", "PublishedFigure", "papers", "recipes_of"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,22 @@ class FacesMissed:
 
 
 @dataclass(frozen=True)
+class AugmentedVideos:
+    """How many videos a paper's augmentation made of how many, and what it prints of the ways.
+
+    corners      to which frames are moved, by shift_px
+    rotate_deg   the largest angle, either way
+    """
+
+    videos: int
+    augmented: int
+    corners: int
+    shift_px: int
+    rotate_deg: int
+    where: str
+
+
+@dataclass(frozen=True)
 class Paper:
     """A paper and what it prints, by row id.
 
@@ -64,6 +80,7 @@ class Paper:
     rows: Registry[PublishedFigure]
     machine: str | None = None
     faces: FacesMissed | None = None
+    augmentation: AugmentedVideos | None = None
 
 
 @cache
@@ -76,10 +93,11 @@ def papers() -> Registry[Paper]:
         for row in table["rows"]:
             rows.add(row["id"], PublishedFigure(**{**row, "value": _percent(row, table["unit"])}))
         faces = FacesMissed(**table["faces"]) if "faces" in table else None
+        augmented = AugmentedVideos(**table["augmentation"]) if "augmentation" in table else None
         about = {
             name: table[name] for name in ("title", "authors", "unit", "machine") if name in table
         }
-        found.add(key, Paper(key=key, rows=rows, faces=faces, **about))
+        found.add(key, Paper(key=key, rows=rows, faces=faces, augmentation=augmented, **about))
     return found
 
 
