@@ -43,10 +43,11 @@ def section(name: str) -> str:
 
 def main(wanted: list[str]) -> None:
     """Replace the wanted sections of the page."""
-    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    written = {name: section(name) for name in wanted}
+    text = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""  # others may have written it
     parts = re.split(r"^## (\w+)\n\n", text, flags=re.MULTILINE)
     sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-    sections.update((name, section(name)) for name in wanted)
+    sections.update(written)
     body = [f"## {name}\n\n{sections[name].strip()}\n" for name in NAMES if name in sections]
     PAGE.write_text("\n".join([HEAD, *body]), encoding="utf-8")
 
