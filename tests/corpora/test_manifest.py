@@ -11,7 +11,6 @@ from emoscope.corpora.manifest import (
     Manifest,
     Sample,
     digest,
-    digests,
     read_corpus,
     read_manifest,
 )
@@ -163,12 +162,12 @@ def test_duplicates_are_files_of_the_same_bytes(tmp_path: Path) -> None:
 def test_spans_of_one_recording_are_no_duplicates_and_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (a,) = files(tmp_path, a="same")
+    a, b = files(tmp_path, a="same", b="diff")
     assert made(a, a).duplicates() == ()
     read: list[Path] = []
     monkeypatch.setattr(module, "digest", lambda path: read.append(path) or "its digest")
-    assert digests(made(a, a).samples) == {a: "its digest"}
-    assert read == [a]
+    assert made(a, a, b, b).duplicates() == ((a, b),), "by the digest that both are given"
+    assert read == [a, b]
 
 
 def test_folders_are_duplicates_by_their_pictures(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from refusing import refusal
 
 from emoscope.core.labels import LABEL_SETS
-from emoscope.corpora.manifest import Manifest, digests, read_corpus
-from emoscope.corpora.stills import drop_twins, read_fer2013, read_ferplus, unpack_fer2013
+from emoscope.corpora.manifest import Manifest, Sample, read_corpus
+from emoscope.corpora.stills import read_fer2013, read_ferplus, unpack_fer2013
+from emoscope.training.folds import plan_folds
+from emoscope.training.recipe import Fixed
 
 COLUMNS = (*LABEL_SETS["ferplus8"].labels, "unknown", "NF")
 FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
@@ -92,14 +94,20 @@ def test_a_tie_is_kept_but_not_clear(tree: Tree) -> None:
     np.testing.assert_allclose(sorted(tie.votes)[-3:], [0.2, 0.4, 0.4])
 
 
+def without_twins(corpus: Manifest) -> tuple[list[Sample], int]:
+    """What the corpus's own split trains on where `drop_twins` is asked for, and how many went."""
+    protocol = Fixed(name="fixed", drop_twins=True)
+    plan = plan_folds(corpus.samples, corpus.labels, protocol, seed=0, final="final")
+    (fold,) = plan.folds
+    return [plan.samples[row] for row in fold.train], sum(plan.left_out.values())
+
+
 def test_twins_are_dropped_across_parts_and_counted(tree: Tree) -> None:
     twin = tree.add(shade=7, anger=10)
     inner = [tree.add(shade=9, anger=10), tree.add(shade=9, fear=10)]  # twins of each other only
     tree.add("PublicTest", shade=7, sadness=10)
     corpus = tree.read()
-    kept, dropped = drop_twins(
-        corpus.split("train"), corpus.split("valid"), digests(corpus.samples)
-    )
+    kept, dropped = without_twins(corpus)
     assert [still.path.name for still in kept] == inner
     assert twin not in inner
     assert dropped == 1
@@ -264,7 +272,7 @@ def test_the_published_pictures_are_read_and_counted(shared: Path, tmp_path: Pat
         "train: topped by unknown or NF": 556,
         "valid: topped by unknown or NF": 65,
     }
-    assert drop_twins(train, valid, digests(corpus.samples))[1] == 333
+    assert without_twins(corpus)[1] == 333
     votes = np.array([still.votes for still in corpus.samples])
     np.testing.assert_allclose(votes.sum(axis=1), 1)
     led = Counter(still.label for still in valid if still.is_clear)

@@ -25,6 +25,7 @@ __all__ = [
     "BundleCard",
     "bundle_names",
     "load_bundle",
+    "softmax",
 ]
 
 FORMAT = 1  # of the metadata; a higher one is refused
@@ -99,8 +100,7 @@ class Bundle:
         logits = self._logits(self._checked(inputs)) / self.card.temperature
         if prior == "uniform":
             logits = logits - np.log(self.card.prior)
-        exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exp / exp.sum(axis=1, keepdims=True))
+        return softmax(logits)
 
     def _logits(self, inputs: dict[str, FloatArray]) -> npt.NDArray[np.float64]:
         """(B, labels). No model is asked about NaN: a forest, for one, would answer."""
@@ -126,6 +126,12 @@ class Bundle:
             sizes = {name: len(array) for name, array in arrays.items()}
             raise SpecError(f"{self.name}: the streams must be of one batch, got {sizes}.")
         return arrays
+
+
+def softmax(logits: FloatArray) -> FloatArray:
+    """(N, C) -> (N, C), rows that sum to 1."""
+    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
 
 
 def bundle_names() -> list[str]:

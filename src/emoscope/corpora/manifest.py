@@ -23,7 +23,6 @@ __all__ = [
     "Sample",
     "contents",
     "digest",
-    "digests",
     "read_corpus",
     "read_manifest",
     "read_rows",
@@ -147,11 +146,6 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from None
-
-
-def digests(samples: Iterable[Sample]) -> dict[Path, str]:
-    """The digest of each path, which is read once however many samples lie in it."""
-    return {path: digest(path) for path in dict.fromkeys(sample.path for sample in samples)}
 
 
 def twins(paths: Iterable[Path]) -> tuple[tuple[Path, ...], ...]:

@@ -7,7 +7,7 @@ with ten votes each.
 import csv
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.corpora.manifest import CORPORA, Manifest, Sample, contents
 from emoscope.media.images import is_image
 
-__all__ = ["drop_twins", "read_fer2013", "read_ferplus", "unpack_fer2013"]
+__all__ = ["read_fer2013", "read_ferplus", "unpack_fer2013"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -169,12 +169,3 @@ def _fer2013_rows(table: Path) -> Iterator[tuple[str, str, npt.NDArray[np.uint8]
                 f"{table}, line {line}: expected an emotion from 0 to 6, {side * side} grey levels "
                 f"and one of {', '.join(_SPLITS)}."
             ) from None
-
-
-def drop_twins(
-    samples: Sequence[Sample], others: Sequence[Sample], digests: Mapping[Path, str]
-) -> tuple[tuple[Sample, ...], int]:
-    """`samples` without those whose bytes also occur in `others`, and how many went."""
-    theirs = {digests[other.path] for other in others}
-    kept = tuple(sample for sample in samples if digests[sample.path] not in theirs)
-    return kept, len(samples) - len(kept)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from emoscope.analysis.bundle import softmax
 from emoscope.core.errors import RecipeError
 from emoscope.core.votes import VOTES
 from emoscope.training.dataset import BlockDataset, ClipDataset
@@ -29,7 +30,7 @@ def clip_logits(model: nn.Module, clips: ClipDataset) -> FloatArray:
 
 def clip_probs(model: nn.Module, clips: ClipDataset, temperature: float) -> FloatArray:
     """(N, C) calibrated probabilities of the same stretches."""
-    return _softmax(clip_logits(model, clips) / temperature)
+    return softmax(clip_logits(model, clips) / temperature)
 
 
 def voted_probs(
@@ -51,7 +52,7 @@ def _block_probs(
     for blocks in DataLoader(BlockDataset(clips, every), batch_size=None):
         parts = zip(*(value.split(_BATCH) for value in blocks.values()), strict=True)
         logits = [_logits(model, dict(zip(blocks, part, strict=True))) for part in parts]
-        yield _softmax(np.concatenate(logits) / temperature)
+        yield softmax(np.concatenate(logits) / temperature)
 
 
 @torch.inference_mode()
@@ -65,8 +66,3 @@ def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> FloatArray:
             "'32-true'."
         )
     return logits
-
-
-def _softmax(logits: FloatArray) -> FloatArray:
-    exp = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(exp / exp.sum(axis=1, keepdims=True))
