@@ -12,13 +12,19 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 NAMES = (
+    "ablation",
     "analyze",
     "convlstm",
+    "convlstm_layers",
     "decode",
     "deformable",
     "faces",
     "footprint",
+    "four_stream",
+    "gradients",
+    "inflation",
     "loading",
+    "memory",
     "models",
     "synthetic",
     "voice",

@@ -5,7 +5,8 @@
 One thread, process time, random input. The layer is the body networks' (256 channels to 256, 3 x 3,
 16 steps of 28 x 28) beside the same one with the input's convolutions and gates inside the loop
 over steps, after a look whether they agree. The networks are whole and of their own size, a clip a
-step. What is compared takes turns within a repeat, after a turn that is not counted; a ratio is of
+step. Gradients come to each form in the memory format of its answer, as a network's do. What is
+compared takes turns within a repeat, after a turn that is not counted; a ratio is of
 one repeat.
 
 Hoisting makes large tensors. glibc gives blocks above 32 MiB back to the system when they are freed
@@ -72,18 +73,21 @@ def layer_row(
         "hoisted": lambda: layer(x),
         "in the loop": lambda: step_by_step(layer, x),
     }
-    torch.testing.assert_close(*map(answer, forms.values()), atol=1e-4, rtol=1e-4)
+    found = {name: answer(form) for name, form in forms.items()}
+    torch.testing.assert_close(*found.values(), atol=1e-4, rtol=1e-4)
     weight = torch.randn_like(x)
+    weights = {name: torch.empty_like(of).copy_(weight) for name, of in found.items()}
+    del found
 
-    def trained(form: Callable[[], Tensor]) -> None:
+    def trained(name: str) -> None:
         layer.zero_grad()
         x.grad = None
-        form().backward(weight)  # type: ignore[no-untyped-call]
+        forms[name]().backward(weights[name])  # type: ignore[no-untyped-call]
 
     work: dict[str, Callable[[], object]] = {}
     for name, form in forms.items():
         work[name] = lambda form=form: answer(form)  # type: ignore[misc]
-        work[f"{name}, trained"] = lambda form=form: trained(form)  # type: ignore[misc]
+        work[f"{name}, trained"] = lambda name=name: trained(name)  # type: ignore[misc]
     times = measured(work, batch, repeats)
     kind = f"{len(deformable_steps)} deformable steps" if deformable_steps else "plain"
     cells = [f"{kind}{memory}", str(batch)]

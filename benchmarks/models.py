@@ -27,6 +27,10 @@ from emoscope import models
 from emoscope.analysis.bundle import BundleCard
 from emoscope.training.export import export_bundle
 
+# Minutes a step on one thread; benchmarks/memory.py and four_stream.py have some of theirs.
+_LONG = ("convlstm-body", "deformable-convlstm", "four-stream", "lstm")
+_MOST_FRAMES = 320  # a batch: more do not fit into memory
+
 Forward = Callable[[], Tensor]
 Times = dict[str, list[float]]  # CPU milliseconds a clip, of every repeat
 
@@ -148,6 +152,8 @@ def rows_of(
     session = exported(model, classes)
     times_rows, loop_rows = [], []
     for batch in batches:
+        if batch * model.clip_spec.length > _MOST_FRAMES:
+            continue
         times = measured(jobs(name, model, session, batch), batch, repeats)
         columns = (spread(times[what], ".1f") for what in ("forward", "exported", "step"))
         times_rows.append([name, count, str(batch), *columns])
@@ -158,8 +164,7 @@ def rows_of(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    # The body networks would take 30 GB at batch 32: benchmarks/convlstm.py has their steps.
-    quick = [name for name in models.names() if "convlstm" not in name]
+    quick = [name for name in models.names() if not name.endswith(_LONG)]
     parser.add_argument("names", nargs="*", default=quick, metavar="NAME")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32])

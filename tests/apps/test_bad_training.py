@@ -177,11 +177,19 @@ def test_a_corpus_of_sounds_does_not_suit_a_face(home: Path) -> None:
 
 def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
     pytest.importorskip("opensmile")
-    voice = {"model": {"name": "egemaps-svc", "options": {}}, "optimiser": None, "schedule": None}
-    write(home, **voice)
+    model, still = {"name": "egemaps-svc", "options": {}}, {"flip": 0.0, "shift": 0.0}
+    write(home, model=model, optimiser=None, schedule=None, augmentation=still)
     line = told(train(home))
     assert line.startswith("tiny: none of 12 samples can be used, 12 of them: ")
     assert line.endswith("Does egemaps-svc suit the corpus?")
+
+
+def test_an_estimator_has_no_epochs_to_augment_in(home: Path) -> None:
+    write(home, model={"name": "mbmic-svm", "options": {}}, optimiser=None, schedule=None)
+    line = told(train(home))
+    assert line.startswith("tiny: mbmic-svm is an estimator and has no epochs to draw an augmen")
+    assert line.endswith("leave it out, or choose a protocol that makes variants.")
+    assert not (home / "run").exists()
 
 
 def test_an_empty_corpus_is_told(home: Path) -> None:

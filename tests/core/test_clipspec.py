@@ -87,7 +87,7 @@ def test_pictures_and_vectors_are_told_apart() -> None:
 def test_pictures_are_sampled_and_vectors_are_not(
     sampling: Sampling | None, stream: Stream | Vector
 ) -> None:
-    with pytest.raises(ValidationError, match="sampling is for pictures, and pictures need it"):
+    with pytest.raises(ValidationError, match="sampling is for frames, and frames need it"):
         ClipSpec(sampling=sampling, streams=(stream,))
 
 

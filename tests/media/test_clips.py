@@ -278,7 +278,7 @@ def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
 
 
 def test_sound_alone_is_no_clip_for_pictures() -> None:
-    with pytest.raises(SpecError, match="give the clip frames"):
+    with pytest.raises(SpecError, match="is of frames: give the clip some"):
         build_clip(Clip([], audio=tone(220, 0.3)), spec_of("gray"))
 
 

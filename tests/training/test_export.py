@@ -66,9 +66,12 @@ def small(name: str, num_classes: int = len(LABELS)) -> nn.Module:
     return model.eval()
 
 
-def features(count: int, seed: int = 0) -> np.ndarray:
-    """(N, 88) as eGeMAPS has them: loudness below 1 beside formants of thousands of hertz."""
+def features(count: int, seed: int = 0, dimensions: int = 88) -> np.ndarray:
+    """(N, 88) as eGeMAPS has them, loudness below 1 beside formants of thousands of hertz; any
+    others from 0 to 1."""
     rng = np.random.default_rng(seed)
+    if dimensions != 88:
+        return rng.random((count, dimensions), np.float32)
     sizes = 10.0 ** np.linspace(-2, 3.5, 88)
     return (sizes * (2 + rng.normal(size=(count, 88)))).astype(np.float32)
 
@@ -78,10 +81,11 @@ def taught(
 ) -> Fitted:
     """An estimator that knows these of five classes, each heard from ten persons."""
     truth = np.resize(classes, 20 * len(classes))
-    heard = features(len(truth))
+    vector = estimators.ESTIMATORS[name].vector
+    heard = features(len(truth), dimensions=vector.dimensions)
     heard[:, :40] *= 1 + 0.1 * truth[:, None].astype(np.float32)
     persons = np.repeat(np.arange(10).astype(str), 2 * len(classes))
-    return fit(name, options, {"egemaps": heard}, truth, persons, len(LABELS), 0)
+    return fit(name, options, {vector.kind: heard}, truth, persons, len(LABELS), 0)
 
 
 def softmax(logits: torch.Tensor) -> np.ndarray:
@@ -119,10 +123,12 @@ def agree(fitted: Fitted, path: Path) -> np.ndarray:
     export_estimator(fitted, card_for(spec), path)
     assert list(path.parent.iterdir()) == [path]
     bundle = load_bundle(path)
-    wild = np.random.default_rng(7).normal(size=(3, 88)).astype(np.float32)
-    for heard in (features(1, seed=1), features(3, seed=2), wild[:1], wild, features(40, seed=3)):
-        ours = predict_proba(fitted, {"egemaps": heard})
-        np.testing.assert_allclose(bundle.predict({"egemaps": heard}), ours, atol=1e-4)
+    kind, size = fitted.vector.kind, fitted.vector.dimensions
+    wild = np.random.default_rng(7).normal(size=(3, size)).astype(np.float32)
+    tame = [features(count, seed=seed, dimensions=size) for seed, count in enumerate((1, 3, 40), 1)]
+    for heard in (wild[:1], wild, *tame):
+        ours = predict_proba(fitted, {kind: heard})
+        np.testing.assert_allclose(bundle.predict({kind: heard}), ours, atol=1e-4)
     return ours
 
 

@@ -12,7 +12,6 @@ from emoscope.core.errors import RecipeError
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather
-from emoscope.training import predict
 from emoscope.training.augment import Augmentation
 from emoscope.training.dataset import BlockDataset, ClipDataset
 from emoscope.training.predict import clip_logits, clip_probs, voted_probs
@@ -88,13 +87,12 @@ def test_very_large_logits_do_not_overflow(model: Net, clips: ClipDataset) -> No
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
 def test_blocks_vote_by_their_probabilities_clip_by_clip(
-    model: Net, clips: ClipDataset, monkeypatch: pytest.MonkeyPatch, batch: int
+    model: Net, clips: ClipDataset, batch: int
 ) -> None:
-    monkeypatch.setattr(predict, "_BATCH", batch)
     blocks = [BlockDataset(clips, every=1)[i]["rgb"] for i in range(len(clips))]
     probs = [torch.softmax(plain(model, b) / 2.0, dim=1).numpy() for b in blocks]
     model.most = 0
-    said = voted_probs(model, clips, temperature=2.0, every=1, votes=list(VOTES))
+    said = voted_probs(model, clips, temperature=2.0, every=1, votes=list(VOTES), batch_size=batch)
     assert list(said) == list(VOTES)
     means = [of_clip.mean(axis=0) for of_clip in probs]
     np.testing.assert_allclose(said["sum-probability"], means, atol=1e-6)

@@ -40,7 +40,9 @@ class Analyzer:
     detector   "haar", "lbp", "lbp=PATH", "lbp-classic", "yunet=PATH", or "none": the frame is the
                face. For a model of bodies all but "none" are "hog"
     rate_hz    how often an image model looks, in video time; None is every frame. A clip model
-               takes the rate and the windows of its own specification
+               takes the rate and the windows of its own specification. Its faces are followed
+               through every frame all the same, as they were in training: a tracker that saw only
+               the frames of the grid would give other crops and other gaps, and save little
     backend    "onnxruntime" or "openvino"; ignored for a Bundle
     prior      "uniform" takes the class shares of the training data out of the probabilities, so
                that a label is not favoured for being common there; "train" leaves them in
@@ -63,13 +65,13 @@ class Analyzer:
         _ = VOTES[vote]  # a wrong name is told before any work
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
         spec = self.bundle.clip_spec
-        if spec.pictures and spec.vectors:
+        if spec.seen and spec.heard:
             raise BundleError(
                 f"{self.bundle.name}: it takes pictures and sound at once, which this Emoscope"
                 " cannot give it. Use a model of one of them."
             )
         choice = detector_for(spec, detector)
-        self.detector_choice = choice if spec.pictures and spec.region != "frame" else ""
+        self.detector_choice = choice if spec.seen and spec.region != "frame" else ""
         self.detector = create_detector(choice)
         # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
         self.rate_hz = rate_hz if spec.is_image else None
@@ -120,7 +122,7 @@ class Analyzer:
     @property
     def listens(self) -> bool:
         """Whether the model hears and does not look."""
-        return not self.bundle.clip_spec.pictures
+        return not self.bundle.clip_spec.seen
 
     def _looked_at(self, info: VideoInfo, start_s: float, end_s: float | None) -> Iterator[Moment]:
         frames = read_frames(

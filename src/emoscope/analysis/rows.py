@@ -3,26 +3,24 @@ models."""
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from emoscope.analysis.sightings import Moment
+from emoscope.analysis.window_inputs import EPSILON_S, View, WindowInputs, by_track
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
 from emoscope.media.audio import Sound
-from emoscope.media.clips import Clip, build_clip, frames_needed, grid
-from emoscope.media.regions import Sighting
+from emoscope.media.clips import Clip, build_clip
 
 __all__ = ["Predict", "frame_rows", "window_rows"]
 
 FloatArray = npt.NDArray[np.floating]
 Predict = Callable[[dict[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> (B, C)
-
-_EPSILON_S = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +47,7 @@ def frame_rows(
     while group := list(itertools.islice(moments, batch)):
         faces = [(moment, sighting) for moment in group for sighting in moment.sightings]
         clips = [Clip([sighting.picture], [moment.start_s]) for moment, sighting in faces]
-        probs = iter(_predict_all(clips, spec, predict))
+        probs = iter(_predict_all([build_clip(clip, spec) for clip in clips], predict))
         rows: list[_Row] = []
         for moment in group:
             if not moment.sightings:
@@ -109,9 +107,9 @@ class _Windows:
     """The window at hand, and what has been said of the strides that are still open."""
 
     def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None, vote: Vote) -> None:
-        self.spec, self.predict, self.sound, self.vote = spec, predict, sound, vote
+        self.inputs, self.predict, self.vote = WindowInputs(spec, sound), predict, vote
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
-        self.strides = int((self.length_s + _EPSILON_S) / self.stride_s)  # wholly in a window
+        self.strides = int((self.length_s + EPSILON_S) / self.stride_s)  # wholly in a window
         self.moments: deque[Moment] = deque()
         self.votes: dict[tuple[int, int], _Votes] = {}
         self.index = 0  # of the window at hand, and of the stride it begins with
@@ -130,59 +128,39 @@ class _Windows:
         """Whether all of the window at hand has been seen."""
         if not self.moments:
             return False
-        return self.moments[-1].end_s >= self.start_s + self.length_s - _EPSILON_S
+        return self.moments[-1].end_s >= self.start_s + self.length_s - EPSILON_S
 
     def unfinished(self) -> bool:
         """Whether anything was seen from the window's start on."""
         if not self.moments:
             return False
         # A single image lasts no time at all and is a row all the same.
-        return self.moments[-1].end_s > self.start_s + _EPSILON_S or self.index == 0
+        return self.moments[-1].end_s > self.start_s + EPSILON_S or self.index == 0
 
     def advance(self) -> list[_Row]:
         """Run the window at hand, close the stride it begins with, go on to the next."""
-        self._run(whole=self.complete())
+        self._run()
         rows = self._close()
         self.index += 1
-        while self.moments and self.moments[0].end_s <= self.start_s + _EPSILON_S:
+        while self.moments and self.moments[0].end_s <= self.start_s + EPSILON_S:
             self.moments.popleft()
         return rows
 
-    def _run(self, *, whole: bool) -> None:
+    def _run(self) -> None:
         """Ask the model about every face in the window at hand."""
-        inside = self._within(self.start_s, self.start_s + self.length_s)
-        faces = _by_track(inside)
-        clips = [self._clip(seen) for seen in faces.values()]
-        probs = _predict_all(clips, self.spec, self.predict)
-        for (track, seen), clip, row in zip(faces.items(), clips, probs, strict=True):
-            padded = len(grid(clip, self.spec)) < frames_needed(self.spec)
+        end_s = self.start_s + self.length_s
+        inside = self._within(self.start_s, end_s)
+        view = View(self.index, self.start_s, end_s, self.zero_s, self.complete(), inside)
+        faces = self.inputs.of(view)
+        probs = _predict_all([face.streams for face in faces.values()], self.predict)
+        for (track, face), row in zip(faces.items(), probs, strict=True):
             for stride in range(self.index, self.index + self.strides):
                 votes = self.votes.setdefault((stride, track), _Votes())
-                kind = votes.whole if whole and len(seen) == len(inside) else votes.cut
-                kind.append((row, padded))
-
-    def _clip(self, seen: list[tuple[Moment, Sighting]]) -> Clip:
-        """One face, or the voice, in the window at hand.
-
-        A picture that was there before the window counts from the window's start, and one that
-        is held up to its end is repeated at the last instant of the spec's grid: else a picture
-        that stands still would move the grid or cut it short."""
-        if self.sound is not None:
-            heard = self.sound.between(self.start_s, self.start_s + self.length_s)
-            return Clip([], audio=heard, sample_rate_hz=self.sound.rate_hz)
-        pictures = [sighting.picture for _, sighting in seen]
-        times_s = [max(moment.start_s, self.start_s) for moment, _ in seen]
-        if self.spec.rate_hz is not None:
-            shown_until_s = min(seen[-1][0].end_s, self.start_s + self.length_s)
-            last_s = shown_until_s - 1 / self.spec.rate_hz
-            if last_s > times_s[-1] + _EPSILON_S:
-                pictures.append(pictures[-1])
-                times_s.append(last_s)
-        return Clip(pictures, times_s)
+                (votes.cut if face.is_cut else votes.whole).append((row, face.is_padded))
 
     def _close(self) -> list[_Row]:
         start_s, end_s = self.start_s, min(self.start_s + self.stride_s, self.moments[-1].end_s)
-        faces = _by_track(self._within(start_s, end_s))
+        faces = by_track(self._within(start_s, end_s))
         rows = []
         for track, seen in sorted(faces.items()):
             first = seen[0][1]  # a row's box is where the face was when the row starts
@@ -197,24 +175,15 @@ class _Windows:
         return [
             moment
             for moment in self.moments
-            if moment.start_s < end_s - _EPSILON_S and moment.end_s > start_s + _EPSILON_S
+            if moment.start_s < end_s - EPSILON_S and moment.end_s > start_s + EPSILON_S
         ] or [moment for moment in self.moments if start_s <= moment.start_s <= end_s]
 
 
-def _by_track(seen: Iterable[Moment]) -> dict[int, list[tuple[Moment, Sighting]]]:
-    faces: dict[int, list[tuple[Moment, Sighting]]] = {}
-    for moment in seen:
-        for sighting in moment.sightings:
-            faces.setdefault(sighting.track, []).append((moment, sighting))
-    return faces
-
-
-def _predict_all(clips: list[Clip], spec: ClipSpec, predict: Predict) -> FloatArray:
+def _predict_all(inputs: Sequence[dict[str, FloatArray]], predict: Predict) -> FloatArray:
     """(N, C), in one call of the model."""
-    if not clips:
+    if not inputs:
         return np.empty((0, 0))
-    built = [build_clip(clip, spec) for clip in clips]
-    return predict({name: np.stack([one[name] for one in built]) for name in built[0]})
+    return predict({name: np.stack([one[name] for one in inputs]) for name in inputs[0]})
 
 
 def _timeline(rows: list[_Row], labels: tuple[str, ...], modality: str) -> Timeline:

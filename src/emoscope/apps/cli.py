@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from emoscope.apps.cli_corpus import corpus_app
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli_options import Debug, End, Start, check_span
 from emoscope.apps.cli_training import add_training_commands
 from emoscope.core.errors import EmoscopeError, UnknownName
 from emoscope.core.version import VERSION
@@ -94,8 +94,6 @@ Detector = Annotated[
     str,
     typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."),
 ]
-Start = Annotated[float, typer.Option(min=0, help="Seconds to start at.")]
-End = Annotated[float | None, typer.Option(min=0, help="Seconds to stop at.", show_default=False)]
 Backend = Annotated[str, typer.Option(help="onnxruntime or openvino.")]
 Prior = Annotated[
     PriorChoice, typer.Option(help="Take the training data's class shares out (uniform) or not.")
@@ -136,10 +134,7 @@ def analyze(
     """
     from emoscope.apps.analyzing import Request, analyze_all
 
-    if end is not None and end <= start:
-        raise typer.BadParameter(
-            f"{end:g} s is not after --start ({start:g} s).", param_hint="--end"
-        )
+    check_span(start, end)
     request = Request(
         videos=tuple(videos),
         model=model,

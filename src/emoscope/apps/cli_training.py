@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug, pair
+from emoscope.apps.cli_options import Debug, End, Start, check_span, pair
 
 __all__ = ["add_training_commands", "models_app"]
 
@@ -154,6 +154,34 @@ def export(
     export_bundle_of(run, out)
 
 
+def explain(
+    video: Annotated[
+        Path, typer.Argument(help="A video, an image or a folder of images.", show_default=False)
+    ],
+    run: Annotated[
+        Path,
+        typer.Option("--model", metavar="RUN", help="The run of a network.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.", file_okay=False)] = Path(),
+    label: Annotated[
+        str | None,
+        typer.Option(help="What to explain. By default the likeliest.", show_default=False),
+    ] = None,
+    start: Start = 0.0,
+    end: End = None,
+    debug: Debug = False,
+) -> None:
+    """Draw what a trained network looks at in a video.
+
+    Grad-CAM over the frames that it is shown; where a network has deformable steps, the points that
+    they sample.
+    """
+    from emoscope.apps.explaining import explain_video
+
+    check_span(start, end)
+    explain_video(video, run, out, label, start, end)
+
+
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -178,7 +206,7 @@ def show_model(
 
 def add_training_commands(app: typer.Typer) -> None:
     """Hang the laboratory's commands under `emoscope`."""
-    for command in (train, evaluate, compare, reproduce, export):
+    for command in (train, evaluate, compare, reproduce, export, explain):
         app.command()(command)
     app.add_typer(models_app, name="models", help="Networks and estimators.")
 

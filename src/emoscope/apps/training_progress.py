@@ -49,6 +49,9 @@ class Console(Observer):
     def preparing(self, done: int, total: int) -> None:
         self._tell(f"clips prepared: {done:,} of {total:,}", done / max(total, 1), done == total)
 
+    def began(self, text: str) -> None:
+        self.console.print(text)
+
     def warned(self, text: str) -> None:
         self.console.print(f"Warning: {text}")
 

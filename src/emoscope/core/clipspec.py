@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 StreamKind = Literal["rgb", "gray", "flow", "dynamic_rgb", "dynamic_flow"]
-VectorKind = Literal["egemaps"]
+VectorKind = Literal["egemaps", "hog_klt", "mbmic"]
 Region = Literal["face", "body", "frame"]
 
 CHANNELS: dict[StreamKind, int] = {
@@ -40,7 +40,8 @@ CHANNELS: dict[StreamKind, int] = {
     "dynamic_rgb": 3,
     "dynamic_flow": 2,
 }
-DIMENSIONS: dict[VectorKind, int] = {"egemaps": 88}
+DIMENSIONS: dict[VectorKind, int] = {"egemaps": 88, "hog_klt": 624, "mbmic": 384}
+_FRAMES_HW = (128, 128)  # of those that descriptors are read off
 
 
 class _Frozen(BaseModel):
@@ -139,7 +140,8 @@ class Stream(_Frozen):
 class Vector(_Frozen):
     """Numbers that describe a whole clip, as they are measured: a model scales them itself.
 
-    egemaps    88 functionals of the clip's sound (`media.egemaps`)
+    egemaps          88 functionals of the clip's sound (`media.egemaps`)
+    hog_klt, mbmic   classical descriptors of its frames (`media.descriptors`)
     """
 
     kind: VectorKind
@@ -147,6 +149,11 @@ class Vector(_Frozen):
     @property
     def dimensions(self) -> int:
         return DIMENSIONS[self.kind]
+
+    @property
+    def size_hw(self) -> tuple[int, int] | None:
+        """Of the frames that it is read off; None: it is of the sound."""
+        return None if self.kind == "egemaps" else _FRAMES_HW
 
 
 class ClipSpec(_Frozen):
@@ -156,7 +163,7 @@ class ClipSpec(_Frozen):
     margin        face and body crops are squares this much wider than the detector's box, on each
                   side, as a fraction of the box's longer side
     align         turn face crops so that the eyes are level, where the detector gives them
-    sampling      which frames of a clip are used; None where no stream is of pictures
+    sampling      which frames of a clip are used; None where no stream is made of frames
     rate_hz       the time grid frames are taken on first; None keeps the video's own frames
     window        how a long video is cut into clips
     streams       the model's inputs, each under the name of its kind
@@ -177,15 +184,15 @@ class ClipSpec(_Frozen):
         kinds = [stream.kind for stream in self.streams]
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each stream may occur once, got {kinds}")
-        if bool(self.pictures) != (self.sampling is not None):
-            raise ValueError(f"sampling is for pictures, and pictures need it, got {kinds}")
-        if self.is_image and any(stream.kind not in ("rgb", "gray") for stream in self.pictures):
+        if bool(self.seen) != (self.sampling is not None):
+            raise ValueError(f"sampling is for frames, and frames need it, got {kinds}")
+        if self.is_image and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
 
     @property
     def pictures(self) -> tuple[Stream, ...]:
-        """The streams that are made of frames."""
+        """The streams that are pictures."""
         return tuple(stream for stream in self.streams if isinstance(stream, Stream))
 
     @property
@@ -194,8 +201,23 @@ class ClipSpec(_Frozen):
         return tuple(stream for stream in self.streams if isinstance(stream, Vector))
 
     @property
+    def seen(self) -> tuple[Stream | Vector, ...]:
+        """The streams that are made of frames."""
+        return tuple(stream for stream in self.streams if stream.size_hw is not None)
+
+    @property
+    def heard(self) -> tuple[Vector, ...]:
+        """The streams that are made of sound."""
+        return tuple(vector for vector in self.vectors if vector.size_hw is None)
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """(H, W) that frames are needed in, each once."""
+        return tuple(dict.fromkeys(s.size_hw for s in self.seen if s.size_hw is not None))
+
+    @property
     def length(self) -> int:
-        """Frames a clip; 0 where no stream is of pictures."""
+        """Frames a clip; 0 where no stream is made of frames."""
         return 0 if self.sampling is None else self.sampling.length
 
     @property

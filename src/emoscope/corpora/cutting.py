@@ -68,7 +68,7 @@ class Cutting:
     @property
     def finds_faces(self) -> bool:
         """Whether the pictures may be without one, or without a body."""
-        looks = bool(self.spec.pictures) and self.spec.region != "frame"
+        looks = bool(self.spec.seen) and self.spec.region != "frame"
         return looks and self.finder != "none"
 
     @property
@@ -79,10 +79,10 @@ class Cutting:
     def facts(self) -> dict[str, Any]:
         """All that decides what a clip's material is, for JSON."""
         spec = self.spec
-        facts: dict[str, Any] = {"vectors": sorted(vector.kind for vector in spec.vectors)}
+        facts: dict[str, Any] = {"vectors": sorted(vector.kind for vector in spec.heard)}
         if spec.sampling is None:
             return facts
-        facts |= {"rate_hz": spec.rate_hz, "sizes": sorted({s.size_hw for s in spec.pictures})}
+        facts |= {"rate_hz": spec.rate_hz, "sizes": sorted(spec.sizes)}
         if spec.region != "frame":
             facts |= {"margin": spec.margin, "align": spec.align, "detector": self.finder}
         if self.finds_faces and self.faces != "follow":
@@ -96,7 +96,7 @@ class Cutting:
 
     def takes_as_it_is(self, sample: Sample) -> bool:
         """Whether reading the recording costs no more than reading the clip made of it would."""
-        whole = sample.start_s == 0 and sample.end_s is None and not self.spec.vectors
+        whole = sample.start_s == 0 and sample.end_s is None and not self.spec.heard
         is_enough = self.min_frames < 2
         return whole and is_enough and is_image(sample.path) and not self.finds_faces
 
@@ -110,12 +110,13 @@ class Cutting:
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A clip's material, None where it cannot be used, and for what `reason`; how many frames were
-    looked at, and how many of them do not show the face."""
+    looked at, and how many of them do not show the face; when the material's frames are shown."""
 
     material: Material | None
     frames: int = 0
     without_face: int = 0
     reason: str = ""
+    times_s: tuple[float, ...] = ()
 
 
 @dataclass(eq=False)
@@ -145,8 +146,8 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     that cannot be read.
     """
     spec = how.spec
-    found = Cut(Material({})) if not spec.pictures else _pictures(sample, how)
-    if found.material is None or not spec.vectors:
+    found = _pictures(sample, how) if spec.seen else Cut(Material({}))
+    if found.material is None or not spec.heard:
         return found
     return replace(found, material=replace(found.material, vectors=_vectors(sample, spec)))
 
@@ -164,13 +165,15 @@ def _pictures(sample: Sample, how: Cutting) -> Cut:
         reason = f"a frame without a {how.whom}"
     elif how.is_short(person.times_s):
         reason = f"a {how.whom} in fewer than {how.min_frames} frames"
-    material = None if reason else _kept(person, how)
-    return Cut(material, len(times_s), missed, reason)
+    if reason:
+        return Cut(None, len(times_s), missed, reason)
+    material, kept_s = _kept(person, how)
+    return Cut(material, len(times_s), missed, times_s=kept_s)
 
 
 def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
     """When the span's frames are shown, and everybody who is seen in them. Raises MediaError."""
-    spec = _of_pictures(how.spec)
+    spec = _of_frames(how.spec)
     detector = _detector(how.finder)
     follow = how.faces == "follow"
     finder: FaceFinder = FaceTracker(detector) if follow else LargestFace(detector)
@@ -191,30 +194,33 @@ def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
     return times_s, list(people.values())
 
 
-def _of_pictures(spec: ClipSpec) -> ClipSpec:
-    return spec.model_copy(update={"streams": spec.pictures})
+def _of_frames(spec: ClipSpec) -> ClipSpec:
+    return spec.model_copy(update={"streams": spec.seen})
 
 
-def _kept(person: _Person, how: Cutting) -> Material:
-    """The frames on the spec's grid, or with their flow those that its rule chooses."""
-    spec = _of_pictures(how.spec)
+def _kept(person: _Person, how: Cutting) -> tuple[Material, tuple[float, ...]]:
+    """The frames on the spec's grid, or with their flow those that its rule chooses; and when they
+    are shown."""
+    spec = _of_frames(how.spec)
     sizes = list(person.pictures[0].pictures)
     frames = {size: [one.pictures[size][0] for one in person.pictures] for size in sizes}
     indices = grid(Clip(frames[sizes[0]], person.times_s), spec)
     if not how.keeps_all and spec.sampling is not None:
         indices = indices[sample_indices(spec.sampling, len(indices))]
+    times_s = tuple(person.times_s[i] for i in indices)
     material = Material({size: np.stack([frames[size][i] for i in indices]) for size in sizes})
     if how.keeps_all:
-        return material
+        return material, times_s
     material = with_flow(material, spec)
     halved = {size: flow.astype(np.float16) for size, flow in material.flow.items()}
-    return replace(material, flow={size: f.astype(np.float32) for size, f in halved.items()})
+    flow = {size: f.astype(np.float32) for size, f in halved.items()}
+    return replace(material, flow=flow), times_s
 
 
 def _vectors(sample: Sample, spec: ClipSpec) -> dict[str, Any]:
     """{kind: (D,)} of the span's sound, which says something or is refused."""
     sound = read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
-    alone = spec.model_copy(update={"streams": spec.vectors, "sampling": None})
+    alone = spec.model_copy(update={"streams": spec.heard, "sampling": None})
     clip = Clip((), audio=sound.samples, sample_rate_hz=sound.rate_hz)
     vectors = dict(gather(clip, alone, np.zeros(0, dtype=np.int64)).vectors)
     for kind, vector in vectors.items():

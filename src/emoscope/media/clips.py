@@ -4,15 +4,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.core.clipspec import ClipSpec, Normalisation, Offsets, Stream, Vector
+from emoscope.core.clipspec import ClipSpec, Offsets, Stream, Vector
 from emoscope.core.errors import SpecError
+from emoscope.media.descriptors import hog_klt, mbmic
 from emoscope.media.egemaps import egemaps
 from emoscope.media.motion import dynamic_image, optical_flow
 from emoscope.media.sampling import grid_indices, sample_indices
+from emoscope.media.streams import check_frame, gray, normalised, resized, unit
 
 __all__ = [
     "Clip",
@@ -57,10 +58,7 @@ class Clip:
         if not all(before <= after for before, after in itertools.pairwise(self.times_s)):
             raise SpecError("A clip's time stamps must rise.")
         for frame in self.frames:
-            if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
-                raise SpecError(
-                    f"A frame is (H, W, 3) RGB uint8, got {frame.shape} of {frame.dtype}."
-                )
+            check_frame(frame)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ class Material:
 
     pictures   T frames (T, H, W, 3) uint8 in every size the spec asks for: {(H, W): frames}
     flow       (T, H, W, 2) pixels a frame, by size; where it is absent it is read off the pictures
-    vectors    {kind: (D,)}
+    vectors    {kind: (D,)} of the sound; those of the frames are read off the pictures
     """
 
     pictures: Mapping[Size, ByteArray]
@@ -102,8 +100,8 @@ def build_clip(
 
 def grid(clip: Clip, spec: ClipSpec) -> IntArray:
     """Indices of the frames that the spec's rule chooses from: all, or those on its time grid."""
-    if spec.pictures and len(clip.frames) == 0:
-        raise SpecError("This ClipSpec is of pictures: give the clip frames.")
+    if spec.seen and len(clip.frames) == 0:
+        raise SpecError("This ClipSpec is of frames: give the clip some.")
     if spec.rate_hz is None or spec.sampling is None:
         return np.arange(len(clip.frames))
     if len(clip.times_s) == 0:
@@ -112,11 +110,10 @@ def grid(clip: Clip, spec: ClipSpec) -> IntArray:
 
 
 def gather(clip: Clip, spec: ClipSpec, indices: IntArray) -> Material:
-    """These frames in the sizes that the spec's streams need, and its vectors."""
-    sizes = dict.fromkeys(stream.size_hw for stream in spec.pictures)
+    """These frames in the sizes that the spec's streams need, and what is heard."""
     return Material(
-        {size: np.stack([_resize(clip.frames[i], size) for i in indices]) for size in sizes},
-        vectors={vector.kind: _vector(vector, clip) for vector in spec.vectors},
+        {size: np.stack([resized(clip.frames[i], size) for i in indices]) for size in spec.sizes},
+        vectors={vector.kind: _heard(vector, clip) for vector in spec.heard},
     )
 
 
@@ -128,11 +125,12 @@ def with_flow(material: Material, spec: ClipSpec) -> Material:
 
 def finish(material: Material, spec: ClipSpec) -> dict[str, FloatArray]:
     """The spec's streams, normalised."""
-    streams: dict[str, FloatArray] = {
-        stream.kind: np.asarray(material.vectors[stream.kind], dtype=np.float32)
-        for stream in spec.vectors
+    return {
+        stream.kind: _build(stream, material)
+        if isinstance(stream, Stream)
+        else _vector(stream, material)
+        for stream in spec.streams
     }
-    return {stream.kind: _build(stream, material) for stream in spec.pictures} | streams
 
 
 def frames_needed(spec: ClipSpec) -> int:
@@ -142,17 +140,24 @@ def frames_needed(spec: ClipSpec) -> int:
     return spec.length
 
 
-def _vector(vector: Vector, clip: Clip) -> FloatArray:
+def _heard(vector: Vector, clip: Clip) -> FloatArray:
     """(D,); NaN where the clip has nothing to measure."""
     if clip.audio is None:
         return np.full(vector.dimensions, np.nan, dtype=np.float32)
     return egemaps(clip.audio, clip.sample_rate_hz)
 
 
+def _vector(vector: Vector, material: Material) -> FloatArray:
+    """(D,)."""
+    if vector.size_hw is None:
+        return np.asarray(material.vectors[vector.kind], dtype=np.float32)
+    frames = material.pictures[vector.size_hw]
+    return hog_klt(frames) if vector.kind == "hog_klt" else mbmic(frames)
+
+
 def _build(stream: Stream, material: Material) -> FloatArray:
     """One normalised stream, (T, C, H, W)."""
-    values = _normalise(_values(stream, material), stream.normalisation)
-    return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
+    return normalised(_values(stream, material), stream.normalisation)
 
 
 def _values(stream: Stream, material: Material) -> FloatArray:
@@ -160,46 +165,16 @@ def _values(stream: Stream, material: Material) -> FloatArray:
     pictures = material.pictures[stream.size_hw]
     match stream.kind:
         case "rgb":
-            return _unit(pictures)
+            return unit(pictures)
         case "gray":
-            return _unit(np.stack([_gray(picture) for picture in pictures]))
+            return unit(np.stack([gray(picture) for picture in pictures]))
         case "dynamic_rgb":
-            return dynamic_image(_unit(pictures))[None]
+            return dynamic_image(pictures)[None] / np.float32(255)
     known = material.flow.get(stream.size_hw)
     flow = _flow(pictures) if known is None else known
     return flow if stream.kind == "flow" else dynamic_image(flow)[None]
 
 
-def _unit(pictures: ByteArray) -> FloatArray:
-    return pictures.astype(np.float32) / np.float32(255)
-
-
 def _flow(pictures: ByteArray) -> FloatArray:
     flow = optical_flow(pictures)
     return np.concatenate([flow[:1], flow])
-
-
-def _gray(picture: ByteArray) -> ByteArray:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
-
-
-def _resize(frame: ByteArray, size_hw: tuple[int, int]) -> ByteArray:
-    height, width = size_hw
-    if frame.shape[:2] == size_hw:
-        return frame
-    shrinks = frame.shape[0] >= height and frame.shape[1] >= width
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), dtype=np.uint8)
-
-
-def _normalise(values: FloatArray, how: Normalisation) -> FloatArray:
-    """(T, H, W, C) by the stream's normalisation."""
-    if how.limit is not None:
-        values = values.clip(-how.limit, how.limit)
-    if how.per_clip:
-        # In float32 the mean of equal values misses them, and their spread is not 0.
-        center, spread = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
-        values = (values - center) / (spread if spread > 1e-6 else 1)
-    mean = np.asarray(how.mean, dtype=np.float32)
-    std = np.asarray(how.std, dtype=np.float32)
-    return np.asarray((values - mean) / std, dtype=np.float32)

@@ -22,7 +22,8 @@ def rank_weights(length: int, weighting: Weighting = "linear") -> FloatArray:
     "linear":    alpha_t = 2t - T - 1: ranks the frames themselves;
     "harmonic":  alpha_t = 2(T - t + 1) - (T + 1)(H_T - H_(t-1)), with H_t the t-th harmonic
                  number: ranks their running means (as in their CVPR 2016 paper).
-    Both sum to zero.
+    Both sum to zero. The streams of a ClipSpec are weighted linearly: only so does a window that
+    slides keep its sums.
     """
     t = np.arange(1, length + 1, dtype=np.float64)
     if weighting == "linear":
@@ -36,18 +37,23 @@ def rank_weights(length: int, weighting: Weighting = "linear") -> FloatArray:
 def dynamic_image(clip: AnyArray, weighting: Weighting = "linear") -> FloatArray:
     """Summarise a clip's motion in one image: approximate rank pooling (Bilen et al., TPAMI 2018).
 
-    (T, H, W, C) in [0, 1] (or pixels a frame, for flow) -> (H, W, C), unnormalised; zero where
-    nothing moves."""
-    frames = _as_clip(clip).astype(np.float32, copy=False)
+    (T, H, W, C) in [0, 1], bytes, or pixels a frame, for flow -> (H, W, C) in the same unit,
+    unnormalised; zero where nothing moves."""
+    frames = _as_clip(clip)
+    # Bytes under linear weights are summed exactly in single precision, other values are not.
+    precision = np.float32 if frames.dtype == np.uint8 else np.float64
+    frames = frames.astype(precision)
     # The weights sum to zero, so a constant may be taken off first: a still clip is exactly 0.
-    pooled = np.tensordot(rank_weights(len(frames), weighting), frames - frames[:1], axes=1)
-    return np.asarray(pooled, dtype=np.float32)
+    frames -= frames[:1].copy()
+    weights = rank_weights(len(frames), weighting).astype(precision)
+    return np.asarray(np.tensordot(weights, frames, axes=1), dtype=np.float32)
 
 
 def optical_flow(clip: AnyArray) -> FloatArray:
     """Farnebäck's dense flow from each frame to the next, in pixels a frame.
 
     (T, H, W, C), RGB or grey, uint8 or float in [0, 1] -> (T - 1, H, W, 2): x to the right, y down.
+    Between two equal frames it is exactly zero.
     """
     frames = _as_clip(clip)
     if frames.shape[-1] not in (1, 3):
@@ -61,6 +67,8 @@ def optical_flow(clip: AnyArray) -> FloatArray:
 
 def _farneback(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> FloatArray:
     """(H, W) grey pair -> (H, W, 2) pixels. Settings: OpenCV's usual ones for 112 px faces."""
+    if np.array_equal(before, after):  # OpenCV's own answer trembles at the border
+        return np.zeros((*before.shape, 2), np.float32)
     flow = cv2.calcOpticalFlowFarneback(
         before,
         after,

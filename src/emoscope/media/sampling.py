@@ -10,6 +10,7 @@ from emoscope.core.errors import SpecError
 
 __all__ = [
     "grid_indices",
+    "grid_slack_s",
     "last_indices",
     "offset_indices",
     "sample_indices",
@@ -66,11 +67,16 @@ def grid_indices(times_s: Sequence[float], rate_hz: float) -> IntArray:
     millisecond to which some containers round."""
     times = np.asarray(times_s, dtype=np.float64)
     _need_frames(len(times))
-    # Matroska's clock ticks in milliseconds: a frame's stamp may lie one after its instant.
-    slack_s = min(1.001e-3, 0.1 / rate_hz)
+    slack_s = grid_slack_s(rate_hz)
     steps = int(np.floor((times[-1] - times[0] + slack_s) * rate_hz)) + 1
     instants = times[0] + np.arange(steps) / rate_hz
     return np.searchsorted(times, instants + slack_s, side="right") - 1
+
+
+def grid_slack_s(rate_hz: float) -> float:
+    """How long after an instant of a grid a frame may begin and be shown at it."""
+    # Matroska's clock ticks in milliseconds: a frame's stamp may lie one after its instant.
+    return min(1.001e-3, 0.1 / rate_hz)
 
 
 def sample_indices(

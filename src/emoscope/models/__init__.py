@@ -8,7 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from emoscope.models import body, face, time_fusion  # noqa: F401  # register their networks
+from emoscope.models import (  # noqa: F401  # they register their networks
+    body,
+    c3d,
+    face,
+    four_stream,
+    time_fusion,
+    vgg,
+)
 from emoscope.models.layers import MODELS
 
 __all__ = ["MODELS", "create", "names", "small"]

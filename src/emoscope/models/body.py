@@ -8,14 +8,20 @@ two levels of 256 are those of its reference's code (Zhang et al., ICCV Workshop
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.convlstm import GatedConvLSTM
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs
+from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled
 
 __all__ = ["ConvLSTMBody", "deformable_convlstm", "salient_steps"]
 
@@ -41,6 +47,10 @@ class ConvLSTMBody(nn.Module):
     frames, size_px    of the clip; 2 and 32 at least. The ConvLSTM has half as many steps
     hidden             channels of each of its levels
     deformable_steps   of the ConvLSTM, in every level; modulated: of `GatedConvLSTM`
+    activation_checkpointing
+                       training keeps what goes into a block (three of the 3-D CNN, three of the 2-D
+                       CNN, each level) and computes what is inside again for its gradients (Chen
+                       et al., arXiv:1604.06174): less memory, more time, the same numbers
     """
 
     def __init__(
@@ -52,11 +62,13 @@ class ConvLSTMBody(nn.Module):
         hidden: Sequence[int] = (256, 256),
         deformable_steps: Collection[int] = (),
         modulated: bool = False,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        _check(width, frames, size_px, deformable_steps)
-        filters = _scaled(width, _FILTERS_3D)
-        widths = (filters[-1], *_scaled(width, hidden))
+        _check(frames, size_px, deformable_steps)
+        filters = scaled(width, _FILTERS_3D)
+        widths = (filters[-1], *scaled(width, hidden))
+        self.activation_checkpointing = activation_checkpointing
         self.clip_spec = _clip_spec(frames, size_px)
         self.cnn3d = _cnn3d(filters)
         self.levels = nn.Sequential(
@@ -65,14 +77,16 @@ class ConvLSTMBody(nn.Module):
                 for pair in itertools.pairwise(widths)
             )
         )
-        self.cnn2d = _cnn2d((widths[-1], *_scaled(width, _FILTERS_2D)))
-        self.classifier = nn.Linear(_scaled(width, _FILTERS_2D)[-1], num_classes)
+        self.cnn2d = _cnn2d((widths[-1], *scaled(width, _FILTERS_2D)))
+        self.classifier = nn.Linear(scaled(width, _FILTERS_2D)[-1], num_classes)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, frames, 3, S, S) -> logits (B, num_classes)."""
-        maps = self.cnn3d(rgb.transpose(1, 2)).transpose(1, 2)  # (B, frames // 2, 256, S/4, S/4)
-        maps = self.levels(maps)
-        features = self.cnn2d(maps.flatten(0, 1)).mean((2, 3))
+        forget = self.activation_checkpointing and self.training and torch.is_grad_enabled()
+        run: Callable[..., Any] = _forgetful if forget else nn.Module.__call__
+        maps = run(self.cnn3d, rgb.transpose(1, 2))  # (B, 256, frames // 2, S/4, S/4)
+        maps = run(self.levels, maps.transpose(1, 2))
+        features = run(self.cnn2d, maps.flatten(0, 1)).mean((2, 3))
         return self.classifier(features.unflatten(0, maps.shape[:2]).mean(1))
 
     def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
@@ -88,6 +102,7 @@ def deformable_convlstm(
     hidden: Sequence[int] = (256, 256),
     deformable_steps: Collection[int] | None = None,
     modulated: bool = False,
+    activation_checkpointing: bool = False,
 ) -> ConvLSTMBody:
     """convlstm-body with deformable input-to-state convolutions at nine of its 16 steps. rgb
     (B, 32, 3, 112, 112) -> (B, num_classes).
@@ -96,12 +111,19 @@ def deformable_convlstm(
     `salient_steps`. Before it has learned its offsets, it answers as convlstm-body does."""
     if deformable_steps is None:
         deformable_steps = salient_steps(frames // 2)
-    return ConvLSTMBody(num_classes, width, frames, size_px, hidden, deformable_steps, modulated)
+    return ConvLSTMBody(
+        num_classes,
+        width,
+        frames,
+        size_px,
+        hidden,
+        deformable_steps,
+        modulated,
+        activation_checkpointing,
+    )
 
 
-def _check(width: float, frames: int, size_px: int, deformable_steps: Collection[int]) -> None:
-    if not width > 0:
-        raise SpecError(f"width {width} leaves no filters; the default is 1.")
+def _check(frames: int, size_px: int, deformable_steps: Collection[int]) -> None:
     if frames < 2:
         raise SpecError(f"frames must be 2 or more, as pooling halves them; got {frames}.")
     if size_px < _LEAST_PX:
@@ -114,10 +136,6 @@ def _check(width: float, frames: int, size_px: int, deformable_steps: Collection
             f"deformable_steps must be below {frames // 2}, half the frames; "
             f"got {sorted(deformable_steps)}."
         )
-
-
-def _scaled(width: float, channels: Sequence[int]) -> tuple[int, ...]:
-    return tuple(max(1, round(width * count)) for count in channels)
 
 
 def _clip_spec(frames: int, size_px: int) -> ClipSpec:
@@ -165,6 +183,48 @@ def _cnn2d(channels: Sequence[int]) -> nn.Sequential:
             nn.AvgPool2d(2),
         ]
     return nn.Sequential(*layers)
+
+
+def _forgetful(part: nn.Sequential, x: Tensor) -> Tensor:
+    """The part's answer; of its insides, what goes into a block is kept for the gradients."""
+    for block in _blocks(part):
+        x = checkpoint(
+            block,
+            x,
+            use_reentrant=False,
+            preserve_rng_state=False,  # nothing is drawn
+            context_fn=partial(_contexts, block),
+        )
+    return x
+
+
+def _blocks(part: nn.Sequential) -> Iterator[nn.Module]:
+    """A part cut after what is neither convolution, normalisation nor activation."""
+    inside = (nn.Conv2d, nn.Conv3d, _BatchNorm, nn.ReLU)
+    ends = [i for i, layer in enumerate(part, 1) if not isinstance(layer, inside)]
+    for start, end in itertools.pairwise(sorted({0, *ends, len(part)})):
+        yield part[start:end]
+
+
+def _contexts(
+    block: nn.Module,
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Of the first time and of the second."""
+    return nullcontext(), _counted_once(block)
+
+
+@contextmanager
+def _counted_once(block: nn.Module) -> Iterator[None]:
+    """While it is computed again, normalisations count on copies of their statistics."""
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    kept = [(norm, name, value) for norm in norms for name, value in norm.named_buffers()]
+    for norm, name, value in kept:
+        setattr(norm, name, value.clone())
+    try:
+        yield
+    finally:
+        for norm, name, value in kept:
+            setattr(norm, name, value)
 
 
 _SMALL = {"width": 1 / 16, "frames": 8, "size_px": 32}

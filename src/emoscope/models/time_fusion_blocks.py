@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from emoscope.core.clipspec import ClipSpec, Last, Sampling, Stream, Window
+from emoscope.core.clipspec import ClipSpec, Last, Sampling, Stream
 from emoscope.core.errors import SpecError
+from emoscope.models.layers import window_of
 
 __all__ = [
     "LEAST_PX",
@@ -37,7 +38,6 @@ __all__ = [
 _FILTERS = (96, 256, 384, 384, 256)
 _UNITS = 4096
 SIZE_PX, LEAST_PX = 170, 128
-_SLOWEST_HZ = 24  # a film at this rate still fills a window
 
 
 @dataclass(frozen=True)
@@ -173,11 +173,10 @@ def start_as_keras(model: nn.Module) -> None:
 def clip_spec(sampling: Sampling, needed: int, size_px: int) -> ClipSpec:
     """Faces in colour. A window holds the frames `needed`, and one to spare, of a slow film too;
     the paper counts frames whatever their rate, so there is no time grid."""
-    length_s = round((needed + 1) / _SLOWEST_HZ, 2)
     return ClipSpec(
         region="face",
         sampling=sampling,
-        window=Window(length_s=length_s, stride_s=length_s / 2),
+        window=window_of(needed),
         streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
     )
 

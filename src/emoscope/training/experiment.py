@@ -17,7 +17,7 @@ from lightning.fabric.utilities import rank_zero
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.core.votes import VOTES
-from emoscope.corpora.manifest import Manifest, Sample
+from emoscope.corpora.manifest import Manifest, Sample, digest
 from emoscope.corpora.prepare import Prepared, default_cache, prepare
 from emoscope.media.files import check_writable, replacing
 from emoscope.training import estimators
@@ -25,7 +25,7 @@ from emoscope.training.callbacks import Progress
 from emoscope.training.choosing import choose_samples
 from emoscope.training.folds import Plan, plan_folds
 from emoscope.training.loop import Hardware
-from emoscope.training.networks import clip_spec_of, create_model, is_estimator
+from emoscope.training.networks import beginning, clip_spec_of, create_model, is_estimator
 from emoscope.training.parts import Part, fit_part
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import FINAL, Run, read_run, write_json
@@ -41,6 +41,9 @@ class Observer:
 
     def preparing(self, done: int, total: int) -> None:
         """Clips cut, of how many."""
+
+    def began(self, text: str) -> None:
+        """What became of a file of published weights."""
 
     def warned(self, text: str) -> None:
         """A leak that the recipe allows, or a label that a fold cannot learn."""
@@ -79,6 +82,7 @@ def train(
         raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
     manifest = choose_samples(recipe, corpora)
     spec = _spec(recipe, len(manifest.labels))
+    _begin(recipe, len(manifest.labels), observer)
     prepared = _prepare(recipe, spec, manifest.samples, cache, hardware, observer)
     left_out = dict(Counter(failure.reason for failure in prepared.failures))
     if not prepared.samples:
@@ -111,6 +115,7 @@ def resume(
         _sweep(run)
     if not run.missing:
         return run
+    _same_weights(run)
     spec = _spec(run.recipe, len(run.labels))
     prepared = _prepare(run.recipe, spec, run.samples, cache, hardware, observer)
     if prepared.failures:
@@ -141,6 +146,18 @@ def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
         return clip_spec_of(recipe, estimators.ESTIMATORS[recipe.model.name].clip_spec)
     own: ClipSpec = create_model(recipe, num_classes).clip_spec  # type: ignore[assignment]
     return clip_spec_of(recipe, own)
+
+
+def _begin(recipe: Recipe, num_classes: int, observer: Observer) -> None:
+    """Tell what published weights fill, before anything is cut or written."""
+    if recipe.model.weights is not None and not is_estimator(recipe):
+        observer.began(beginning(recipe, num_classes)[1])
+
+
+def _same_weights(run: Run) -> None:
+    path = run.recipe.model.weights
+    if path is not None and digest(path) != run.info["weights"]:
+        raise RecipeError(f"{path}: not the weights that {run.folder} began with. Put them back.")
 
 
 def _prepare(
@@ -191,6 +208,7 @@ def _write_run(
             "seeds": recipe.seeds,
             "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
             "parameters": _parameters(recipe, len(manifest.labels)),
+            "weights": digest(recipe.model.weights) if recipe.model.weights else None,
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},

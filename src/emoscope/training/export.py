@@ -4,9 +4,7 @@ import logging
 import statistics
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +20,7 @@ from emoscope.models.deformable import onnx_translations
 from emoscope.training.card import card_page
 from emoscope.training.estimator_graph import PARITY, estimator_graph
 from emoscope.training.estimators import ESTIMATORS, Fitted
-from emoscope.training.networks import clip_spec_of, create_model
+from emoscope.training.networks import clip_spec_of, loaded, trained_network
 from emoscope.training.runs import Run, read_json, read_run, write_json
 
 __all__ = ["export_bundle", "export_estimator", "export_run", "stamp"]
@@ -36,13 +34,16 @@ def export_run(run_dir: Path, path: Path) -> BundleCard:
 
     Raises RecipeError for a run that is not finished and measured, BundleError, MediaError."""
     run = read_run(run_dir)
-    weights = _weights_of(run)
+    weights = run.weights
+    if not (run.folder / "evaluation.json").is_file():
+        raise RecipeError(
+            f"{run.folder}: not evaluated yet. Run `emoscope evaluate {run.folder}` first."
+        )
     if run.info["estimator"]:
         card = _card(run, ESTIMATORS[run.recipe.model.name].clip_spec)
-        stamp(_loaded(onnx.load, weights), card, path)
+        stamp(loaded(onnx.load, weights), card, path)
     else:
-        model = create_model(run.recipe, len(run.labels))
-        _loaded(lambda file: model.load_state_dict(_state(file)), weights)
+        model = trained_network(run)
         card = _card(run, model.clip_spec)  # type: ignore[arg-type]
         export_bundle(model, card, path)
     with replacing(path.with_suffix(".md")) as part:
@@ -87,32 +88,6 @@ def stamp(graph: onnx.ModelProto, card: BundleCard, path: Path) -> None:
         _write(graph, card, part, path)
 
 
-def _weights_of(run: Run) -> Path:
-    """What becomes the bundle: the only fold's, or the final training's."""
-    name = "estimator.onnx" if run.info["estimator"] else "weights.pt"
-    weights = run.part(*run.exported) / name
-    if not (weights.parent / "fold.json").is_file() or not weights.is_file():
-        raise RecipeError(f"{run.folder}: not a finished run: no {weights}. {run.remedy}")
-    if not (run.folder / "evaluation.json").is_file():
-        raise RecipeError(
-            f"{run.folder}: not evaluated yet. Run `emoscope evaluate {run.folder}` first."
-        )
-    return weights
-
-
-def _loaded(load: Callable[[Path], Any], weights: Path) -> Any:
-    try:
-        return load(weights)
-    except Exception as error:  # of torch's and protobuf's many, for a file that is none
-        raise RecipeError(
-            f"{weights}: damaged, or not the weights of the recipe beside it. Train it again."
-        ) from error
-
-
-def _state(weights: Path) -> dict[str, torch.Tensor]:
-    return torch.load(weights, map_location="cpu", weights_only=True)
-
-
 def _card(run: Run, own: ClipSpec) -> BundleCard:
     recipe = run.recipe
     spec = clip_spec_of(recipe, own)
@@ -138,7 +113,7 @@ def _card(run: Run, own: ClipSpec) -> BundleCard:
 
 def _modality(spec: ClipSpec) -> str:
     seen = "face" if spec.region == "face" else "body"
-    return "+".join([*([seen] if spec.pictures else []), *(["voice"] if spec.vectors else [])])
+    return "+".join([*([seen] if spec.seen else []), *(["voice"] if spec.heard else [])])
 
 
 def _network_graph(model: nn.Module) -> onnx.ModelProto:

@@ -27,6 +27,7 @@ __all__ = [
     "mcnemar",
     "paired_bootstrap",
     "per_class",
+    "protocol_difference",
     "uar",
     "uar_ci",
 ]
@@ -222,6 +223,34 @@ def paired_bootstrap(
     drawn = _differences(_resample(table, draws, seed))
     low, high = _interval(drawn, len(table), level, (-1.0, 1.0))
     observed = _differences(table.sum(axis=0, keepdims=True))
+    return Difference(float(observed[0]), low, high, _two_sided_p(drawn, len(table)))
+
+
+def protocol_difference(
+    right_a: AnyArray,
+    groups_a: AnyArray,
+    right_b: AnyArray,
+    groups_b: AnyArray,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """Accuracy by b less that by a, on clips of the same persons that need not be the same clips:
+    two protocols over one corpus. Each draw resamples the persons of both alike; interval and p as
+    of `paired_bootstrap`. Raises ValueError where the persons differ."""
+    if set(np.unique(groups_a)) != set(np.unique(groups_b)):
+        raise ValueError("groups_a and groups_b must hold the same persons")
+    sides = []
+    for right, groups in ((right_a, groups_a), (right_b, groups_b)):
+        (right,) = _alike(right=right)
+        sides.append(_sums(np.column_stack([right, np.ones(len(right))]), groups))
+    table = np.hstack(sides)
+    drawn, observed = (
+        np.round(sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1], 12)
+        for sums in (_resample(table, draws, seed), table.sum(axis=0, keepdims=True))
+    )
+    low, high = _interval(drawn, len(table), level, (-1.0, 1.0))
     return Difference(float(observed[0]), low, high, _two_sided_p(drawn, len(table)))
 
 

@@ -1,17 +1,23 @@
 """A recipe's network, and the ClipSpec it is fed by."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.models.checkpoints import load_checkpoint
 from emoscope.training import estimators
+from emoscope.training.augment import Augmentation
 from emoscope.training.recipe import Recipe
+from emoscope.training.runs import Run
 
-__all__ = ["clip_spec_of", "create_model", "is_estimator"]
+__all__ = ["beginning", "clip_spec_of", "create_model", "is_estimator", "loaded", "trained_network"]
 
 
 def is_estimator(recipe: Recipe) -> bool:
@@ -24,6 +30,16 @@ def is_estimator(recipe: Recipe) -> bool:
                 f"{recipe.name}: {name} is an estimator and is fitted in one go: leave optimiser "
                 "and schedule out."
             )
+        if (
+            recipe.augmentation != Augmentation()
+            and recipe.protocol.name != "augmented-random-80-20"
+        ):
+            raise RecipeError(
+                f"{recipe.name}: {name} is an estimator and has no epochs to draw an augmentation "
+                "in: leave it out, or choose a protocol that makes variants."
+            )
+        if recipe.model.weights is not None:
+            raise RecipeError(f"{recipe.name}: model.weights is for networks, {name} has none.")
         return True
     if name not in models.MODELS:
         known = (*models.names(), *estimators.ESTIMATORS)
@@ -40,6 +56,39 @@ def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
         return models.create(recipe.model.name, num_classes=num_classes, **options)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{recipe.name}: model.options do not fit: {error}.") from None
+
+
+def beginning(recipe: Recipe, num_classes: int) -> tuple[nn.Module, str]:
+    """The network that a training begins with, and what became of the file of published weights, in
+    a line; "" without one. Raises as `create_model`, and RecipeError for a file that does not fit.
+    """
+    model, choice = create_model(recipe, num_classes), recipe.model
+    if choice.weights is None:
+        return model, ""
+    return model, str(load_checkpoint(model, choice.weights, adapt_channels=choice.adapt_channels))
+
+
+def trained_network(run: Run) -> nn.Module:
+    """The network that becomes a run's bundle, with its weights, ready to answer.
+
+    Raises RecipeError for a run that is not finished, or whose weights cannot be read."""
+    model = create_model(run.recipe, len(run.labels))
+    loaded(lambda path: model.load_state_dict(_state(path)), run.weights)
+    return model.eval()
+
+
+def loaded(load: Callable[[Path], Any], weights: Path) -> Any:
+    """What `load` reads from a file of weights. Raises RecipeError."""
+    try:
+        return load(weights)
+    except Exception as error:  # of torch's and protobuf's many, for a file that is none
+        raise RecipeError(
+            f"{weights}: damaged, or not the weights of the recipe beside it. Train it again."
+        ) from error
+
+
+def _state(weights: Path) -> dict[str, Tensor]:
+    return torch.load(weights, map_location="cpu", weights_only=True)
 
 
 def clip_spec_of(recipe: Recipe, own: ClipSpec) -> ClipSpec:

@@ -21,8 +21,9 @@ from emoscope.training.dataset import ClipDataset, distributions
 from emoscope.training.estimator_graph import write_estimator
 from emoscope.training.loop import Hardware, fit_network
 from emoscope.training.metrics import fit_temperature
-from emoscope.training.networks import create_model
+from emoscope.training.networks import beginning
 from emoscope.training.predict import clip_logits, clip_probs, voted_probs
+from emoscope.training.recipe import Recipe
 from emoscope.training.runs import Run, part_folder, write_json, write_table
 
 __all__ = ["Part", "fit_part"]
@@ -91,15 +92,16 @@ def _fit_estimator(part: Part) -> None:
 
 def _features(part: Part, samples: Sequence[Sample]) -> dict[str, Any]:
     """{stream: (N, D)}."""
-    vectors = [part.prepared.load(sample).vectors for sample in samples]
-    return {v.kind: np.stack([one[v.kind] for one in vectors]) for v in part.spec.vectors}
+    clips = part.clips(samples)
+    vectors = [clips[i][0] for i in range(len(clips))]
+    return {v.kind: np.stack([one[v.kind].numpy() for one in vectors]) for v in part.spec.vectors}
 
 
 def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     """Train, fit the temperature on the hold-out, answer for the test part."""
     recipe = part.run.recipe
     pl.seed_everything(part.seed, verbose=False)
-    model = create_model(recipe, len(part.run.labels))
+    model, _ = beginning(recipe, len(part.run.labels))
     train, holdout = (part.samples(side) for side in ("train", "holdout"))
     judged = part.clips([sample for sample in holdout if sample.is_clear])
     fitted = fit_network(
@@ -118,7 +120,7 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     temperature = 1.0
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()
-        temperature = fit_temperature(clip_logits(model, judged), truth)
+        temperature = fit_temperature(clip_logits(model, judged, _batch_size(recipe)), truth)
     answers = _answers(part, model, temperature)
     if (part.rows["name"], part.seed) == part.run.exported:
         save_tensors(model.state_dict(), part.folder / "weights.pt")
@@ -138,9 +140,16 @@ def _answers(part: Part, model: nn.Module, temperature: float) -> dict[str, Any]
     test, votes = part.clips(part.samples("test")), part.run.votes
     if not len(test):
         return {}
+    size = _batch_size(part.run.recipe)
     if every := part.run.recipe.evaluation.every:
-        return voted_probs(model, test, temperature, every, votes)
-    return {votes[0]: clip_probs(model, test, temperature)}
+        return voted_probs(model, test, temperature, every, votes, size)
+    return {votes[0]: clip_probs(model, test, temperature, size)}
+
+
+def _batch_size(recipe: Recipe) -> int:
+    """Of clips that are judged: what fits into memory to learn from does so to be judged."""
+    assert recipe.schedule is not None
+    return min(64, recipe.schedule.batch_size)
 
 
 def _finish(part: Part, answers: Mapping[str, Any], **facts: float) -> None:

@@ -17,40 +17,45 @@ __all__ = ["clip_logits", "clip_probs", "voted_probs"]
 
 FloatArray = npt.NDArray[np.floating]
 
-_BATCH = 64
 
-
-def clip_logits(model: nn.Module, clips: ClipDataset) -> FloatArray:
+def clip_logits(model: nn.Module, clips: ClipDataset, batch_size: int = 64) -> FloatArray:
     """(N, C) float32: of the one stretch of each clip that the spec's rule chooses.
 
     Raises RecipeError for a network that has learnt to answer nothing."""
-    loader: DataLoader[tuple[dict[str, Tensor], Tensor]] = DataLoader(clips, _BATCH)
+    loader: DataLoader[tuple[dict[str, Tensor], Tensor]] = DataLoader(clips, batch_size)
     return np.concatenate([_logits(model, inputs) for inputs, _ in loader])
 
 
-def clip_probs(model: nn.Module, clips: ClipDataset, temperature: float) -> FloatArray:
+def clip_probs(
+    model: nn.Module, clips: ClipDataset, temperature: float, batch_size: int = 64
+) -> FloatArray:
     """(N, C) calibrated probabilities of the same stretches."""
-    return softmax(clip_logits(model, clips) / temperature)
+    return softmax(clip_logits(model, clips, batch_size) / temperature)
 
 
 def voted_probs(
-    model: nn.Module, clips: ClipDataset, temperature: float, every: int, votes: Sequence[str]
+    model: nn.Module,
+    clips: ClipDataset,
+    temperature: float,
+    every: int,
+    votes: Sequence[str],
+    batch_size: int = 64,
 ) -> dict[str, FloatArray]:
     """{vote: (N, C)}: what each vote makes of the calibrated probabilities of every block of a
     clip's frames, `every` frames apart. The network is asked once, however many the votes."""
     answers: dict[str, list[FloatArray]] = {vote: [] for vote in votes}
-    for probs in _block_probs(model, clips, temperature, every):
+    for probs in _block_probs(model, clips, temperature, every, batch_size):
         for vote, said in answers.items():
             said.append(VOTES[vote](probs))
     return {vote: np.stack(said) for vote, said in answers.items()}
 
 
 def _block_probs(
-    model: nn.Module, clips: ClipDataset, temperature: float, every: int
+    model: nn.Module, clips: ClipDataset, temperature: float, every: int, batch_size: int
 ) -> Iterator[FloatArray]:
     """(blocks, C), clip by clip."""
     for blocks in DataLoader(BlockDataset(clips, every), batch_size=None):
-        parts = zip(*(value.split(_BATCH) for value in blocks.values()), strict=True)
+        parts = zip(*(value.split(batch_size) for value in blocks.values()), strict=True)
         logits = [_logits(model, dict(zip(blocks, part, strict=True))) for part in parts]
         yield softmax(np.concatenate(logits) / temperature)
 

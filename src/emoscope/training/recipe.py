@@ -141,10 +141,16 @@ Protocol = Annotated[
 
 
 class ModelChoice(_Frozen):
-    """Which network or estimator, and the options its builder takes."""
+    """Which network or estimator, and the options its builder takes.
+
+    weights          a file of published weights that a network begins with (models/checkpoints.py)
+    adapt_channels   of a first layer with other channels than the file's, the mean over the file's
+    """
 
     name: str
     options: dict[str, Any] = {}
+    weights: Path | None = None
+    adapt_channels: bool = False
 
 
 class Optimiser(_Frozen):
@@ -249,7 +255,7 @@ class Recipe(_Frozen):
 
     `clip` changes settings of the model's ClipSpec that leave its shapes alone: region, margin,
     align, sampling, rate_hz, window. A network needs `optimiser` and `schedule`, an estimator has
-    neither, nor any augmentation.
+    neither, and learns from augmented clips where the protocol makes variants of them.
     """
 
     name: str = Field(pattern=r"^[\w.-]+$")

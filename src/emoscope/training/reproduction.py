@@ -12,6 +12,7 @@ import numpy as np
 
 from emoscope.training.evaluate import corpus_words, judge, measure, protocol_words
 from emoscope.training.evaluation_report import ABSENT, Table, confusion_table, with_interval
+from emoscope.training.inflation import inflation_table
 from emoscope.training.metrics import confusion_matrix
 from emoscope.training.published import Paper, PublishedFigure, papers
 from emoscope.training.runs import Run
@@ -43,6 +44,7 @@ def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
         _costs(source, by_row),
         _pictures(source, by_row),
         _beyond(beyond),
+        inflation_table(measured),
         _faces(source, measured),
         *(ours.confusion for group in [*by_row.values(), beyond] for ours in group),
     ]

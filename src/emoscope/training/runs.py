@@ -134,6 +134,17 @@ class Run:
         only = len(self.folds) == 1
         return (self.folds[0]["name"] if only else FINAL), self.recipe.seeds[0]
 
+    @property
+    def weights(self) -> Path:
+        """The file with what the exported training has learnt: weights.pt, or estimator.onnx.
+
+        Raises RecipeError where that training is not done, or its file is gone."""
+        name = "estimator.onnx" if self.info["estimator"] else "weights.pt"
+        weights = self.part(*self.exported) / name
+        if not (weights.parent / "fold.json").is_file() or not weights.is_file():
+            raise RecipeError(f"{self.folder}: not a finished run: no {weights}. {self.remedy}")
+        return weights
+
     def results(self) -> list[dict[str, Any]]:
         """fold.json of every fold that is done."""
         paths = (self.part(*part) / "fold.json" for part in self.parts)

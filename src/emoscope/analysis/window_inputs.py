@@ -1,0 +1,152 @@
+"""What a clip model is given of a window: everybody who is seen in it, or the voice."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.analysis.sightings import Moment
+from emoscope.core.clipspec import ClipSpec
+from emoscope.media.audio import Sound
+from emoscope.media.clip_stream import ClipStream
+from emoscope.media.clips import Clip, build_clip, frames_needed, grid
+from emoscope.media.regions import Sighting
+from emoscope.media.sampling import grid_slack_s
+
+__all__ = ["EPSILON_S", "Inputs", "View", "WindowInputs", "by_track"]
+
+FloatArray = npt.NDArray[np.floating]
+Seen = list[tuple[Moment, Sighting]]  # one face in its moments
+
+EPSILON_S = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A window of the video.
+
+    index      of the window: it starts `index` strides after zero_s
+    is_whole   whether the video goes on to its end
+    moments    those on screen at some time of it
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    zero_s: float
+    is_whole: bool
+    moments: Sequence[Moment]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What is made of one face, or of the voice, in a window.
+
+    streams    {name: (T, C, H, W) or (D,)}
+    is_padded  whether frames had to be repeated
+    is_cut     whether the video ends before the window, or the face is not seen throughout
+    """
+
+    streams: dict[str, FloatArray]
+    is_padded: bool
+    is_cut: bool
+
+
+class WindowInputs:
+    """Makes the inputs of one window after the other.
+
+    Where `ClipStream` serves the spec, a face that is seen throughout is looked at at the instants
+    zero_s + k / rate_hz, and windows that overlap share what is made of its pictures. Anything else
+    is built from what there is of it. What comes out is the same.
+    """
+
+    def __init__(self, spec: ClipSpec, sound: Sound | None = None) -> None:
+        self._spec, self._sound = spec, sound
+        self._slides = _Slides(spec) if ClipStream.serves(spec) else None
+
+    def of(self, view: View) -> dict[int, Inputs]:
+        """By track. To be asked of every window from the first on."""
+        slid = {} if self._slides is None or not view.is_whole else self._slides.of(view)
+        found = {}
+        for track, seen in by_track(view.moments).items():
+            is_cut = not view.is_whole or len(seen) < len(view.moments)
+            if track in slid and not is_cut:
+                found[track] = Inputs(slid[track], is_padded=False, is_cut=False)
+            else:
+                clip = self._clip(view, seen)
+                padded = len(grid(clip, self._spec)) < frames_needed(self._spec)
+                found[track] = Inputs(build_clip(clip, self._spec), padded, is_cut)
+        return found
+
+    def _clip(self, view: View, seen: Seen) -> Clip:
+        """One face, or the voice, in a window.
+
+        A picture that was there before the window counts from the window's start, and one that is
+        held up to its end is repeated at the last instant of the spec's grid: else a picture that
+        stands still would move the grid or cut it short. One that begins as the window ends belongs
+        to the instant after it."""
+        if self._sound is not None:
+            heard = self._sound.between(view.start_s, view.end_s)
+            return Clip([], audio=heard, sample_rate_hz=self._sound.rate_hz)
+        rate_hz = self._spec.rate_hz
+        if rate_hz is None:
+            times_s = [max(moment.start_s, view.start_s) for moment, _ in seen]
+            return Clip([sighting.picture for _, sighting in seen], times_s)
+        until_s = view.end_s - grid_slack_s(rate_hz)
+        seen = [one for one in seen if one[0].start_s < until_s] or seen
+        pictures = [sighting.picture for _, sighting in seen]
+        times_s = [max(moment.start_s, view.start_s) for moment, _ in seen]
+        last_s = min(seen[-1][0].end_s, view.end_s) - 1 / rate_hz
+        if last_s > times_s[-1] + EPSILON_S:
+            pictures.append(pictures[-1])
+            times_s.append(last_s)
+        return Clip(pictures, times_s)
+
+
+class _Slides:
+    """A ClipStream a face in sight, on the grid of the instants zero_s + k / rate_hz."""
+
+    def __init__(self, spec: ClipSpec) -> None:
+        assert spec.rate_hz is not None  # ClipStream serves no other
+        self._spec, self._rate_hz, self._length = spec, spec.rate_hz, spec.length
+        self._stride = ClipStream.stride_of(spec)
+        self._streams: dict[int, ClipStream] = {}
+        self._next = 0  # instant
+
+    def of(self, view: View) -> dict[int, dict[str, npt.NDArray[np.float32]]]:
+        """The windows that are full at the last instant of this one, by track."""
+        first = view.index * self._stride
+        instants = np.arange(max(self._next, first), first + self._length)
+        self._next = first + self._length
+        begun_s = [moment.start_s for moment in view.moments]
+        seen_until_s = view.zero_s + instants / self._rate_hz + grid_slack_s(self._rate_hz)
+        shown = np.searchsorted(begun_s, seen_until_s, side="right") - 1
+        full = {}
+        for instant, index in zip(instants.tolist(), shown.tolist(), strict=True):
+            full = self._push(instant, view.moments[index])
+        return full
+
+    def _push(self, instant: int, shown: Moment) -> dict[int, dict[str, npt.NDArray[np.float32]]]:
+        """Who is not there at an instant is forgotten; who comes begins with a window."""
+        begins = instant % self._stride == 0
+        streams, self._streams = self._streams, {}
+        full = {}
+        for sighting in shown.sightings:
+            stream = streams.get(sighting.track) or (ClipStream(self._spec) if begins else None)
+            if stream is None:
+                continue
+            self._streams[sighting.track] = stream
+            window = stream.push(sighting.picture)
+            if window is not None:
+                full[sighting.track] = window
+        return full
+
+
+def by_track(seen: Iterable[Moment]) -> dict[int, Seen]:
+    """Everybody's moments."""
+    faces: dict[int, Seen] = {}
+    for moment in seen:
+        for sighting in moment.sightings:
+            faces.setdefault(sighting.track, []).append((moment, sighting))
+    return faces

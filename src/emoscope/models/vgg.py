@@ -1,0 +1,250 @@
+"""vgg16: VGG of 11 to 19 layers on one face (Simonyan & Zisserman, ICLR 2015); vgg16-bilstm (Fan &
+Ke, "Spatiotemporal networks for video emotion recognition") and vgg19-lstm (Pan et al., as Miyoshi
+et al. compare with it): its features of every frame, and a recurrent layer over the frames.
+
+Names and shapes of the weights are those of torchvision, so that its ImageNet files fit, and with
+2,622 classes there are as many as VGG-Face has (Parkhi et al., BMVC 2015).
+"""
+
+import itertools
+from collections.abc import Collection
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
+from emoscope.core.errors import SpecError
+from emoscope.models.checkpoints import Published
+from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled, window_of
+
+__all__ = ["CNNRNN", "VGG", "vgg19_lstm"]
+
+_Kind = Literal["gray", "rgb"]
+_Layer = Literal["fc6", "fc7"]
+
+_FILTERS = (64, 128, 256, 512, 512)
+_DEPTHS = {
+    11: (1, 1, 2, 2, 2),
+    13: (2, 2, 2, 2, 2),
+    16: (2, 2, 3, 3, 3),
+    19: (2, 2, 4, 4, 4),
+}
+_SIZE_PX, _LEAST_PX = 224, 32  # five poolings leave one pixel of the latter
+_ENDS = {"fc6": 2, "fc7": 5}  # layers of the classifier that make these features
+
+# What ImageNet's files were trained with; the mean of its three where the picture is grey.
+_NORMALISATIONS = {
+    "rgb": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "gray": Normalisation(mean=(0.449,), std=(0.226,)),
+}
+
+
+class VGG(nn.Module):
+    """VGG on one grey face. gray (B, 1, 1, 224, 224) -> (B, num_classes).
+
+    The stream is grey, as in the paper, and is copied to the three channels of published weights
+    here: what is kept of a clip and augmented is a third of what colour would be.
+
+    depth        11, 13, 16 or 19
+    batch_norm   after every convolution
+    width        scales all filters and hidden units
+    fc           hidden units of the classifier
+    size_px      side of the pictures; 32 at least, and 224 for published weights
+    dropout      on both hidden layers of the classifier
+
+    Weights start as in He et al., ICCV 2015: without batch normalisation, other starts do not train
+    at these depths. Raises SpecError."""
+
+    def __init__(
+        self,
+        num_classes: int = 7,
+        depth: int = 16,
+        batch_norm: bool = False,
+        width: float = 1.0,
+        fc: int = 4096,
+        size_px: int = _SIZE_PX,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        _check(depth, size_px)
+        filters, (units,) = scaled(width, _FILTERS), scaled(width, (fc,))
+        self.clip_spec = ClipSpec(
+            region="face", sampling=Last(length=1), streams=(_stream("gray", size_px),)
+        )
+        self.features = _features(_DEPTHS[depth], filters, batch_norm)
+        self.classifier = nn.Sequential(
+            nn.Linear(filters[-1] * (size_px // 32) ** 2, units),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(units, units),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(units, num_classes),
+        )
+        self.published = Published(
+            first="features.0",
+            head=("classifier.0", "classifier.3", "classifier.6"),
+            aliases=_aliases(self.features),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
+
+    def forward(self, gray: Tensor) -> Tensor:
+        """(B, 1, 1, S, S) -> logits (B, num_classes)."""
+        return self.of_pictures(gray.squeeze(1))
+
+    def of_pictures(self, pictures: Tensor) -> Tensor:
+        """(N, 1 or 3, S, S) -> (N, outputs) of the last layer that the network has."""
+        return self.classifier(self.features(pictures.expand(-1, 3, -1, -1)).flatten(1))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+class CNNRNN(nn.Module):
+    """VGG-16's features of 64 frames, a bidirectional LSTM over them. gray (B, 64, 1, 224, 224) ->
+    (B, num_classes).
+
+    stream          gray as in the paper, or rgb
+    frames          sampled uniformly from the clip; a shorter one repeats its last
+    features        fc6 or fc7: which hidden layer of VGG's classifier they are
+    hidden_size     of the LSTM, each way; its last state each way is what is classified (ours)
+    dropout         on the LSTM's inputs and outputs
+    width           scales hidden_size too
+    The other options are those of vgg16. Raises SpecError."""
+
+    def __init__(
+        self,
+        num_classes: int = 7,
+        depth: int = 16,
+        batch_norm: bool = False,
+        stream: _Kind = "gray",
+        frames: int = 64,
+        features: _Layer = "fc6",
+        hidden_size: int = 1024,
+        bidirectional: bool = True,
+        dropout: float = 0.85,
+        width: float = 1.0,
+        fc: int = 4096,
+        size_px: int = _SIZE_PX,
+    ) -> None:
+        super().__init__()
+        if frames < 1:
+            raise SpecError(f"frames must be 1 or more, got {frames}.")
+        _known("stream", stream, _NORMALISATIONS)
+        _known("features", features, _ENDS)
+        units, hidden = scaled(width, (fc, hidden_size))
+        self.clip_spec = ClipSpec(
+            region="face",
+            sampling=Uniform(length=frames),
+            window=window_of(frames, least_s=2.0),
+            streams=(_stream(stream, size_px),),
+        )
+        self.trunk = VGG(depth=depth, batch_norm=batch_norm, width=width, fc=fc, size_px=size_px)
+        self.trunk.classifier = nn.Sequential(*list(self.trunk.classifier)[: _ENDS[features]])
+        self.dropout = nn.Dropout(dropout)  # an nn.LSTM of one layer ignores its own
+        self.lstm = nn.LSTM(units, hidden, batch_first=True, bidirectional=bidirectional)
+        self.classifier = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
+
+    def forward(self, gray: Tensor | None = None, rgb: Tensor | None = None) -> Tensor:
+        """(B, frames, 1 or 3, S, S) of the one stream -> logits (B, num_classes)."""
+        pictures = gray if rgb is None else rgb
+        assert pictures is not None
+        features = self.trunk.of_pictures(pictures.flatten(0, 1))  # all frames at once
+        features = self.dropout(features.reshape(*pictures.shape[:2], -1))
+        _, (last, _) = self.lstm(features)
+        return self.classifier(self.dropout(torch.cat(last.unbind(0), 1)))
+
+    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
+        """Random inputs of the right shapes."""
+        return example_inputs(self.clip_spec, batch)
+
+
+def vgg19_lstm(
+    num_classes: int = 6,
+    depth: int = 19,
+    batch_norm: bool = False,
+    stream: _Kind = "rgb",
+    frames: int = 16,
+    features: _Layer = "fc7",
+    hidden_size: int = 512,
+    bidirectional: bool = False,
+    dropout: float = 0.5,
+    width: float = 1.0,
+    fc: int = 4096,
+    size_px: int = _SIZE_PX,
+) -> CNNRNN:
+    """VGG-19's features of every frame, an LSTM over them. rgb (B, 16, 3, 224, 224) ->
+    (B, num_classes).
+
+    Options are those of vgg16-bilstm. Miyoshi et al. print no more of Pan et al. than VGG-19 and
+    LSTM: all defaults but the depth are ours, the frames those of four-stream."""
+    return CNNRNN(
+        num_classes,
+        depth,
+        batch_norm,
+        stream,
+        frames,
+        features,
+        hidden_size,
+        bidirectional,
+        dropout,
+        width,
+        fc,
+        size_px,
+    )
+
+
+def _check(depth: int, size_px: int) -> None:
+    if depth not in _DEPTHS:
+        raise SpecError(f"depth must be one of {', '.join(map(str, _DEPTHS))}, got {depth}.")
+    if size_px < _LEAST_PX:
+        raise SpecError(
+            f"size_px {size_px} is too small: five poolings leave nothing of it. Give {_LEAST_PX} "
+            f"or more; the paper's is {_SIZE_PX}."
+        )
+
+
+def _known(option: str, value: str, values: Collection[str]) -> None:
+    if value not in values:
+        raise SpecError(f"{option} must be one of {', '.join(values)}, got {value!r}.")
+
+
+def _stream(kind: _Kind, size_px: int) -> Stream:
+    return Stream(kind=kind, size_hw=(size_px, size_px), normalisation=_NORMALISATIONS[kind])
+
+
+def _features(counts: tuple[int, ...], filters: tuple[int, ...], norm: bool) -> nn.Sequential:
+    """Five stages of 3 × 3 convolutions. (N, 3, S, S) -> (N, filters[-1], S // 32, S // 32)."""
+    layers: list[nn.Module] = []
+    for (channels, wide), count in zip(itertools.pairwise((3, *filters)), counts, strict=True):
+        for i in range(count):
+            layers.append(nn.Conv2d(channels if i == 0 else wide, wide, 3, padding=1))
+            layers += [nn.BatchNorm2d(wide)] if norm else []
+            layers.append(nn.ReLU(inplace=True))
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers)
+
+
+def _aliases(features: nn.Sequential) -> dict[str, str]:
+    """Names that VGG-Face's files give the layers: conv_1_1 or conv1_1 ... fc8."""
+    names = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
+    stage, place = 1, 0
+    for i, layer in enumerate(features):
+        if isinstance(layer, nn.MaxPool2d):
+            stage, place = stage + 1, 0
+        elif isinstance(layer, nn.Conv2d):
+            place += 1
+            names[f"conv_{stage}_{place}"] = names[f"conv{stage}_{place}"] = f"features.{i}"
+    return names
+
+
+_SMALL = {"width": 1 / 16, "size_px": _LEAST_PX}
+_SMALL_IN_TIME = {**_SMALL, "frames": 4}
+MODELS.add("vgg16", ModelEntry(VGG, small=_SMALL))
+MODELS.add("vgg16-bilstm", ModelEntry(CNNRNN, small=_SMALL_IN_TIME))
+MODELS.add("vgg19-lstm", ModelEntry(vgg19_lstm, small=_SMALL_IN_TIME))

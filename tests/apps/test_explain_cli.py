@@ -1,0 +1,127 @@
+"""`emoscope explain`: what it writes, says and refuses."""
+
+import sys
+from pathlib import Path
+
+import cv2
+import fake_runs
+import pytest
+import torch
+from asking import ask, assert_one_line, lines, names
+from making import make_video
+
+from emoscope import models
+from emoscope.media.video import read_frames
+from emoscope.training.runs import FINAL, part_folder
+
+
+def run_of(folder: Path, name: str, detector: str = "none") -> Path:
+    """A finished run of a small network that has learnt nothing."""
+    options = models.small(name)
+    run = fake_runs.fake_run(
+        folder,
+        model={"name": name, "options": options},
+        corpus={"name": "folder", "detector": detector},
+    )
+    torch.manual_seed(0)
+    network = models.create(name, num_classes=3, **options)
+    torch.save(network.state_dict(), part_folder(run, FINAL, 0) / "weights.pt")
+    return run
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a film of 10 frames without a face, `clip` (a run with deformable steps), and
+    `still` (of one frame)."""
+    folder = tmp_path_factory.mktemp("place")
+    make_video(folder / "film.mp4")
+    run_of(folder / "clip", "deformable-convlstm")
+    run_of(folder / "still", "face-cnn")
+    return folder
+
+
+def test_it_draws_sheets_and_films(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = ask("explain", place / "film.mp4", "--model", place / "clip", "--out", out)
+    assert (ran.exit_code, ran.exception) == (0, None)
+    made = [f"film-{kind}" for kind in ("gradcam.png", "gradcam.mp4", "offsets.png", "offsets.mp4")]
+    said = lines(ran.stdout)
+    assert said[:4] == [f"written: {out / name}" for name in made]
+    assert len(said) == 5
+    label, share, rest = said[4].split(" ", 2)
+    assert label in fake_runs.LABELS
+    assert 33 < float(share.rstrip("%,")) < 100
+    assert rest.startswith("Grad-CAM of cnn2d.8, read at cnn2d.10")
+    assert names(out) == sorted(made)
+    sheet = cv2.imread(str(out / "film-gradcam.png"))
+    assert sheet.shape[0] > 2 * 224, "eight frames in two rows"
+    for kind in ("gradcam", "offsets"):
+        frames = list(read_frames(out / f"film-{kind}.mp4"))
+        times_s = [frame.time_s for frame in frames]
+        assert len(frames) == 8
+        assert times_s[0] == 0
+        assert 0.3 < times_s[-1] < 0.4, "as in the film"
+        assert frames[0].rgb.shape[0] > 224
+
+
+def test_a_network_of_stills_makes_no_film(place: Path, tmp_path: Path) -> None:
+    words = ["--model", place / "still", "--label", "happy", "--start", 0.1, "--end", 0.2]
+    ran = ask("explain", place / "film.mp4", *words, "--out", tmp_path)
+    assert ran.exit_code == 0
+    assert lines(ran.stdout)[0] == f"written: {tmp_path}/film-gradcam.png"
+    assert lines(ran.stdout)[1].startswith("happiness ")
+    assert names(tmp_path) == ["film-gradcam.png"]
+
+
+def test_what_has_no_gradients_is_refused(place: Path, tmp_path: Path) -> None:
+    film = place / "film.mp4"
+    bundle = tmp_path / "mine.onnx"
+    bundle.write_bytes(b"")
+    assert_one_line(ask("explain", film, "--model", bundle), bundle, "Give the folder of its run.")
+    voice = fake_runs.fake_run(
+        tmp_path / "voice", model={"name": "egemaps-svc"}, optimiser=None, schedule=None
+    )
+    ran = ask("explain", film, "--model", voice)
+    assert_one_line(ran, voice, "egemaps-svc is an estimator")
+    assert_one_line(ask("explain", film, "--model", tmp_path), tmp_path, "not a run folder")
+
+
+def test_missing_weights_are_refused(place: Path, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "face-cnn")
+    weights = part_folder(run, FINAL, 0) / "weights.pt"
+    weights.write_bytes(b"nothing")
+    ran = ask("explain", place / "film.mp4", "--model", run)
+    assert_one_line(ran, weights, "damaged")
+    weights.unlink()
+    ran = ask("explain", place / "film.mp4", "--model", run)
+    assert_one_line(ran, run, f"no {weights}. Go on with `emoscope train --resume {run}`.")
+
+
+def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> None:
+    film, still = place / "film.mp4", place / "still"
+    ran = ask("explain", film, "--model", still, "--label", "sadnes")
+    assert ran.exit_code == 2
+    assert lines(ran.stderr) == ["emoscope: No label named 'sadnes'. Did you mean 'sadness'?"]
+    ran = ask("explain", film, "--model", still, "--label", "boredom")
+    assert "Known: anger, happiness, sadness." in ran.stderr
+    looking = run_of(tmp_path / "looking", "face-cnn", detector="haar")
+    ran = ask("explain", film, "--model", looking, "--out", tmp_path / "out")
+    assert_one_line(ran, film, "no face seen. Choose another stretch of it (--start, --end).")
+    assert names(tmp_path / "out") == []
+    gone = place / "gone.mp4"
+    assert_one_line(ask("explain", gone, "--model", still), gone, "")
+    ran = ask("explain", film, "--model", still, "--start", 2, "--end", 1)
+    assert (ran.exit_code, "not after --start" in ran.stderr) == (2, True)
+
+
+def test_without_its_packages_it_names_the_extra(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("emoscope.apps.explaining", "emoscope.training.explain"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    ran = ask("explain", place / "film.mp4", "--model", place / "still")
+    assert ran.exit_code == 1
+    (line,) = lines(ran.stderr)
+    assert line.startswith("emoscope: Explaining (captum.attr) needs an optional package")
+    assert line.endswith("pip install 'emoscope[train]'")
