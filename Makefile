@@ -44,8 +44,8 @@ sample: .venv/full
 	$(PIP) -e .
 	@touch $@
 
-.venv/full: .venv/bin/python pyproject.toml constraints.txt
-	$(PIP) -e '.[train,audio,openvino,pandas,dev]'
+.venv/full: .venv/bin/python pyproject.toml constraints.txt packages/emoscope-voice/pyproject.toml
+	$(PIP) -e '.[train,audio,openvino,pandas,dev]' -e packages/emoscope-voice
 	@touch $@ .venv/core
 
 clean:

@@ -18,6 +18,7 @@ NAMES = (
     "convlstm_layers",
     "decode",
     "deformable",
+    "egemaps",
     "faces",
     "footprint",
     "four_stream",

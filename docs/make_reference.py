@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from emoscope import models
-from emoscope.analysis.bundle import BACKENDS, bundle_names, load_bundle
+from emoscope.analysis.bundle import BACKENDS, bundle_names, installed_models, load_bundle
+from emoscope.analysis.fusion import RULES
 from emoscope.analysis.report import FORMATS
+from emoscope.analysis.system import System
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
 from emoscope.core.votes import VOTES
 from emoscope.corpora import CORPORA
 from emoscope.media.faces import DETECTORS
 from emoscope.training.estimators import ESTIMATORS
+from emoscope.training.fusion import LEARNED
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -42,10 +45,19 @@ def page() -> str:
     networks = [(name, first_line(models.MODELS[name].build)) for name in models.names()]
     fitted = [(name, first_line(ESTIMATORS[name].build)) for name in ESTIMATORS]
     bundles = [(name, load_bundle(name).card.trained_on) for name in bundle_names()]
+    systems = [
+        (name, f"{system.rule} of {', '.join(member.model for member in system.members)}")
+        for name in installed_models()
+        if name not in bundle_names()
+        for system in (System.read(name),)
+    ]
     sets = [(name, ", ".join(LABEL_SETS[name].labels)) for name in LABEL_SETS]
     parts = [
         "# Reference\n\nWritten by `make docs` from the registries.\n",
         section("Installed models (`--model`)", bundles),
+        section("Installed systems of several models (`--model`)", systems),
+        section("Fusion rules (`rule` in a system file)", described(RULES)),
+        section("Fusion rules that learn (`emoscope fuse --rule`)", described(LEARNED)),
         section("Detectors (`--detector`)", described(DETECTORS)),
         section("Votes (`--vote`, `[evaluation] vote` in a recipe)", described(VOTES)),
         section("Report formats (`--format`)", described(FORMATS)),

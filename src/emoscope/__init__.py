@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from emoscope.core.version import VERSION
 
 if TYPE_CHECKING:
-    from emoscope.analysis.analyzer import Analyzer, analyze
+    from emoscope.analysis.analyzer import Analyzer
     from emoscope.analysis.bundle import Bundle, load_bundle
+    from emoscope.analysis.system import analyze
     from emoscope.core.errors import EmoscopeError
     from emoscope.core.results import Timeline
 
@@ -29,7 +30,7 @@ __all__ = [
 
 _HOMES = {
     "Analyzer": "emoscope.analysis.analyzer",
-    "analyze": "emoscope.analysis.analyzer",
+    "analyze": "emoscope.analysis.system",
     "Bundle": "emoscope.analysis.bundle",
     "load_bundle": "emoscope.analysis.bundle",
     "EmoscopeError": "emoscope.core.errors",

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from asking import ask, assert_one_line, names
@@ -161,9 +162,26 @@ def test_a_film_is_heard_and_says_what_it_is(listening: Analyzer, tmp_path: Path
     assert (found.provenance.width, found.provenance.fps) == (64, 25.0)
 
 
-def test_a_film_without_sound_is_refused(listening: Analyzer, tmp_path: Path) -> None:
+def test_a_film_without_sound_is_nobody_for_as_long_as_it_is_and_says_so(
+    listening: Analyzer, tmp_path: Path
+) -> None:
+    path = make_video(tmp_path / "silent.mp4", num_frames=50)
+    for start_s, end_s in ((0.0, 2.0), (0.5, 1.2)):
+        found = listening.analyze(path, start_s=start_s, end_s=None if end_s == 2.0 else end_s)
+        assert (found.spans_s[0, 0], found.spans_s[-1, 1]) == pytest.approx((start_s, end_s))
+        assert np.isnan(found.probs).all()
+        assert not found.seen.any()
+        assert found.provenance.notes == ("the file has no sound: nobody is heard",)
+        assert found.provenance.duration_s == pytest.approx(2.0)
     with pytest.raises(MediaError, match=r"silent.mp4: the file has no sound"):
-        listening.analyze(make_video(tmp_path / "silent.mp4"))
+        listening.analyze(path, start_s=2.5)
+
+
+def test_a_picture_has_no_sound_to_be_silent_in(listening: Analyzer, tmp_path: Path) -> None:
+    path = tmp_path / "still.png"
+    cv2.imwrite(str(path), np.zeros((16, 16, 3), np.uint8))
+    with pytest.raises(MediaError, match=r"still.png: the file has no sound"):
+        listening.analyze(path)
 
 
 def test_frames_cannot_be_listened_to(listening: Analyzer) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import fake_runs
+import numpy as np
 import pytest
 import torch
 from asking import ask, assert_one_line, lines, names
@@ -12,12 +13,13 @@ from making import make_video
 
 from emoscope import models
 from emoscope.media.video import read_frames
+from emoscope.training.class_images import STEPS
 from emoscope.training.runs import FINAL, part_folder
 
 
-def run_of(folder: Path, name: str, detector: str = "none") -> Path:
+def run_of(folder: Path, name: str, detector: str = "none", **changes: object) -> Path:
     """A finished run of a small network that has learnt nothing."""
-    options = models.small(name)
+    options = {**models.small(name), **changes}
     run = fake_runs.fake_run(
         folder,
         model={"name": name, "options": options},
@@ -44,18 +46,20 @@ def test_it_draws_sheets_and_films(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = ask("explain", place / "film.mp4", "--model", place / "clip", "--out", out)
     assert (ran.exit_code, ran.exception) == (0, None)
-    made = [f"film-{kind}" for kind in ("gradcam.png", "gradcam.mp4", "offsets.png", "offsets.mp4")]
+    kinds = ("gradcam", "saliency", "offsets")
+    made = [f"film-{kind}.{suffix}" for kind in kinds for suffix in ("png", "mp4")]
     said = lines(ran.stdout)
-    assert said[:4] == [f"written: {out / name}" for name in made]
-    assert len(said) == 5
-    label, share, rest = said[4].split(" ", 2)
+    assert said[:6] == [f"written: {out / name}" for name in made]
+    assert len(said) == 7
+    label, share, rest = said[6].split(" ", 2)
     assert label in fake_runs.LABELS
     assert 33 < float(share.rstrip("%,")) < 100
     assert rest.startswith("Grad-CAM of cnn2d.8, read at cnn2d.10")
     assert names(out) == sorted(made)
-    sheet = cv2.imread(str(out / "film-gradcam.png"))
-    assert sheet.shape[0] > 2 * 224, "eight frames in two rows"
-    for kind in ("gradcam", "offsets"):
+    sheets = [cv2.imread(str(out / f"film-{kind}.png")) for kind in ("gradcam", "saliency")]
+    assert all(sheet.shape[0] > 2 * 224 for sheet in sheets), "eight frames in two rows"
+    assert not np.array_equal(*[sheet[:488] for sheet in sheets])
+    for kind in kinds:
         frames = list(read_frames(out / f"film-{kind}.mp4"))
         times_s = [frame.time_s for frame in frames]
         assert len(frames) == 8
@@ -68,9 +72,63 @@ def test_a_network_of_stills_makes_no_film(place: Path, tmp_path: Path) -> None:
     words = ["--model", place / "still", "--label", "happy", "--start", 0.1, "--end", 0.2]
     ran = ask("explain", place / "film.mp4", *words, "--out", tmp_path)
     assert ran.exit_code == 0
-    assert lines(ran.stdout)[0] == f"written: {tmp_path}/film-gradcam.png"
-    assert lines(ran.stdout)[1].startswith("happiness ")
-    assert names(tmp_path) == ["film-gradcam.png"]
+    made = ["film-gradcam.png", "film-saliency.png"]
+    assert lines(ran.stdout)[:2] == [f"written: {tmp_path / name}" for name in made]
+    assert lines(ran.stdout)[2].startswith("happiness ")
+    assert names(tmp_path) == made
+
+
+def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "four-stream", streams=["flow"])
+    ran = ask("explain", place / "film.mp4", "--model", run, "--out", tmp_path / "out")
+    assert ran.exit_code == 0
+    assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
+    assert lines(ran.stdout)[2].endswith(
+        "no Grad-CAM: no convolution with a map answers once a clip"
+    )
+
+
+@pytest.mark.parametrize("kind", ["still", "clip"])
+def test_classes_need_no_video(kind: str, place: Path, tmp_path: Path) -> None:
+    words = ["--model", place / kind, "--steps", 1, "--out", tmp_path / "out"]
+    ran = ask("explain", "--classes", *words)
+    assert (ran.exit_code, ran.exception) == (0, None)
+    made = tmp_path / "out" / f"{kind}-classes.png"
+    assert lines(ran.stdout)[0] == f"written: {made}"
+    said = [line.split() for line in lines(ran.stdout)[1:]]
+    assert [label for label, _ in said] == list(fake_runs.LABELS)
+    assert all(0 < float(share.rstrip("%")) < 100 for _, share in said)
+    assert names(tmp_path / "out") == [made.name]
+    height, width, _ = cv2.imread(str(made)).shape
+    if kind == "still":
+        assert width == 3 * 240, "a tile a label"
+    else:
+        assert (width, height > 3 * 224) == (4 * 224, True), "a row a label, four frames of it"
+
+
+def test_what_does_not_go_with_classes_is_refused(place: Path, tmp_path: Path) -> None:
+    model = ["--model", place / "still"]
+    for words, reason in (
+        ([], "VIDEO: a video, or --classes."),
+        (["film.mp4", "--steps", 3], "--steps: only with --classes."),
+        (["film.mp4", "--classes"], "leave VIDEO, --label, --start and --end out."),
+        (["--classes", "--label", "anger"], "leave VIDEO, --label, --start and --end out."),
+        (["--classes", "--end", 0], "leave VIDEO, --label, --start and --end out."),
+        (["--classes", "--steps", 0], "--steps"),
+    ):
+        ran = ask("explain", *words, *model, "--out", tmp_path)
+        assert ran.exit_code == 2
+        assert reason in lines(ran.stderr)[-1]
+    assert names(tmp_path) == []
+    bundle = tmp_path / "mine.onnx"
+    ran = ask("explain", "--classes", "--model", bundle)
+    assert_one_line(ran, bundle, "Give the folder of its run.")
+    ran = ask("explain", "--classes", "--model", tmp_path)
+    assert_one_line(ran, tmp_path, "not a run folder")
+
+
+def test_help_tells_the_steps() -> None:
+    assert f"By default {STEPS}." in ask("explain", "--help").stdout
 
 
 def test_what_has_no_gradients_is_refused(place: Path, tmp_path: Path) -> None:

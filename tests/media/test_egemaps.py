@@ -1,4 +1,6 @@
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,28 @@ def test_full_scale_does_not_turn_over() -> None:
 def test_the_same_sound_has_the_same_functionals_whatever_came_before() -> None:
     first = egemaps(tone(220, 0.5), 16_000)
     egemaps(tone(440, 0.3), 16_000)
+    egemaps(tone(440, 0.3, 8_000), 8_000)
+    np.testing.assert_array_equal(egemaps(tone(220, 0.5), 16_000), first)
+
+
+def test_threads_measure_at_the_same_time() -> None:
+    sounds = [tone(100 + 20 * i, 0.2 + 0.05 * i) for i in range(6)]
+    alone = [egemaps(sound, 16_000) for sound in sounds]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda sound: egemaps(sound, 16_000), sounds * 2))
+    np.testing.assert_array_equal(together, alone * 2)
+
+
+def test_a_run_that_failed_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = egemaps(tone(220, 0.5), 16_000)
+
+    def fail(_: object) -> None:
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("opensmile.core.lib.OpenSMILE.run", fail)
+        with pytest.raises(RuntimeError, match="broken"):
+            egemaps(tone(300, 0.2), 16_000)
     np.testing.assert_array_equal(egemaps(tone(220, 0.5), 16_000), first)
 
 
@@ -79,6 +103,7 @@ def test_without_openSMILE_the_extra_is_named(  # noqa: N802
 ) -> None:
     monkeypatch.setitem(sys.modules, "opensmile", None)
     monkeypatch.setattr(module, "_smile", module._smile.__wrapped__)
+    monkeypatch.setattr(module, "_of_thread", threading.local())
     with pytest.raises(MissingExtra, match=r"eGeMAPS features needs .* 'emoscope\[audio\]'"):
         egemaps(tone(220, 0.5), 16_000)
 

@@ -147,3 +147,13 @@ def test_the_first_frame_reaches_the_logits_through_every_layer() -> None:
     model(**inputs).sum().backward()
     per_frame = inputs["rgb"].grad.abs().sum((0, 2, 3, 4))
     assert (per_frame > 0).all()
+
+
+def test_flow_is_scaled_by_the_size_of_the_picture() -> None:
+    """The same motion is a quarter of the pixels in a quarter of the size."""
+    whole, quarter = (
+        models.create("four-stream", width=1 / 16, size_px=side, streams=("flow",)).clip_spec
+        for side in (112, 28)
+    )
+    hows = [spec.streams[0].normalisation for spec in (whole, quarter)]  # type: ignore[union-attr, index]
+    assert [(how.limit, *how.std) for how in hows] == [(10.0, 2.5), (2.5, 0.625)]

@@ -14,6 +14,7 @@ from emoscope.training.estimators import ESTIMATORS, FLOOR, Fitted, fit, predict
 
 D = 88
 CLASSES = 4
+FEW_TREES = {"egemaps-rf": {"n_estimators": 25}}  # enough for what is taught here
 everywhere = pytest.mark.parametrize("name", estimators.names())
 
 
@@ -40,6 +41,7 @@ def fitted(
     **options: Any,
 ) -> Fitted:
     vectors: dict[str, np.ndarray] = {ESTIMATORS[name].vector.kind: features}
+    options = {**FEW_TREES.get(name, {}), **options}
     return fit(name, options, vectors, truth, persons, num_classes, seed)
 
 
@@ -137,6 +139,24 @@ def test_a_rare_class_weighs_as_much_as_a_frequent_one() -> None:
     )
     assert np.mean(plain.predict(features) == 0) < 0.05
     assert np.mean(weighed.predict(features) == 0) > 0.2
+
+
+def test_a_forest_weighs_a_rare_class_too_and_takes_its_options() -> None:
+    rng, truth = np.random.default_rng(5), np.arange(320) % 8 == 0
+    features = rng.normal(size=(320, D))
+    features[:, 0] += truth
+    shares = [
+        estimators.create("egemaps-rf", n_estimators=30, balanced=balanced, min_samples_split=60)
+        .set_params(forest__random_state=0)
+        .fit(features, truth)
+        .predict(features)
+        .mean()
+        for balanced in (True, False)
+    ]
+    assert shares[1] < 0.03 < 0.15 < shares[0]
+    with_scale = estimators.create("egemaps-rf", scale=True)
+    assert list(with_scale.named_steps) == ["scale", "forest"]
+    assert list(estimators.create("egemaps-rf").named_steps) == ["forest"]
 
 
 def test_a_class_that_was_not_there_gets_the_floor() -> None:

@@ -1,4 +1,5 @@
-"""What a network looks at: Grad-CAM over the registry, and where deformable steps sample."""
+"""What a network looks at: Grad-CAM and saliency over the registry, and where deformable steps
+sample."""
 
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from torch import Tensor, nn
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform
-from emoscope.core.errors import MediaError, RecipeError, UnknownName
-from emoscope.training.explain import Explanation, GradCam, explain_clip, grad_cam
+from emoscope.core.errors import MediaError, UnknownName
+from emoscope.training.explain import Explanation, HeatMaps, explain_clip, grad_cam, saliency
 from emoscope.training.explain_drawing import heat_film, heat_sheet, points_film, points_sheet
 from emoscope.training.runs import FINAL, part_folder
 from emoscope.training.sampling_points import SamplingPoints, sampling_points, steps_of_frames
@@ -33,18 +34,31 @@ def small(name: str, **options: object) -> nn.Module:
 def test_every_network_shows_where_its_evidence_is(name: str) -> None:
     model = small(name)
     inputs = model.example_inputs(1)
-    found = [grad_cam(model, inputs, LABELS, label) for label in LABELS]
-    spec = model.clip_spec
+    found = [one for column in range(3) for one in grad_cam(model, inputs, column)]
+    assert_maps(found, model.clip_spec)
+    for one in found:
+        assert isinstance(model.get_submodule(one.convolution), nn.Conv2d | nn.Conv3d)
+    assert any(np.ptp(one.maps) > 0.1 for one in found)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_network_has_a_saliency_of_every_stream(name: str) -> None:
+    model = small(name)
+    inputs = model.example_inputs(1)
+    found = saliency(model, inputs, 1)
+    assert_maps(found, model.clip_spec)
+    assert [one.stream for one in found] == list(inputs)
+    assert [one.steps for one in found] == [x.shape[1] for x in inputs.values()]
+    assert all(one.maps.max() == 1 for one in found), "all streams count"
+    assert not any(x.requires_grad for x in inputs.values())
+
+
+def assert_maps(found: list[HeatMaps] | tuple[HeatMaps, ...], spec: ClipSpec) -> None:
     for one in found:
         assert one.maps.shape == (spec.length, *spec.pictures[0].size_hw)
         assert np.isfinite(one.maps).all()
         assert one.maps.min() >= 0
         assert one.maps.max() in (0, 1)
-        assert isinstance(model.get_submodule(one.convolution), nn.Conv2d | nn.Conv3d)
-    assert any(np.ptp(one.maps) > 0.1 for one in found)
-    assert sum(one.probability for one in found) == pytest.approx(1)
-    likeliest = max(found, key=lambda one: one.probability)
-    assert grad_cam(model, inputs, LABELS).label == likeliest.label
 
 
 @pytest.mark.parametrize(
@@ -62,8 +76,37 @@ def test_the_layer_is_the_last_convolution_with_a_map(
     name: str, convolution: str, layer: str, steps: int
 ) -> None:
     model = small(name)
-    found = grad_cam(model, model.example_inputs(1), LABELS)
+    (found,) = grad_cam(model, model.example_inputs(1), 0)
     assert (found.convolution, found.layer, found.steps) == (convolution, layer, steps)
+
+
+def test_streams_have_a_layer_each() -> None:
+    model = small("four-stream")
+    found = grad_cam(model, model.example_inputs(1), 0)
+    # Convolutions of the two others run inside a recurrence.
+    assert [(one.stream, one.layer, one.steps) for one in found] == [
+        ("dynamic_rgb", "residual.dynamic_rgb.layer4.1", 1),
+        ("dynamic_flow", "residual.dynamic_flow.layer4.1", 1),
+    ]
+
+
+class Joined(nn.Module):
+    """Two streams that meet in one convolution; rgb comes through another before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        streams = (Stream(kind="rgb", size_hw=(8, 8)), Stream(kind="gray", size_hw=(8, 8)))
+        self.clip_spec = ClipSpec(sampling=Uniform(length=1), streams=streams)
+        self.own, self.both = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(4, 3, 3, padding=1)
+
+    def forward(self, rgb: Tensor, gray: Tensor) -> Tensor:
+        return self.both(torch.cat([self.own(rgb[:, 0]), gray[:, 0]], 1)).mean((2, 3))
+
+
+def test_streams_that_have_met_share_a_map() -> None:
+    inputs = {"rgb": torch.rand(1, 1, 3, 8, 8), "gray": torch.rand(1, 1, 1, 8, 8)}
+    (found,) = grad_cam(Joined(), inputs, 0)
+    assert (found.stream, found.layer) == ("rgb + gray", "both")
 
 
 class Corners(nn.Module):
@@ -100,7 +143,7 @@ def two_corners() -> Tensor:
 def test_the_map_is_where_the_answer_comes_from() -> None:
     model = Corners()
     anger, happiness, sadness = (
-        grad_cam(model, {"rgb": two_corners()}, LABELS, label).maps for label in LABELS
+        grad_cam(model, {"rgb": two_corners()}, column)[0].maps for column in range(3)
     )
     assert np.unravel_index(anger.argmax(), anger.shape) == (1, 0, 0)
     assert anger[1, :6, :6].min() > 0.9
@@ -108,6 +151,43 @@ def test_the_map_is_where_the_answer_comes_from() -> None:
     assert sadness[2, -6:, -6:].min() > 0.9
     assert sadness[2, :20].max() == 0
     assert not happiness.any(), "nothing speaks for it"
+
+
+def test_saliency_is_where_a_change_would_move_the_answer() -> None:
+    # However the picture looks: the logit is linear.
+    inputs = {"rgb": torch.rand(1, 4, 3, 32, 32)}
+    anger, happiness, sadness = (saliency(Corners(), inputs, i)[0].maps for i in range(3))
+    looked_at = np.zeros((4, 32, 32))
+    looked_at[1, :8:2, :8:2] = 1  # the convolution's centre, a stride of 2
+    assert np.array_equal(anger, looked_at)
+    assert np.unravel_index(sadness.argmax(), sadness.shape) == (2, 24, 24)
+    assert not happiness.any(), "the logit is constant"
+
+
+def test_of_a_pixel_the_channel_counts_that_moves_most_in_either_direction() -> None:
+    weights = torch.ones(3, 32, 32)
+    weights[0, :, :16], weights[1:, :, :16] = -2, 0
+
+    class Weighing(nn.Module):
+        clip_spec = Corners(1).clip_spec
+
+        def forward(self, rgb: Tensor) -> Tensor:
+            return (rgb[:, 0] * weights).sum((1, 2, 3))[:, None]
+
+    (found,) = saliency(Weighing(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
+    assert (found.maps[0, :, :16] == 1).all()
+    assert (found.maps[0, :, 16:] == 0.5).all()
+
+
+def test_a_few_pixels_do_not_darken_the_others() -> None:
+    class Steep(nn.Module):
+        clip_spec = Corners(1).clip_spec
+
+        def forward(self, rgb: Tensor) -> Tensor:
+            return (rgb.mean((1, 2, 3, 4)) + rgb[:, 0, 0, 0, 0])[:, None]
+
+    (found,) = saliency(Steep(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
+    assert (found.maps == 1).all()
 
 
 class Looped(nn.Module):
@@ -128,9 +208,9 @@ class Looped(nn.Module):
 
 def test_a_layer_inside_the_recurrence_is_passed_over() -> None:
     clip = {"rgb": torch.rand(1, 3, 3, 32, 32)}
-    assert grad_cam(Looped(first=True), clip, LABELS).convolution == "first"
-    with pytest.raises(RecipeError, match="no Grad-CAM"):
-        grad_cam(Looped(first=False), clip, LABELS)
+    assert [one.convolution for one in grad_cam(Looped(first=True), clip, 0)] == ["first"]
+    assert grad_cam(Looped(first=False), clip, 0) == ()
+    assert saliency(Looped(first=False), clip, 0)[0].steps == 3
 
 
 class InTime(nn.Module):
@@ -150,7 +230,7 @@ class InTime(nn.Module):
 def test_a_step_of_3d_maps_is_shown_on_the_frames_that_it_covers() -> None:
     clip = two_corners()
     clip[:, :2] = 0
-    found = grad_cam(InTime(), {"rgb": clip}, LABELS, "anger")
+    (found,) = grad_cam(InTime(), {"rgb": clip}, 0)
     assert (found.steps, found.layer) == (2, "conv")
     assert not found.maps[:2].any()
     assert np.array_equal(found.maps[2], found.maps[3])
@@ -245,15 +325,21 @@ def test_a_clip_is_explained_as_training_would_cut_it(name: str, tmp_path: Path)
     if name == "convlstm-body":
         rgb = torch.tensor(found.frames / 255).permute(0, 3, 1, 2)[None].float()
         with torch.no_grad():
-            probs = torch.softmax(model(rgb) / 2, 1)  # the temperature of the fake run
-        assert found.gradcam.probability == pytest.approx(float(probs.max()), abs=1e-6)
+            probs = torch.softmax(model(rgb) / 2, 1)[0]  # the temperature of the fake run
+        assert found.probability == pytest.approx(float(probs.max()), abs=1e-6)
+        assert found.label == LABELS[int(probs.argmax())]
+        for heat, expected in (
+            (found.gradcam, grad_cam(model, {"rgb": rgb}, int(probs.argmax()))),
+            (found.saliency, saliency(model, {"rgb": rgb}, int(probs.argmax()))),
+        ):
+            np.testing.assert_allclose(heat[0].maps, expected[0].maps, atol=1e-4)
 
 
 def test_a_label_a_span_and_a_recording_that_cannot_be(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", "face-gru")
     video = make_video(tmp_path / "film.mp4")
     found = explain_clip(video, run, "Sad", start_s=0.2)
-    assert found.gradcam.label == "sadness"
+    assert found.label == "sadness"
     assert min(found.times_s) >= 0.2
     with pytest.raises(UnknownName, match="Did you mean 'happiness'"):
         explain_clip(video, run, "hapiness")
@@ -268,30 +354,48 @@ def explained(frames: int, steps: int, times_s: tuple[float, ...]) -> Explanatio
     pictures = np.full((frames, 32, 32, 3), 100, dtype=np.uint8)
     maps = np.zeros((frames, 32, 32))
     maps[-1, :16, :16] = 1
-    cam = GradCam("conv", "relu", "anger", 0.875, steps, maps)
-    return Explanation(pictures, times_s, cam, sampled() if frames == 8 else ())
+    heats = (HeatMaps("Grad-CAM", "rgb", "conv", "relu", steps, maps),)
+    points = sampled() if frames == 8 else ()
+    return Explanation(pictures, times_s, "anger", 0.875, heats, heats, points)
 
 
 def test_heat_is_drawn_where_it_is_and_nowhere_else() -> None:
     said = explained(2, 2, (0.0, 0.04))
-    first, second = (frame.rgb for frame in heat_film(said))
+    first, second = (frame.rgb for frame in heat_film(said, said.gradcam))
     assert first.shape[0] > 224
     assert (first[:224, :448] == 100).all(), "no heat: the frame as it is"
     assert (second[:224, :224] == 100).all(), "the plain frame on the left"
     assert (second[224 // 2 + 16 : 224, 224:448] == 100).all()
     hottest = second[:64, 224:288].reshape(-1, 3).mean(0)
     assert hottest[0] > hottest[2] > 100, "yellow"
-    sheet = heat_sheet(said)
+    sheet = heat_sheet(said, said.gradcam)
     assert (sheet[20:244, 224:448] == second[:224, 224:448]).all()
+
+
+def test_streams_have_rows_and_dynamic_images_a_tile() -> None:
+    said = explained(4, 1, (0.0, 0.1, 0.2, 0.3))
+    (rgb,) = said.gradcam
+    whole = np.ones((4, 32, 32))
+    dynamic = [HeatMaps("Saliency", f"dynamic_{x}", "", "input", 1, whole) for x in ("rgb", "flow")]
+    sheet = heat_sheet(said, [rgb, *dynamic])
+    alone = heat_sheet(said, [rgb])
+    assert sheet.shape[1] == alone.shape[1] == 4 * 224
+    assert sheet.shape[0] - alone.shape[0] == 244 + 2 * 24, "one row more, and two lines"
+    first, second, rest = np.split(sheet[264:488], [224, 448], axis=1)
+    assert np.array_equal(first, second)
+    assert np.ptp(first.astype(int), axis=2).min() > 50, "hot all over"
+    assert np.ptp(rest, axis=(0, 1)).max() == 0, "blank"
+    (frame, *_) = heat_film(said, [rgb, *dynamic])
+    assert frame.rgb.shape[1] == 4 * 224, "plain, and three streams"
 
 
 def test_a_film_keeps_the_times_and_shows_what_padding_repeats_once() -> None:
     said = explained(4, 1, (0.0, 0.04, 0.12, 0.12))
-    frames = list(heat_film(said))
+    frames = list(heat_film(said, said.gradcam))
     assert [frame.time_s for frame in frames] == [0.0, 0.04, 0.12]
     assert [frame.duration_s for frame in frames] == pytest.approx([0.04, 0.08, 0.04])
     alone = explained(2, 1, (0.5, 0.5))
-    assert [frame.duration_s for frame in heat_film(alone)] == [1.0]
+    assert [frame.duration_s for frame in heat_film(alone, alone.saliency)] == [1.0]
 
 
 def test_points_are_drawn_on_the_frames_of_their_steps() -> None:

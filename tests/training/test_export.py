@@ -85,6 +85,8 @@ def taught(
     heard = features(len(truth), dimensions=vector.dimensions)
     heard[:, :40] *= 1 + 0.1 * truth[:, None].astype(np.float32)
     persons = np.repeat(np.arange(10).astype(str), 2 * len(classes))
+    if name == "egemaps-rf":
+        options = {"n_estimators": 25, **options}  # for speed
     return fit(name, options, {vector.kind: heard}, truth, persons, len(LABELS), 0)
 
 
@@ -157,6 +159,25 @@ def test_an_estimators_graph_is_plain_onnx(name: str) -> None:
     assert [output.name for output in graph.graph.output] == ["logits"]
     used = {name for node in graph.graph.node for name in node.input}
     assert {one.name for one in graph.graph.initializer} <= used
+
+
+def numbers_in(graph: onnx.ModelProto) -> int:
+    """How many the weights of a graph are, of nodes and initializers."""
+    of_nodes = sum(len(a.floats) for node in graph.graph.node for a in node.attribute)
+    return of_nodes + sum(int(np.prod(one.dims)) for one in graph.graph.initializer)
+
+
+@pytest.mark.parametrize("classes", [(1, 3), (0, 1, 2, 3, 4)])
+def test_a_linear_classifier_gives_away_no_clip_that_it_learned_from(
+    classes: tuple[int, ...],
+) -> None:
+    """A hyperplane a pair of classes (ONNX has two of two) and the scaler: no support vectors."""
+    graph = estimator_graph.estimator_graph(taught(classes=classes))
+    planes = max(2, len(classes) * (len(classes) - 1) // 2)
+    assert "SVMClassifier" not in {node.op_type for node in graph.graph.node}
+    assert planes * 89 + 2 * 88 <= numbers_in(graph) < planes * 89 + 2 * 88 + 88
+    curved = estimator_graph.estimator_graph(taught(classes=classes, kernel="rbf", C=10.0))
+    assert numbers_in(curved) > 20 * 88
 
 
 def test_an_estimator_that_answers_otherwise_is_not_written(

@@ -11,12 +11,12 @@ import numpy as np
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
 from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment, moments
-from emoscope.analysis.voice import hearings
+from emoscope.analysis.voice import hearings, sound_or_silence
 from emoscope.core.errors import BundleError, MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
 from emoscope.core.votes import DEFAULT_VOTE, VOTES
-from emoscope.media.audio import Sound, read_sound
+from emoscope.media.audio import Sound
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
 from emoscope.media.prefetch import prefetched
@@ -24,13 +24,14 @@ from emoscope.media.regions import MAX_SIDE_PX, detector_for
 from emoscope.media.tracking import FaceTracker
 from emoscope.media.video import Frame, VideoInfo, probe, read_frames
 
-__all__ = ["DEFAULT_RATE_HZ", "Analyzer", "analyze"]
+__all__ = ["DEFAULT_RATE_HZ", "Analyzer", "Progress"]
 
 DEFAULT_RATE_HZ = 10.0
 _BATCH = 16  # moments whose faces share one call of an image model
 _AHEAD = 8  # frames decoded while the ones before them are analysed
 
 Progress = Callable[[float], None]  # seconds of video seen so far
+Watch = Callable[[Moment], object]
 
 
 class Analyzer:
@@ -84,23 +85,30 @@ class Analyzer:
         start_s: float = 0.0,
         end_s: float | None = None,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Timeline:
         """The Timeline of a video, an image or a folder of numbered images, or of a span of it; by
         a voice model, of a video's sound or a sound file.
 
-        `progress` is told the seconds of video seen so far. Raises MediaError for a file that
-        cannot be read, or has no sound for a voice model.
+        `progress` is told the seconds of video seen so far, `watch` every moment that is looked at.
+        A film without sound is to a voice model nobody, and a note says why. Raises MediaError for
+        a file that cannot be read.
         """
         if self.listens:
-            sound = read_sound(path, start_s=start_s, end_s=end_s)
-            seen = hearings(sound, self.bundle.clip_spec.window.stride_s)
+            sound, notes = sound_or_silence(Path(path), start_s, end_s)
             info = _info(Path(path), sound if end_s is None else None)
+            timeline = self.hear(sound, progress)
         else:
-            sound, info = None, probe(path)
-            seen = self._looked_at(info, start_s, end_s)
-        rows = self._rows(_reporting(seen, progress), _BATCH, sound)
-        timeline = Timeline.concatenate(rows)
-        return replace(timeline, provenance=self._provenance(info, timeline, start_s, end_s))
+            info, notes = probe(path), ()
+            seen = _reporting(self._looked_at(info, start_s, end_s), progress, watch)
+            timeline = Timeline.concatenate(self._rows(seen, _BATCH))
+        about = self._provenance(info, timeline, start_s, end_s)
+        return replace(timeline, provenance=replace(about, notes=(*notes, *about.notes)))
+
+    def hear(self, sound: Sound, progress: Progress | None = None) -> Timeline:
+        """The rows that a voice model makes of sound, without their provenance."""
+        seen = hearings(sound, self.bundle.clip_spec.window.stride_s)
+        return Timeline.concatenate(self._rows(_reporting(seen, progress), _BATCH, sound))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
         """The same for frames that arrive live: Timelines of the rows that have become final.
@@ -120,9 +128,19 @@ class Analyzer:
             yield replace(rows, provenance=about)
 
     @property
+    def name(self) -> str:
+        """The model's."""
+        return self.bundle.name
+
+    @property
     def listens(self) -> bool:
         """Whether the model hears and does not look."""
         return not self.bundle.clip_spec.seen
+
+    @property
+    def takes_rate(self) -> bool:
+        """Whether the model looks at single frames, as often as it is asked to."""
+        return self.bundle.clip_spec.is_image
 
     def _looked_at(self, info: VideoInfo, start_s: float, end_s: float | None) -> Iterator[Moment]:
         frames = read_frames(
@@ -194,22 +212,6 @@ class Analyzer:
         )
 
 
-def analyze(
-    path: str | Path,
-    model: str | Path | Bundle = "face-ferplus",
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    **options: object,
-) -> Timeline:
-    """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior,
-    vote.
-
-    >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
-    """
-    return Analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)  # type: ignore[arg-type]
-
-
 def _info(path: Path, whole: Sound | None) -> VideoInfo:
     """Of a file that is heard: it need not have a picture, nor one that can be decoded."""
     try:
@@ -218,8 +220,12 @@ def _info(path: Path, whole: Sound | None) -> VideoInfo:
         return VideoInfo(path, 0, 0, duration_s=whole.end_s if whole else math.nan, has_sound=True)
 
 
-def _reporting(seen: Iterable[Moment], progress: Progress | None) -> Iterator[Moment]:
+def _reporting(
+    seen: Iterable[Moment], progress: Progress | None, watch: Watch | None = None
+) -> Iterator[Moment]:
     for moment in seen:
+        if watch is not None:
+            watch(moment)
         yield moment
         if progress is not None:
             progress(moment.end_s)

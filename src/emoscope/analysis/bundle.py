@@ -24,13 +24,16 @@ __all__ = [
     "Bundle",
     "BundleCard",
     "bundle_names",
+    "installed_models",
     "load_bundle",
+    "open_session",
     "softmax",
 ]
 
 FORMAT = 1  # of the metadata; a higher one is refused
 METADATA_KEY = "emoscope"
 WEIGHTS_GROUP = "emoscope.weights"
+_MODEL_SUFFIXES = (".onnx", ".toml")
 
 FloatArray = npt.NDArray[np.floating]
 Prior = Literal["train", "uniform"]
@@ -136,7 +139,8 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 def bundle_names() -> list[str]:
     """Names of the bundles that are installed, ours first."""
-    return list(_installed())
+    found = installed_models()
+    return [name for name in found if found[name].suffix == ".onnx"]
 
 
 def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundle:
@@ -147,7 +151,7 @@ def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundl
     """
     start = BACKENDS[backend]
     path = _locate(name_or_path)
-    session = _open(path)
+    session = open_session(path)
     card = _read_card(session.get_modelmeta().custom_metadata_map, path)
     _check_graph(session, card, path)
     return Bundle(card=card, path=path, backend=backend, run=start(path, session))
@@ -155,15 +159,21 @@ def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundl
 
 def _locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
-    if path.suffix == ".onnx" or path.is_file():
-        if not path.is_file():
-            raise BundleError(f"{path}: no such file. Give a bundle's path or an installed name.")
-        return path
-    return _installed()[str(name_or_path)]
+    if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
+        path = installed_models()[str(name_or_path)]
+    if path.suffix == ".toml":
+        raise BundleError(
+            f"{name_or_path}: a system of several models, and one is wanted. "
+            "`emoscope.analyze` and the command line take both."
+        )
+    if not path.is_file():
+        raise BundleError(f"{path}: no such file. Give a bundle's path or an installed name.")
+    return path
 
 
-def _installed() -> Registry[Path]:
-    """Name -> file, over every package that names itself under `emoscope.weights`."""
+def installed_models() -> Registry[Path]:
+    """Name -> file, a bundle (.onnx) or a system of several (.toml), over every package that names
+    itself under `emoscope.weights`; ours first."""
     found: Registry[Path] = Registry("installed model")
     for entry in sorted(entry_points(group=WEIGHTS_GROUP), key=lambda e: e.name != "emoscope"):
         for path in _weights_of(entry):
@@ -181,10 +191,16 @@ def _weights_of(entry: EntryPoint) -> list[Path]:
             "Reinstall or remove it."
         ) from None
     items = [item for item in package.iterdir() if isinstance(item, Path)]
-    return sorted(item for item in items if item.suffix == ".onnx")
+    return sorted(item for item in items if _is_model(item))
 
 
-def _open(path: Path) -> ort.InferenceSession:
+def _is_model(path: Path) -> bool:
+    """A learned rule of fusion lies beside its system, and is no model by itself."""
+    return path.suffix in _MODEL_SUFFIXES and not path.name.endswith(".rule.onnx")
+
+
+def open_session(path: Path) -> ort.InferenceSession:
+    """An ONNX file, ready to run on the CPU. Raises BundleError."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, once
     # Spinning threads would take the video decoder's processor time.

@@ -206,6 +206,8 @@ def _facts(timeline: Timeline) -> str:
         "Frames": "" if math.isnan(source.fps) else f"{source.fps:.4g} a second",
         "People": str(len(timeline.tracks)),
         "Model": f"{source.model} {source.model_version}".strip(),
+        "Members": ", ".join(source.members),
+        "Fusion": source.rule,
         "Prior": source.prior,
         "Vote": source.vote,
         "Detector": source.detector,

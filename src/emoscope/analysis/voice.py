@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from emoscope.analysis.sightings import Moment
+from emoscope.core.errors import MediaError
 from emoscope.core.results import Box
-from emoscope.media.audio import Sound
+from emoscope.media.audio import RATE_HZ, Sound, read_sound
 from emoscope.media.regions import Sighting
+from emoscope.media.video import probe
 
-__all__ = ["hearings"]
+__all__ = ["hearings", "sound_or_silence"]
 
 _NOWHERE = Box(math.nan, math.nan, math.nan, math.nan)
 
@@ -27,3 +30,28 @@ def hearings(sound: Sound, stride_s: float) -> Iterator[Moment]:
             sound.end_s if k == strides - 1 else end_s,
             (voice,),
         )
+
+
+def sound_or_silence(
+    path: Path, start_s: float, end_s: float | None
+) -> tuple[Sound, tuple[str, ...]]:
+    """The sound of a span, and notes: of a film without a sound track it is silence as long as the
+    picture, and a note says so. Raises MediaError as `read_sound` for anything else."""
+    try:
+        return read_sound(path, start_s=start_s, end_s=end_s), ()
+    except MediaError:
+        seconds = _silent_s(path)
+        until_s = seconds if end_s is None else min(seconds, end_s)
+        if not 0 <= start_s < until_s:
+            raise
+        silence = np.zeros(round((until_s - start_s) * RATE_HZ), dtype=np.float32)
+        return Sound(silence, RATE_HZ, start_s), ("the file has no sound: nobody is heard",)
+
+
+def _silent_s(path: Path) -> float:
+    """How long a film without a sound track is; 0 where it does not say, or is none."""
+    try:
+        info = probe(path)
+    except MediaError:
+        return 0.0
+    return 0.0 if info.has_sound or math.isnan(info.duration_s) else info.duration_s

@@ -1,4 +1,4 @@
-"""`emoscope analyze`: many files through one Analyzer; a bad one does not stop the others."""
+"""`emoscope analyze`: many files through one analyzer; a bad one does not stop the others."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.report import write_report
+from emoscope.analysis.system import open_analyzer
 from emoscope.core.errors import EmoscopeError, MediaError
 from emoscope.core.results import Timeline, TrackSummary
 from emoscope.media.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
@@ -42,6 +42,7 @@ class Request:
     backend: str
     prior: Literal["uniform", "train"]
     vote: str
+    speaker: Literal["all", "mouth"] | None
     to_stdout: bool
     quiet: bool
     debug: bool
@@ -54,16 +55,17 @@ def analyze_all(request: Request) -> int:
     console = _console(request.quiet)
     if request.formats:
         check_writable(request.out or Path.cwd())
-    analyzer = Analyzer(
+    analyzer = open_analyzer(
         request.model,
+        speaker=request.speaker,
         detector=request.detector,
         rate_hz=request.rate_hz,
         backend=request.backend,
         prior=request.prior,
         vote=request.vote,
     )
-    if request.rate_given and not analyzer.bundle.clip_spec.is_image:
-        console.print(f"--rate is for image models: {analyzer.bundle.name} has its own windows.")
+    if request.rate_given and not analyzer.takes_rate:
+        console.print(f"--rate is for image models: {analyzer.name} has its own windows.")
     failures: list[str] = []
     stems: set[str] = set()
     for path in _inputs(request.videos, analyzer.listens, failures):
@@ -155,7 +157,8 @@ def _line(path: Path, timeline: Timeline, listens: bool) -> str:
     """One file in one line: the leading emotions of each face, or of the voice."""
     people = timeline.summary()
     if not people:
-        return f"{path}: no {'voice heard' if listens else 'face seen'}"
+        nobody = "no voice heard" if listens else "no face seen"
+        return f"{path}: {nobody}{', but a voice heard' if timeline.seen.any() else ''}"
     count = f"{len(people)} {'voice' if listens else 'face'}{'s' if len(people) > 1 else ''}"
     return f"{path}: {count}; " + "; ".join(_leading(person) for person in people[:4])
 

@@ -46,6 +46,13 @@ app = typer.Typer(
 )
 
 
+class SpeakerChoice(StrEnum):
+    """Of several faces, whose the sound is."""
+
+    all = "all"
+    mouth = "mouth"
+
+
 class PriorChoice(StrEnum):
     """Whether the class shares of the training data stay in the probabilities."""
 
@@ -69,7 +76,10 @@ Videos = Annotated[
         show_default=False,
     ),
 ]
-Model = Annotated[str, typer.Option(help="An installed model's name or a bundle's path.")]
+Model = Annotated[
+    str,
+    typer.Option(help="An installed model's or system's name, a bundle's or system file's path."),
+]
 Out = Annotated[
     Path | None,
     typer.Option(help="Folder for the reports.", file_okay=False, show_default=False),
@@ -104,6 +114,14 @@ Vote = Annotated[
         help="How windows, and a face's rows, make one label: sum-probability or max-probability."
     ),
 ]
+Speaker = Annotated[
+    SpeakerChoice | None,
+    typer.Option(
+        help="Of a system that looks and listens: whose the sound is where several faces show. By "
+        "default as the system says.",
+        show_default=False,
+    ),
+]
 ToStdout = Annotated[
     bool, typer.Option("--json", help="Print the Timelines as JSON, a line a file.")
 ]
@@ -123,6 +141,7 @@ def analyze(
     backend: Backend = "onnxruntime",
     prior: Prior = PriorChoice.uniform,
     vote: Vote = "sum-probability",
+    speaker: Speaker = None,
     to_stdout: ToStdout = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -148,6 +167,7 @@ def analyze(
         backend=backend,
         prior=prior.value,
         vote=vote,
+        speaker=speaker.value if speaker else None,
         to_stdout=to_stdout,
         quiet=quiet,
         debug=debug,

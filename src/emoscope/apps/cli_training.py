@@ -110,6 +110,32 @@ def compare(
     compare_runs(runs, out)
 
 
+def fuse(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of finished runs.", show_default=False),
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.", file_okay=False)],
+    rule: Annotated[
+        str,
+        typer.Option(
+            help="Of the system: average, weighted-average, highest-confidence, svm, "
+            "random-forest or adaboost."
+        ),
+    ] = "average",
+    seed: Annotated[int, typer.Option(min=0, help="Of the rules that learn.")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Join runs of the same clips and folds; judge every fusion rule.
+
+    Rules that learn do so from the runs' answers to other folds. Writes fusion.md and .json, and a
+    system file that `emoscope analyze --model` takes.
+    """
+    from emoscope.apps.training import fuse_runs
+
+    fuse_runs(runs, out, rule, seed)
+
+
 def reproduce(
     paper: Annotated[
         str,
@@ -156,8 +182,10 @@ def export(
 
 def explain(
     video: Annotated[
-        Path, typer.Argument(help="A video, an image or a folder of images.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(help="A video, an image or a folder of images.", show_default=False),
+    ] = None,
+    *,
     run: Annotated[
         Path,
         typer.Option("--model", metavar="RUN", help="The run of a network.", show_default=False),
@@ -169,15 +197,34 @@ def explain(
     ] = None,
     start: Start = 0.0,
     end: End = None,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="Draw what it expects of each label; no video.")
+    ] = False,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of --classes. By default 64.", show_default=False),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Draw what a trained network looks at in a video.
 
-    Grad-CAM over the frames that it is shown; where a network has deformable steps, the points that
-    they sample.
+    Grad-CAM and saliency over the frames that it is shown; where a network has deformable steps,
+    the points that they sample. With --classes, by gradient ascent, an image of each label.
     """
-    from emoscope.apps.explaining import explain_video
+    from emoscope.apps.explaining import explain_classes, explain_video
 
+    if classes:
+        if video or label or start or end is not None:
+            raise typer.BadParameter(
+                "it is of all labels and of no video: leave VIDEO, --label, --start and --end out.",
+                param_hint="--classes",
+            )
+        explain_classes(run, out, steps)
+        return
+    if video is None:
+        raise typer.BadParameter("a video, or --classes.", param_hint="VIDEO")
+    if steps is not None:
+        raise typer.BadParameter("only with --classes.", param_hint="--steps")
     check_span(start, end)
     explain_video(video, run, out, label, start, end)
 
@@ -206,7 +253,7 @@ def show_model(
 
 def add_training_commands(app: typer.Typer) -> None:
     """Hang the laboratory's commands under `emoscope`."""
-    for command in (train, evaluate, compare, reproduce, export, explain):
+    for command in (train, evaluate, compare, fuse, reproduce, export, explain):
         app.command()(command)
     app.add_typer(models_app, name="models", help="Networks and estimators.")
 

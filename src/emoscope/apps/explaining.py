@@ -8,12 +8,13 @@ from emoscope.core.errors import MissingExtra
 from emoscope.media.files import check_writable
 
 try:
+    from emoscope.training.class_images import write_classes
     from emoscope.training.explain import explain_clip
     from emoscope.training.explain_drawing import write_explanation
 except ImportError as error:
     raise MissingExtra(f"Explaining ({error.name})", "train") from None
 
-__all__ = ["explain_video"]
+__all__ = ["explain_classes", "explain_video"]
 
 
 def explain_video(
@@ -24,9 +25,18 @@ def explain_video(
     explanation = explain_clip(video, run, label, start_s, end_s)
     for path in write_explanation(explanation, out, video.stem):
         typer.echo(f"written: {path}")
-    found = explanation.gradcam
-    nothing = "" if found.maps.any() else "; nothing at this layer speaks for it"
-    typer.echo(
-        f"{found.label} {found.probability:.1%}, Grad-CAM of {found.convolution}, read at "
-        f"{found.layer}{nothing}"
-    )
+    answer = f"{explanation.label} {explanation.probability:.1%}"
+    for heat in explanation.gradcam:
+        nothing = "" if heat.maps.any() else "; nothing there speaks for it"
+        typer.echo(f"{answer}, Grad-CAM of {heat.convolution}, read at {heat.layer}{nothing}")
+    if not explanation.gradcam:
+        typer.echo(f"{answer}, no Grad-CAM: no convolution with a map answers once a clip")
+
+
+def explain_classes(run: Path, out: Path, steps: int | None) -> None:
+    """Draw what a run's network expects of each label; say how sure it is of it."""
+    check_writable(out)
+    path, images = write_classes(run, out, *([] if steps is None else [steps]))
+    typer.echo(f"written: {path}")
+    for image in images:
+        typer.echo(f"{image.label} {image.probability:.1%}")

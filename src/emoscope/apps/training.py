@@ -21,6 +21,7 @@ try:
     from emoscope.training.evaluate import evaluate
     from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export import export_run
+    from emoscope.training.fusing import fuse
     from emoscope.training.loop import Hardware
     from emoscope.training.published import recipes_of
     from emoscope.training.recipe import Recipe
@@ -33,6 +34,7 @@ __all__ = [
     "compare_runs",
     "evaluate_run",
     "export_bundle_of",
+    "fuse_runs",
     "list_all",
     "reproduce_paper",
     "resume_run",
@@ -110,6 +112,12 @@ def compare_runs(folders: list[Path], out: Path | None) -> None:
         typer.echo(comparison.markdown())
         return
     _write(out, comparison.csv() if out.suffix == ".csv" else comparison.markdown())
+
+
+def fuse_runs(folders: list[Path], out: Path, rule: str, seed: int) -> None:
+    """Print the table and name the system file."""
+    typer.echo(fuse(folders, out, rule, seed))
+    typer.echo(f"written: {out / out.resolve().name}.toml")
 
 
 def reproduce_paper(

@@ -91,6 +91,9 @@ class Provenance:
     detector: str = ""
     prior: str = ""
     vote: str = DEFAULT_VOTE  # of VOTES
+    rule: str = ""  # that joined the members of a system
+    members: tuple[str, ...] = ()  # "face-ferplus 0.1.0" ...; none of a single model
+    speaker: str = ""  # of several faces, whom the sound was joined to: "all" or "mouth"
     rate_hz: float | None = None
     start_s: float = 0.0
     end_s: float | None = None
@@ -119,13 +122,13 @@ class Timeline:
     """Emotion over time: one row a face a span, ordered by start, then track.
 
     A span in which no face was seen is one row with track -1, a NaN box and NaN probabilities,
-    never a missing row.
+    never a missing row. A system of models that hears a voice there gives it the voice's.
     """
 
     spans_s: FloatArray  # (N, 2) start, end
     track: IntArray  # (N,) stable id of a face; -1 where none was seen
     boxes_xyxy: FloatArray  # (N, 4) source pixels, where the face was at the start; or NaN
-    probs: FloatArray  # (N, C); a row sums to 1, or is NaN where no face was seen
+    probs: FloatArray  # (N, C); a row sums to 1, or is NaN where nobody was seen or heard
     modalities: npt.NDArray[np.str_]  # (N,) who spoke: "face", "face+voice" ...; "" for nobody
     labels: tuple[str, ...]
     padded: npt.NDArray[np.bool_]  # (N,) the clip was shorter than the model needs
@@ -188,7 +191,7 @@ class Timeline:
 
     @property
     def leading(self) -> tuple[str, ...]:
-        """The most probable label of every row; "" where no face was seen."""
+        """The most probable label of every row; "" where it has no probabilities."""
         best = np.argmax(np.where(self.seen[:, None], self.probs, 0.0), axis=1)
         return tuple(
             self.labels[i] if seen else "" for i, seen in zip(best, self.seen, strict=True)

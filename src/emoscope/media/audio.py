@@ -210,6 +210,9 @@ class _Mix:
 
 
 def _resampled(blocks: Iterable[FloatArray], source_hz: int, rate_hz: int) -> Iterator[FloatArray]:
+    if source_hz == rate_hz:
+        yield from blocks
+        return
     resampler = av.AudioResampler("flt", "mono", rate_hz)
     for block in blocks:
         if len(block):

@@ -22,12 +22,9 @@ __all__ = ["FourStream"]
 
 Cell = Literal["conventional", "enhanced"]
 
-_STREAMS: dict[StreamKind, Normalisation] = {
-    "rgb": Normalisation(mean=(0.5,), std=(0.25,)),
-    "flow": Normalisation(limit=10.0, std=(2.5,)),  # pixels a frame, at 112 px
-    "dynamic_rgb": Normalisation(per_clip=True),
-    "dynamic_flow": Normalisation(per_clip=True),
-}
+_STREAMS: tuple[StreamKind, ...] = ("rgb", "flow", "dynamic_rgb", "dynamic_flow")
+_SIZE_PX = 112
+_FLOW_LIMIT, _FLOW_STD = 10.0, 2.5  # pixels a frame of 112 px
 _KERNELS = (5, 5, 3, 3)
 _HIDDEN = (64, 128, 256, 512)
 _CONNECTED = (1024, 256)
@@ -51,11 +48,11 @@ class FourStream(nn.Module):
     def __init__(
         self,
         num_classes: int = 6,
-        streams: Sequence[StreamKind] = tuple(_STREAMS),
+        streams: Sequence[StreamKind] = _STREAMS,
         cell: Cell = "enhanced",
         width: float = 1.0,
         frames: int = 16,
-        size_px: int = 112,
+        size_px: int = _SIZE_PX,
         dynamic_px: int | None = None,
     ) -> None:
         super().__init__()
@@ -152,18 +149,19 @@ def _clip_spec(
         sampling=Uniform(length=frames),
         rate_hz=_RATE_HZ,
         window=Window(length_s=length_s, stride_s=(frames - frames // 2) / _RATE_HZ),
-        streams=tuple(
-            Stream(
-                kind=kind,
-                size_hw=(dynamic_px, dynamic_px)
-                if kind.startswith("dynamic_")
-                else (size_px, size_px),
-                normalisation=how,
-            )
-            for kind, how in _STREAMS.items()
-            if kind in streams
-        ),
+        streams=tuple(_stream(kind, size_px, dynamic_px) for kind in _STREAMS if kind in streams),
     )
+
+
+def _stream(kind: StreamKind, size_px: int, dynamic_px: int) -> Stream:
+    if kind.startswith("dynamic_"):
+        how, side = Normalisation(per_clip=True), dynamic_px
+    elif kind == "rgb":
+        how, side = Normalisation(mean=(0.5,), std=(0.25,)), size_px
+    else:  # the same motion is fewer pixels of a smaller picture
+        share = size_px / _SIZE_PX
+        how, side = Normalisation(limit=share * _FLOW_LIMIT, std=(share * _FLOW_STD,)), size_px
+    return Stream(kind=kind, size_hw=(side, side), normalisation=how)
 
 
 MODELS.add(

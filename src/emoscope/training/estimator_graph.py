@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import FloatTensorType
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
+from sklearn.svm import SVC
 
 from emoscope.core.errors import BundleError
 from emoscope.media.files import replacing
@@ -53,10 +54,27 @@ def estimator_graph(fitted: Fitted) -> onnx.ModelProto:
             target_opset=_OPSETS,
         )
     model = select_model_inputs_outputs(model, outputs=["probabilities"])
+    if isinstance(last, SVC) and last.kernel == "linear":
+        _by_coefficients(model.graph, last)
     _answer_in_logits(model.graph, fitted)
     onnx.checker.check_model(model)
     _check_parity(fitted, model)
     return model
+
+
+def _by_coefficients(graph: onnx.GraphProto, svc: SVC) -> None:
+    """A linear classifier as its hyperplanes: smaller, and its support vectors, which are features
+    of clips that were learned from, are not given away with it."""
+    nodes = list(graph.node)
+    (place,) = (i for i, node in enumerate(nodes) if node.op_type == "SVMClassifier")
+    signs = np.array([[1], [-1]] if len(svc.classes_) == 2 else [[1]])  # as ONNX has two classes
+    planes = np.concatenate([sign * np.column_stack([svc.coef_, svc.intercept_]) for sign in signs])
+    for name, values in (("coefficients", planes[:, :-1].T), ("intercepts", planes[:, -1])):
+        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    (inputs, (_, scores)) = nodes[place].input, nodes[place].output
+    nodes[place] = helper.make_node("Gemm", [*inputs, "coefficients", "intercepts"], [scores])
+    del graph.node[:]
+    graph.node.extend(nodes)
 
 
 def _answer_in_logits(graph: onnx.GraphProto, fitted: Fitted) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "corpus_words",
     "evaluate",
     "judge",
+    "main_figures",
     "measure",
     "protocol_words",
 ]
@@ -128,7 +129,7 @@ def measure(run: Run, judged: Judged) -> dict[str, Any]:
     p = judged.predictions
     truth, said = p.truth, p.predicted
     return {
-        "what": f"{corpus_words(run)}; {protocol_words(run.recipe)}{_vote_words(run.recipe)}",
+        "what": f"{corpus_words(run)}; {protocol_words(run.recipe)}{_how_words(run.recipe)}",
         "protocol": run.recipe.protocol.name,
         "samples": len(judged.once),
         "subjects": len(set(p.subjects.tolist()) - {""}),
@@ -136,7 +137,7 @@ def measure(run: Run, judged: Judged) -> dict[str, Any]:
         "left_out": dict(judged.left_out),
         "warnings": list(run.info["warnings"]),
         "interval_over": "subjects" if judged.by_subject else "samples",
-        **_main(judged),
+        **main_figures(judged),
         "macro_f1": macro_f1(truth, said),
         "ece": ece(p.probs, truth),
         **_majority(judged),
@@ -161,9 +162,12 @@ def protocol_words(recipe: Recipe) -> str:
     return f"{recipe.protocol.name} ({', '.join(words)})" if words else recipe.protocol.name
 
 
-def _vote_words(recipe: Recipe) -> str:
-    every = recipe.evaluation.every
-    return f"; every block of frames, {every} apart, by {recipe.evaluation.vote}" if every else ""
+def _how_words(recipe: Recipe) -> str:
+    """How clips were judged and settings chosen, where it is not the usual way."""
+    every, searched = recipe.evaluation.every, {key: 0 for t in recipe.model.search for key in t}
+    vote = f"; every block of frames, {every} apart, by {recipe.evaluation.vote}" if every else ""
+    inner = f"; {', '.join(searched)} chosen in each training side by inner folds of persons"
+    return vote + (inner if searched else "")
 
 
 def corpus_words(run: Run) -> str:
@@ -182,7 +186,8 @@ def _refuse_unfinished(run: Run) -> None:
         raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
 
 
-def _main(judged: Judged) -> dict[str, Any]:
+def main_figures(judged: Judged) -> dict[str, Any]:
+    """Accuracy and UAR with their 95 % intervals, as JSON."""
     p = judged.predictions
     truth, said, groups = p.truth, p.predicted, judged.groups
     return {
@@ -197,8 +202,8 @@ def _by_vote(run: Run, judged: Judged) -> dict[str, Any]:
     """The main figures by every vote, the recipe's first; nothing where nothing was voted on."""
     if not run.recipe.evaluation.every:
         return {}
-    others = {vote: _main(judge(run, vote)) for vote in run.votes[1:]}
-    return {"by_vote": {run.votes[0]: _main(judged), **others}}
+    others = {vote: main_figures(judge(run, vote)) for vote in run.votes[1:]}
+    return {"by_vote": {run.votes[0]: main_figures(judged), **others}}
 
 
 def _majority(judged: Judged) -> dict[str, Any]:

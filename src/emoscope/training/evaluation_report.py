@@ -13,7 +13,8 @@ import numpy as np
 from emoscope.analysis.html_template import STYLE
 from emoscope.training.charts import confusion_chart, curves_chart, reliability_chart
 from emoscope.training.metrics import accuracy, uar
-from emoscope.training.runs import Predictions, Run
+from emoscope.training.runs import Predictions, Run, read_json
+from emoscope.training.searching import words
 
 __all__ = [
     "ABSENT",
@@ -226,18 +227,12 @@ def _folds(run: Run, predictions: Predictions) -> Table:
             metric: percent(float(np.nanmean([fold[metric] for fold in folds])))
             for metric in ("accuracy", "uar")
         }
-        rows.append(("mean of folds", "", "", means["accuracy"], means["uar"], "", "", "", ""))
-    header = (
-        "fold",
-        "seed",
-        "clips",
-        "accuracy",
-        "UAR",
-        "seconds",
-        "epochs",
-        "kept",
-        "temperature",
-    )
+        mean = ("mean of folds", "", "", means["accuracy"], means["uar"])
+        rows.append((*mean, *[""] * (len(rows[0]) - len(mean))))
+    measured = ("fold", "seed", "clips", "accuracy", "UAR")
+    trained = ("seconds", "epochs", "kept", "temperature")
+    searched = ("chosen",) if run.recipe.model.search else ()
+    header = (*measured, *trained, *searched)
     note = "Kept: the epoch, from 0, whose weights were judged. Seconds are those of the training."
     return Table("By fold", header, tuple(rows), note)
 
@@ -249,6 +244,7 @@ def _training_cells(fold: Mapping[str, Any]) -> tuple[str, ...]:
         ABSENT if epochs is None else str(epochs),
         ABSENT if kept is None else str(kept),
         f"{fold['temperature']:.3f}",
+        *([words(fold["chosen"])] if "chosen" in fold else []),
     )
 
 
@@ -272,11 +268,12 @@ def _left_out(figures: Mapping[str, Any]) -> Table:
 
 def _provenance(run: Run) -> Table:
     info, recipe = run.info, run.recipe
-    parameters = info["parameters"]
+    parameters, exported = info["parameters"], run.part(*run.exported) / "fold.json"
     facts = {
         "recipe": recipe.name,
         "model": str(info["model"]),
-        "options": ", ".join(f"{k} = {v}" for k, v in recipe.model.options.items()),
+        "options": words(recipe.model.options),
+        "chosen for the bundle": words(read_json(exported).get("chosen", {})),
         "parameters": "" if parameters is None else f"{parameters:,}",
         "paper": str(info["paper"] or ""),
         "seeds": ", ".join(map(str, recipe.seeds)),
@@ -317,6 +314,7 @@ def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -
     for fold in _by_fold(run, predictions):
         name = f"{fold['fold']}/seed-{fold['seed']}"
         yield from _each("fold", name, {key: fold.get(key) for key in wanted})
+        yield from _each("chosen", name, fold.get("chosen", {}))
     for reason, count in figures["left_out"].items():
         yield "left_out", reason, "samples", count, None, None
 

@@ -16,6 +16,7 @@ from emoscope.training import estimators
 from emoscope.training.augment import Augmentation
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import Run
+from emoscope.training.searching import check_search
 
 __all__ = ["beginning", "clip_spec_of", "create_model", "is_estimator", "loaded", "trained_network"]
 
@@ -40,10 +41,13 @@ def is_estimator(recipe: Recipe) -> bool:
             )
         if recipe.model.weights is not None:
             raise RecipeError(f"{recipe.name}: model.weights is for networks, {name} has none.")
+        check_search(name, recipe.model.options, recipe.model.search)
         return True
     if name not in models.MODELS:
         known = (*models.names(), *estimators.ESTIMATORS)
         raise UnknownName(f"{recipe.name}: no model named {name!r}. Known: {', '.join(known)}.")
+    if recipe.model.search:
+        raise RecipeError(f"{recipe.name}: model.search is for estimators, {name} is a network.")
     if recipe.schedule is None:
         raise RecipeError(f"{recipe.name}: a network needs the tables optimiser and schedule.")
     return False

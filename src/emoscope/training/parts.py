@@ -25,6 +25,7 @@ from emoscope.training.networks import beginning
 from emoscope.training.predict import clip_logits, clip_probs, voted_probs
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import Run, part_folder, write_json, write_table
+from emoscope.training.searching import choose
 
 __all__ = ["Part", "fit_part"]
 
@@ -68,18 +69,17 @@ def fit_part(part: Part, report: Callable[[Progress], None]) -> None:
 
 
 def _fit_estimator(part: Part) -> None:
-    """Fit, keep as ONNX, answer for the test part."""
+    """Choose settings where they are searched, fit, keep as ONNX, answer for the test part."""
     begun_s = time.monotonic()
-    recipe, labels, train = part.run.recipe, part.run.labels, part.samples("train")
-    fitted = estimators.fit(
-        recipe.model.name,
-        recipe.model.options,
-        _features(part, train),
-        distributions(train, labels).argmax(axis=1),
-        np.array([sample.subject for sample in train]),
-        len(labels),
-        part.seed,
-    )
+    model, labels, train = part.run.recipe.model, part.run.labels, part.samples("train")
+    features, options = _features(part, train), model.options
+    truth = distributions(train, labels).argmax(axis=1)
+    subjects = np.array([sample.subject for sample in train])
+    searched: dict[str, Any] = {}
+    if model.search:
+        choice = choose(model.name, options, model.search, features, truth, subjects, part.seed)
+        options, searched = {**options, **choice.chosen}, choice.facts()
+    fitted = estimators.fit(model.name, options, features, truth, subjects, len(labels), part.seed)
     seconds = time.monotonic() - begun_s
     if (part.rows["name"], part.seed) == part.run.exported:
         write_estimator(fitted, part.folder / "estimator.onnx")
@@ -87,7 +87,8 @@ def _fit_estimator(part: Part) -> None:
     answers = {}
     if test:
         answers[part.run.votes[0]] = estimators.predict_proba(fitted, _features(part, test))
-    _finish(part, answers, temperature=1.0, seconds=seconds, epochs=0, chosen_epoch=0)
+    facts = {"temperature": 1.0, "seconds": seconds, "epochs": 0, "chosen_epoch": 0}
+    _finish(part, answers, **facts, **searched)
 
 
 def _features(part: Part, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -152,7 +153,7 @@ def _batch_size(recipe: Recipe) -> int:
     return min(64, recipe.schedule.batch_size)
 
 
-def _finish(part: Part, answers: Mapping[str, Any], **facts: float) -> None:
+def _finish(part: Part, answers: Mapping[str, Any], **facts: Any) -> None:
     """Write the predictions, then fold.json, with which the fold counts as done."""
     labels = part.run.labels
     for vote, probs in answers.items():

@@ -143,14 +143,23 @@ Protocol = Annotated[
 class ModelChoice(_Frozen):
     """Which network or estimator, and the options its builder takes.
 
+    search           of an estimator: options and the values to try, {C = [0.01, 0.1]}; each
+                     training side chooses by inner folds of whole persons (training/searching.py).
+                     Of several tables the combinations of each are tried
     weights          a file of published weights that a network begins with (models/checkpoints.py)
     adapt_channels   of a first layer with other channels than the file's, the mean over the file's
     """
 
     name: str
     options: dict[str, Any] = {}
+    search: tuple[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], ...] = ()
     weights: Path | None = None
     adapt_channels: bool = False
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _table_or_tables(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, dict) else value
 
 
 class Optimiser(_Frozen):

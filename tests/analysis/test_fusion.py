@@ -1,0 +1,127 @@
+"""Rules that join models, by numbers worked out by hand; a silent model counts for nothing."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from emoscope.analysis.fusion import (
+    RULES,
+    average,
+    highest_confidence,
+    weighted_average,
+)
+from emoscope.core.errors import SpecError, UnknownName
+
+NAN = math.nan
+FACE = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [NAN, NAN, NAN], [NAN, NAN, NAN]])
+VOICE = np.array([[0.1, 0.3, 0.6], [NAN, NAN, NAN], [0.2, 0.2, 0.6], [NAN, NAN, NAN]])
+BOTH = {"face": FACE, "voice": VOICE}
+ALONE = [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [NAN] * 3]  # what is left where one or both are silent
+
+
+def near(rows: Any) -> Any:
+    return pytest.approx(np.array(rows), abs=1e-12, nan_ok=True)
+
+
+def weighted(probs: dict[str, np.ndarray]) -> np.ndarray:
+    return weighted_average(probs, {name: 1 + len(name) for name in probs})
+
+
+EVERY = [average, weighted, highest_confidence]
+everywhere = pytest.mark.parametrize("rule", EVERY)
+
+
+def test_the_average_is_the_mean_of_who_is_there() -> None:
+    assert average(BOTH) == near([[0.3, 0.3, 0.4], *ALONE])
+
+
+def test_weights_are_relative_and_count_for_who_is_there() -> None:
+    fused = weighted_average(BOTH, {"face": 3.0, "voice": 1.0})
+    assert fused == near([[0.4, 0.3, 0.3], *ALONE])
+    again = weighted_average(BOTH, {"voice": 0.5, "face": 1.5})
+    np.testing.assert_array_equal(fused, again)
+
+
+def test_a_weight_of_nothing_leaves_a_model_out() -> None:
+    fused = weighted_average(BOTH, {"face": 1.0, "voice": 0.0})
+    np.testing.assert_array_equal(fused, FACE)
+
+
+def test_the_surest_model_decides_whole_rows() -> None:
+    assert highest_confidence(BOTH) == near([[0.1, 0.3, 0.6], *ALONE])
+
+
+def test_of_equally_sure_models_the_first_decides() -> None:
+    a, b = np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]])
+    np.testing.assert_array_equal(highest_confidence({"a": a, "b": b}), a)
+    np.testing.assert_array_equal(highest_confidence({"b": b, "a": a}), b)
+
+
+@pytest.mark.parametrize("rule", EVERY)
+def test_the_order_of_the_models_does_not_matter(rule: Any) -> None:
+    rng = np.random.default_rng(0)
+    probs = {name: rng.dirichlet(np.ones(5), 40) for name in ("a", "bb", "ccc")}
+    probs["bb"][3:9] = NAN
+    turned = {name: probs[name] for name in ("ccc", "a", "bb")}
+    assert rule(turned) == near(rule(probs))
+
+
+@everywhere
+def test_rows_are_distributions_and_the_input_is_left_alone(rule: Any) -> None:
+    before = {name: values.copy() for name, values in BOTH.items()}
+    fused = rule(BOTH)
+    assert fused[:3].sum(axis=1) == pytest.approx(1)
+    for name, values in before.items():
+        np.testing.assert_array_equal(BOTH[name], values)
+
+
+@everywhere
+def test_a_row_with_one_nan_in_it_is_no_answer(rule: Any) -> None:
+    torn = FACE.copy()
+    torn[:2, 1] = NAN
+    assert rule({"face": torn, "voice": VOICE})[:2] == near([VOICE[0], [NAN] * 3])
+
+
+@everywhere
+def test_one_model_is_its_own_fusion_and_no_rows_are_none(rule: Any) -> None:
+    assert rule({"face": FACE}) == near(FACE)
+    assert rule({"face": FACE[:0], "voice": VOICE[:0]}).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("probs", "reason"),
+    [
+        ({}, "one model at least, got none"),
+        ({"face": FACE, "voice": VOICE[:2]}, r"all alike, got face \(4, 3\), voice \(2, 3\)"),
+        ({"face": FACE, "voice": VOICE[:, :2]}, r"voice \(4, 2\)"),
+        ({"face": FACE[0]}, r"answer with \(N, C\), all alike, got face \(3,\)"),
+    ],
+)
+@everywhere
+def test_shapes_that_do_not_fit_are_refused(rule: Any, probs: Any, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
+        rule(probs)
+
+
+@pytest.mark.parametrize(
+    ("weights", "reason"),
+    [
+        ({"face": 1.0}, "voice has none"),
+        ({"face": 1.0, "voice": -0.5}, "The weight of voice is 0 or more, got -0.5"),
+        ({"face": 1.0, "voice": NAN}, "voice is 0 or more, got nan"),
+        ({"face": 0.0, "voice": 0.0}, "weights of face, voice are all 0"),
+        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is none of"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason) as raised:
+        weighted_average(BOTH, weights)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_rules_are_found_by_name() -> None:
+    assert list(RULES) == ["average", "weighted-average", "highest-confidence"]
+    with pytest.raises(UnknownName, match="Did you mean 'average'"):
+        RULES["averge"]
