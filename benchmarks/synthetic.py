@@ -3,8 +3,9 @@
     python benchmarks/synthetic.py [--subjects 40] [--clips 2] [--set KEY=VALUE ...]
 
 Everything here is SYNTHETIC: drawn talking faces (`emoscope corpus synth`), the recipes
-recipes/synthetic-*.toml, judged on people that no network has seen. "sudden or gradual" is judged
-on the clips of classes that share their apex: which of the two is it? Chance is 50 %.
+recipes/synthetic-*.toml but for those of `joint`, judged on people that no network has seen.
+"sudden or gradual" is judged on the clips of classes that share their apex: which of the two is it?
+Chance is 50 %.
 """
 
 import argparse
@@ -68,6 +69,8 @@ def main() -> None:
     rows, shares = [], {}
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted(RECIPES.glob("synthetic-*.toml")):
+            if path.stem.startswith("synthetic-av-"):
+                continue  # those of benchmarks/joint.py
             recipe = Recipe.read(path, changes)
             before_s = time.monotonic()
             out = Path(folder) / recipe.name

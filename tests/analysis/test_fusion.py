@@ -10,6 +10,7 @@ from emoscope.analysis.fusion import (
     RULES,
     average,
     highest_confidence,
+    product,
     weighted_average,
 )
 from emoscope.core.errors import SpecError, UnknownName
@@ -29,7 +30,7 @@ def weighted(probs: dict[str, np.ndarray]) -> np.ndarray:
     return weighted_average(probs, {name: 1 + len(name) for name in probs})
 
 
-EVERY = [average, weighted, highest_confidence]
+EVERY = [average, weighted, product, highest_confidence]
 everywhere = pytest.mark.parametrize("rule", EVERY)
 
 
@@ -47,6 +48,18 @@ def test_weights_are_relative_and_count_for_who_is_there() -> None:
 def test_a_weight_of_nothing_leaves_a_model_out() -> None:
     fused = weighted_average(BOTH, {"face": 1.0, "voice": 0.0})
     np.testing.assert_array_equal(fused, FACE)
+
+
+def test_probabilities_are_multiplied_and_sum_to_one() -> None:
+    assert product(BOTH) == near([[5 / 26, 9 / 26, 12 / 26], *ALONE])
+
+
+def test_in_a_product_no_model_alone_rules_a_class_out() -> None:
+    sure, doubtful = np.array([[1.0, 0.0]]), np.array([[1e-5, 1 - 1e-5]])
+    shares = np.array([[1e-5, 1e-6 * (1 - 1e-5)]])
+    assert product({"a": sure, "b": doubtful}) == near(shares / shares.sum())
+    assert product({"a": sure, "b": doubtful, "c": doubtful}).argmax() == 1
+    assert product({"a": sure, "b": sure[:, ::-1]}) == near([[0.5, 0.5]])
 
 
 def test_the_surest_model_decides_whole_rows() -> None:
@@ -122,6 +135,6 @@ def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> No
 
 
 def test_the_rules_are_found_by_name() -> None:
-    assert list(RULES) == ["average", "weighted-average", "highest-confidence"]
+    assert list(RULES) == ["average", "weighted-average", "product", "highest-confidence"]
     with pytest.raises(UnknownName, match="Did you mean 'average'"):
         RULES["averge"]

@@ -80,6 +80,12 @@ def test_each_row_names_who_spoke() -> None:
     assert found.seen.tolist() == [True, True, True, False]
 
 
+def test_who_looks_and_listens_is_not_named_twice() -> None:
+    rows, there = voice([(0, 1)], [0.1]), np.array([[0.5, 0.5]])
+    said = [Said("a", "face+voice", LABELS, there), Said("b", "voice", LABELS, there)]
+    assert joined(rows, said, LABELS, average).modalities.tolist() == ["face+voice"]
+
+
 def test_labels_are_carried_over_before_they_are_fused() -> None:
     """Contempt has no place and is left out; calm is neutral."""
     rows = voice([(0, 1)], [0.5])

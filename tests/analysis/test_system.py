@@ -14,7 +14,7 @@ from tiny_bundles import LABELS, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
 from emoscope.analysis import analyzer as analyzer_module
-from emoscope.analysis import system as system_module
+from emoscope.analysis import voice as voice_module
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import installed_models
 from emoscope.analysis.report import FORMATS, to_deepface, write_report
@@ -206,7 +206,7 @@ def test_pictures_and_sound_are_decoded_once(
 ) -> None:
     """With two that listen, too."""
     read: list[str] = []
-    for module, name in ((analyzer_module, "read_frames"), (system_module, "read_sound")):
+    for module, name in ((analyzer_module, "read_frames"), (voice_module, "read_sound")):
         plain = getattr(module, name)
 
         def counted(*args: Any, plain: Any = plain, name: str = name, **options: Any) -> Any:

@@ -17,16 +17,13 @@ from tiny_bundles import (
     answer,
     image_bundle,
     voice_bundle,
-    voice_card,
-    write_bundle,
 )
 
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import load_bundle
 from emoscope.analysis.report import to_deepface, write_report
 from emoscope.analysis.voice import hearings
-from emoscope.core.clipspec import ClipSpec, Stream, Uniform, Vector
-from emoscope.core.errors import BundleError, MediaError, SpecError
+from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.audio import Sound, read_sound
 from emoscope.media.clips import Clip, build_clip
@@ -187,14 +184,6 @@ def test_a_picture_has_no_sound_to_be_silent_in(listening: Analyzer, tmp_path: P
 def test_frames_cannot_be_listened_to(listening: Analyzer) -> None:
     with pytest.raises(SpecError, match="tiny listens, and frames are silent"):
         next(listening.stream([]))
-
-
-def test_a_model_of_pictures_and_sound_is_refused_at_once(tmp_path: Path) -> None:
-    streams = (Stream(kind="gray", size_hw=(8, 8)), Vector(kind="egemaps"))
-    card = voice_card(clip_spec=ClipSpec(sampling=Uniform(length=2), streams=streams))
-    inputs = {"gray": ("batch", 2, 1, 8, 8), "egemaps": ("batch", 88)}
-    with pytest.raises(BundleError, match="pictures and sound at once"):
-        Analyzer(write_bundle(tmp_path / "both.onnx", card, inputs=inputs))
 
 
 # The bundle

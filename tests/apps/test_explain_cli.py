@@ -42,6 +42,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_what_is_heard_is_named_and_not_drawn(tmp_path: Path) -> None:
+    film = make_video(tmp_path / "film.mp4", num_frames=8, sound_s=0.32)
+    out = tmp_path / "out"
+    ran = ask("explain", film, "--model", run_of(tmp_path / "both", "av-joint"), "--out", out)
+    assert (ran.exit_code, ran.exception) == (0, None)
+    assert lines(ran.stdout)[-1].endswith(", heard and not drawn: logmel")
+    sound = run_of(tmp_path / "sound", "av-joint", streams=["logmel"])
+    assert_one_line(
+        ask("explain", film, "--model", sound, "--out", out), sound, "is shown no pictures"
+    )
+
+
 def test_it_draws_sheets_and_films(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = ask("explain", place / "film.mp4", "--model", place / "clip", "--out", out)

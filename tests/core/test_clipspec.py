@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from emoscope.core.clipspec import (
     ClipSpec,
     Last,
+    LogMel,
     Normalisation,
     Offsets,
     Sampling,
@@ -69,6 +70,32 @@ def test_a_spec_of_sound_alone_survives_json_and_has_no_frames() -> None:
     assert ClipSpec.from_json(spec.model_dump_json()) == spec
     assert spec.shapes() == {"egemaps": (88,)}
     assert (spec.length, spec.is_image, spec.pictures) == (0, False, ())
+
+
+def test_logmel_is_rows_of_bands_and_survives_json() -> None:
+    sound = LogMel(length_s=1.5, mels=40, normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
+    spec = ClipSpec(streams=(sound,))
+    assert ClipSpec.from_json(spec.model_dump_json()) == spec
+    assert spec.shapes() == {"logmel": (150, 40)}
+    assert (spec.heard, spec.seen, spec.vectors, spec.pictures) == ((sound,), (), (), ())
+
+
+def test_a_model_that_listens_too_is_no_image_model() -> None:
+    gray = Stream(kind="gray", size_hw=(8, 8))
+    spec = ClipSpec(sampling=Last(length=1), streams=(gray, LogMel(length_s=0.5)))
+    assert not spec.is_image
+    assert spec.shapes() == {"gray": (1, 1, 8, 8), "logmel": (50, 64)}
+    assert (spec.seen, spec.pictures) == ((gray,), (gray,))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"mels": 0}, {"mels": 129}, {"length_s": 0.001}, {"size_hw": (8, 8)}]
+)
+def test_logmel_refuses_what_it_cannot_be(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        LogMel(**settings)
+    with pytest.raises(ValidationError, match="one mean and one std"):
+        LogMel(normalisation=Normalisation(mean=(0.0, 1.0)))
 
 
 def test_pictures_and_vectors_are_told_apart() -> None:

@@ -14,6 +14,7 @@ from refusing import refusal
 from emoscope.core.clipspec import (
     ClipSpec,
     Last,
+    LogMel,
     Normalisation,
     Stream,
     Uniform,
@@ -48,11 +49,24 @@ def name_of(spec: ClipSpec, detector: str = "haar", whole: bool = False, **span:
         {"streams": (Stream(kind="rgb", size_hw=(8, 8)),)},
         {"streams": (Stream(kind="flow", size_hw=(16, 12)),)},
         {"streams": (*BASE.streams, Vector(kind="egemaps"))},
+        {"streams": (*BASE.streams, LogMel())},
     ],
     ids=str,
 )
 def test_what_changes_the_material_changes_the_name(changes: dict[str, Any]) -> None:
     assert name_of(BASE.model_copy(update=changes)) != name_of(BASE)
+
+
+@pytest.mark.parametrize("changes", [{"mels": 40}, {"length_s": 1.0}], ids=str)
+def test_another_logmel_has_another_name_but_its_normalisation_none(
+    changes: dict[str, Any],
+) -> None:
+    one, other, scaled = (
+        BASE.model_copy(update={"streams": (*BASE.streams, LogMel(**settings))})
+        for settings in ({}, changes, {"normalisation": Normalisation(std=(20.0,))})
+    )
+    assert name_of(one) != name_of(other)
+    assert name_of(one) == name_of(scaled)
 
 
 def test_detector_span_and_whole_change_the_name_too(tmp_path: Path) -> None:

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from making import make_image_folder, make_sound
+from making import make_image_folder, make_sound, make_video
 from preparing import built, copies, ready, spec_of
+from sounding import silence, write_wav
 
 from emoscope.core.clipspec import (
     ClipSpec,
     Last,
+    LogMel,
     Normalisation,
     Offsets,
     Sampling,
@@ -19,12 +21,15 @@ from emoscope.core.clipspec import (
     Uniform,
     Vector,
 )
+from emoscope.core.errors import MediaError
 from emoscope.core.results import Box
 from emoscope.corpora import cutting
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import Counts
+from emoscope.media.audio import read_sound
 from emoscope.media.clips import Clip, build_clip, finish
 from emoscope.media.faces import crop_face
+from emoscope.media.logmel import FLOOR_DB, log_mel
 from emoscope.media.regions import Sighting
 from emoscope.media.video import read_frames
 
@@ -104,6 +109,68 @@ def test_sound_is_kept_as_its_vector(film: Path, tmp_path: Path) -> None:
             assert values.shape == (88,)
             assert np.isfinite(values).all()
             assert np.any(values)
+
+
+def seen_and_heard(*streams: Any) -> ClipSpec:
+    """The last 0.4 s: five frames, and the sound beside them."""
+    return ClipSpec(
+        region="frame",
+        sampling=Last(length=5),
+        rate_hz=12.5,
+        streams=(*streams, LogMel(length_s=0.4, mels=20)),
+    )
+
+
+GRAY = Stream(kind="gray", size_hw=(8, 8))
+
+
+def test_logmel_is_kept_of_the_sound_up_to_the_last_picture(film: Path, tmp_path: Path) -> None:
+    """The film has 0.8 s of pictures, and a second of sound."""
+    spec = seen_and_heard(GRAY)
+    kept = ready([Sample(film, "joy")], spec, tmp_path).load(Sample(film, "joy"))
+    sound = read_sound(film).between(0.0, 0.8)
+    assert len(read_sound(film).samples) > 15_000
+    np.testing.assert_array_equal(kept.vectors["logmel"], log_mel(sound, 16_000, 40, 20))
+    assert len(kept) == 5
+
+
+def test_sound_that_ends_before_the_pictures_goes_on_as_silence(tmp_path: Path) -> None:
+    film = make_video(tmp_path / "film.mp4", num_frames=20, sound_s=0.6)
+    kept = ready([Sample(film, "joy")], seen_and_heard(GRAY), tmp_path).load(Sample(film, "joy"))
+    levels = kept.vectors["logmel"].max(axis=1)
+    assert (levels[:15] > -40).all()  # a tone from 0.4 s on
+    assert (levels[-10:] == FLOOR_DB).all()
+
+
+def test_without_a_sound_track_pictures_are_kept_and_sound_alone_is_left_out(
+    tmp_path: Path,
+) -> None:
+    silent = Sample(make_video(tmp_path / "silent.mp4", num_frames=10), "joy")
+    prepared = ready([silent], seen_and_heard(GRAY), tmp_path / "cache")
+    assert (prepared.load(silent).vectors["logmel"] == FLOOR_DB).all()
+    alone = ClipSpec(streams=(LogMel(length_s=0.4),))
+    with_features = seen_and_heard(GRAY, Vector(kind="egemaps"))
+    quiet = Sample(write_wav(tmp_path / "quiet.wav", silence(0.5)), "joy")
+    for sample, spec, reason in (
+        (silent, alone, "the file has no sound"),
+        (silent, with_features, "the file has no sound"),
+        (quiet, alone, "its sound is silence"),
+    ):
+        (failure,) = ready([sample], spec, tmp_path / "cache").failures
+        assert failure.reason == reason
+
+
+def test_a_damaged_sound_track_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = make_video(tmp_path / "film.mp4", num_frames=10, sound_s=0.4)
+
+    def damaged(*_: Any, **__: Any) -> Any:
+        raise MediaError(f"{film}: nothing of its sound can be decoded. Check that it is complete.")
+
+    monkeypatch.setattr(cutting, "read_sound", damaged)
+    (failure,) = ready([Sample(film, "joy")], seen_and_heard(GRAY), tmp_path).failures
+    assert failure.reason == "nothing of its sound can be decoded"
 
 
 def test_a_folder_of_pictures_runs_at_its_own_rate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from making import make_image_folder, make_sound, make_text, make_truncated, mak
 from sounding import from_ravdess, tone, write_wav
 
 from emoscope.core.errors import MediaError
-from emoscope.media.audio import Sound, read_sound
+from emoscope.media.audio import Sound, is_silent, read_sound
 
 RATE_HZ = 16_000
 
@@ -186,6 +186,21 @@ def test_a_stretch_of_sound_is_cut_by_times() -> None:
 
 
 # What cannot be read
+
+
+def test_a_span_may_be_longer_than_the_sound_and_is_silent_there() -> None:
+    sound = Sound(np.arange(1, 101, dtype=np.float32), rate_hz=10, start_s=2.0)
+    assert sound.during(3.0, 3.5).tolist() == [11, 12, 13, 14, 15]
+    assert sound.during(1.8, 2.2).tolist() == [0, 0, 1, 2]
+    assert sound.during(11.8, 12.2).tolist() == [99, 100, 0, 0]
+    assert sound.during(0.0, 0.3).tolist() == sound.during(13.0, 13.3).tolist() == [0, 0, 0]
+    assert sound.during(3.0, 3.0).tolist() == []
+
+
+def test_silence_is_below_the_last_of_sixteen_bits() -> None:
+    assert is_silent(np.zeros(0))
+    assert is_silent(np.array([0, -(2**-15.1)]))
+    assert not is_silent(np.array([0, -(2**-15)]))
 
 
 def test_a_file_cut_off_gives_what_is_there(tmp_path: Path) -> None:

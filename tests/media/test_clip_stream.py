@@ -13,6 +13,7 @@ from emoscope.core.clipspec import (
     CHANNELS,
     ClipSpec,
     Last,
+    LogMel,
     Normalisation,
     Offsets,
     Sampling,
@@ -222,6 +223,7 @@ def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
         {"sampling": Uniform(length=3)},
         {"sampling": Offsets(offsets=(0, 1, 2, 3))},
         {"streams": (*spec_of("rgb").streams, Vector(kind="mbmic"))},
+        {"streams": (*spec_of("rgb").streams, LogMel())},
     ],
     ids=str,
 )

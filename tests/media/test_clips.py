@@ -9,6 +9,7 @@ from emoscope.core.clipspec import (
     CHANNELS,
     ClipSpec,
     Last,
+    LogMel,
     Normalisation,
     Offsets,
     Sampling,
@@ -18,8 +19,9 @@ from emoscope.core.clipspec import (
     Vector,
 )
 from emoscope.core.errors import SpecError
-from emoscope.media.clips import Clip, build_clip, frames_needed, gather
+from emoscope.media.clips import Clip, build_clip, finish, frames_needed, gather
 from emoscope.media.egemaps import egemaps
+from emoscope.media.logmel import log_mel
 from emoscope.media.motion import dynamic_image, optical_flow
 
 KINDS: tuple[StreamKind, ...] = tuple(CHANNELS)
@@ -286,3 +288,39 @@ def test_sound_alone_is_no_clip_for_pictures() -> None:
 def test_sound_is_mono_and_of_single_precision(audio: Any) -> None:
     with pytest.raises(SpecError, match=r"Sound is \(N,\) float32, got "):
         Clip([], audio=audio)
+
+
+# Log-mel energies
+
+
+def heard_beside(**settings: Any) -> ClipSpec:
+    gray = Stream(kind="gray", size_hw=(8, 8))
+    return ClipSpec(
+        region="frame", sampling=Last(length=2), streams=(gray, LogMel(length_s=0.3, **settings))
+    )
+
+
+def test_logmel_is_normalised_bands_of_the_sound() -> None:
+    spec = heard_beside(mels=20, normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
+    built = build_clip(Clip(flat(0, 50), audio=tone(440, 0.3)), spec)
+    expected = (log_mel(tone(440, 0.3), 16_000, 30, 20) + 60) / 20
+    assert {name: array.shape for name, array in built.items()} == spec.shapes()
+    np.testing.assert_allclose(built["logmel"], expected, atol=1e-6)
+    assert built["logmel"].dtype == np.float32
+    assert built["logmel"].flags.c_contiguous
+
+
+@pytest.mark.parametrize("audio", [None, np.zeros(4800, np.float32)], ids=["no sound", "silence"])
+def test_without_sound_logmel_is_its_floor(audio: Any) -> None:
+    spec = heard_beside(normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
+    built = build_clip(Clip(flat(0, 50), audio=audio), spec)
+    assert (built["logmel"] == -2).all()
+    assert levels(built) == [0, 50]
+
+
+def test_taking_frames_leaves_the_sound_alone() -> None:
+    spec = heard_beside()
+    material = gather(Clip(flat(0, 50, 100), audio=tone(220, 0.3)), spec, np.arange(3))
+    taken = finish(material.take(np.array([2, 2])), spec)
+    assert levels(taken) == [100, 100]
+    np.testing.assert_array_equal(taken["logmel"], material.vectors["logmel"])

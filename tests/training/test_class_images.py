@@ -143,7 +143,8 @@ def test_every_network_is_surer_of_a_label_by_its_image(name: str) -> None:
     model = models.create(name, num_classes=2, **models.small(name)).eval()
     spec = model.clip_spec
     start, image = (next(class_images(model, spec, LABELS, steps)) for steps in (0, 8))
-    assert {kind: x.shape for kind, x in image.inputs.items()} == spec.shapes()
+    shapes = {stream.kind: spec.shapes()[stream.kind] for stream in spec.pictures}
+    assert {kind: x.shape for kind, x in image.inputs.items()} == shapes
     assert all(np.isfinite(x).all() for x in image.inputs.values())
     before, after = (float(logits(model, one)[0]) for one in (start, image))
     assert after > before
@@ -152,7 +153,8 @@ def test_every_network_is_surer_of_a_label_by_its_image(name: str) -> None:
 
 
 def logits(model: nn.Module, image: ClassImage) -> Tensor:
-    inputs = {kind: torch.from_numpy(x)[None] for kind, x in image.inputs.items()}
+    inputs = {kind: torch.zeros(1, *shape) for kind, shape in model.clip_spec.shapes().items()}
+    inputs |= {kind: torch.from_numpy(x)[None] for kind, x in image.inputs.items()}
     with torch.no_grad():
         return model(**inputs)[0]
 

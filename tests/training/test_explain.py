@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform
-from emoscope.core.errors import MediaError, UnknownName
+from emoscope.core.errors import MediaError, RecipeError, UnknownName
 from emoscope.training.explain import Explanation, HeatMaps, explain_clip, grad_cam, saliency
 from emoscope.training.explain_drawing import heat_film, heat_sheet, points_film, points_sheet
 from emoscope.training.runs import FINAL, part_folder
@@ -47,8 +47,9 @@ def test_every_network_has_a_saliency_of_every_stream(name: str) -> None:
     inputs = model.example_inputs(1)
     found = saliency(model, inputs, 1)
     assert_maps(found, model.clip_spec)
-    assert [one.stream for one in found] == list(inputs)
-    assert [one.steps for one in found] == [x.shape[1] for x in inputs.values()]
+    kinds = [stream.kind for stream in model.clip_spec.pictures]
+    assert [one.stream for one in found] == kinds
+    assert [one.steps for one in found] == [inputs[kind].shape[1] for kind in kinds]
     assert all(one.maps.max() == 1 for one in found), "all streams count"
     assert not any(x.requires_grad for x in inputs.values())
 
@@ -66,6 +67,7 @@ def assert_maps(found: list[HeatMaps] | tuple[HeatMaps, ...], spec: ClipSpec) ->
     [
         ("face-cnn", "stages.1.conv2", "stages.1", 1),  # behind its shortcut, not in it
         ("face-gru", "stages.1.conv2", "stages.1", 4),
+        ("av-joint", "face.stages.1.conv2", "face.stages.1", 4),  # none of what it hears
         ("early-fusion", "trunk.block3.conv3", "trunk.block3.relu3", 1),
         ("slow-fusion", "block3.conv3", "block3.relu3", 1),
         ("late-fusion", "trunk.block3.conv3", "trunk.block3.relu3", 2),
@@ -333,6 +335,19 @@ def test_a_clip_is_explained_as_training_would_cut_it(name: str, tmp_path: Path)
             (found.saliency, saliency(model, {"rgb": rgb}, int(probs.argmax()))),
         ):
             np.testing.assert_allclose(heat[0].maps, expected[0].maps, atol=1e-4)
+
+
+def test_of_what_is_seen_and_heard_the_pictures_are_explained(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "film.mp4", num_frames=8, sound_s=0.32)
+    run = run_of(tmp_path / "run", "av-joint")
+    found = explain_clip(video, run)
+    assert [number_in(frame) for frame in found.frames] == [0, 2, 4, 6]
+    assert [heat.stream for heat in (*found.gradcam, *found.saliency)] == ["gray", "gray"]
+    assert found.heard == ("logmel",)
+    silent = explain_clip(make_video(tmp_path / "silent.mp4", num_frames=8), run, found.label)
+    assert abs(silent.probability - found.probability) > 1e-6, "the sound counts"
+    with pytest.raises(RecipeError, match="av-joint is shown no pictures"):
+        explain_clip(video, run_of(tmp_path / "sound", "av-joint", streams=["logmel"]))
 
 
 def test_a_label_a_span_and_a_recording_that_cannot_be(tmp_path: Path) -> None:

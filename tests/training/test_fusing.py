@@ -16,7 +16,7 @@ from emoscope.analysis.learned_rule import load_rule
 from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.training import fusing
 from emoscope.training.compare import compare
-from emoscope.training.fusing import fuse, fused, stack_runs, uar_weights
+from emoscope.training.fusing import dealt, fuse, fused, stack_runs, uar_weights
 from emoscope.training.metrics import uar
 from emoscope.training.runs import part_folder, read_json, read_run, write_json
 
@@ -62,6 +62,35 @@ def test_clips_are_joined_whatever_their_order(pair: list[Path], tmp_path: Path)
         by_path = dict(zip((s.path for s in turned.samples), turned.members[name], strict=True))
         again = np.array([by_path[sample.path] for sample in stack.samples])
         np.testing.assert_allclose(again, stack.members[name])
+
+
+def test_a_clip_that_one_run_could_not_judge_is_answered_by_the_other(tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
+    every = clips()
+    runs = [
+        fake_run(tmp_path / "face", name="face", samples=every[:-2], **fixed),
+        fake_run(tmp_path / "voice", name="voice", samples=every[3:], draw=1, **fixed),
+    ]
+    assert "does not judge the clips of" in refused(*runs)
+    stack = stack_runs(runs, partial=True)
+    assert {sample.path for sample in stack.samples} == {sample.path for sample in every}
+    voice_alone, face_alone = (np.isnan(p).any(axis=1) for p in stack.members.values())
+    assert [s.path for s in np.array(stack.samples)[voice_alone]] == [s.path for s in every[-2:]]
+    assert [s.path for s in np.array(stack.samples)[face_alone]] == [s.path for s in every[:3]]
+    for rule in ("average", "svm"):
+        said = fused(dealt(stack, 3), rule)
+        np.testing.assert_allclose(said[face_alone], stack.members["face"][face_alone])
+
+
+def test_clips_of_one_fold_are_dealt_by_class(tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
+    stack = dealt(stack_runs([fake_run(tmp_path / n, name=n, **fixed) for n in "ab"]), 5)
+    folds = np.unique(stack.folds)
+    counts = [np.bincount(stack.truth[stack.folds == fold], minlength=3).tolist() for fold in folds]
+    assert len(folds) == 5
+    assert {count for each in counts for count in each} == {4, 5}  # of 24 of each class
+    with pytest.raises(RecipeError, match="the runs have one"):
+        fused(stack_runs([tmp_path / "a", tmp_path / "b"]), "svm")
 
 
 def test_a_run_alone_has_the_figures_that_compare_gives_it(pair: list[Path], out: Path) -> None:
@@ -125,6 +154,7 @@ def test_the_folder_holds_the_figures_and_a_system(pair: list[Path], out: Path) 
     assert list(found["rules"]) == [
         "average",
         "weighted-average",
+        "product",
         "highest-confidence",
         "svm",
         "random-forest",
@@ -221,7 +251,7 @@ def test_of_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
     ]
     fuse(runs, tmp_path / "both")
     found = read_json(tmp_path / "both" / "fusion.json")
-    assert list(found["rules"]) == ["average", "highest-confidence"]
+    assert list(found["rules"]) == ["average", "product", "highest-confidence"]
     for rule in ("svm", "weighted-average"):
         with pytest.raises(RecipeError, match=f"{rule} learns from other folds"):
             fuse(runs, tmp_path / rule, rule)

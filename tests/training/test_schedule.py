@@ -104,10 +104,20 @@ def test_weight_decay_is_on_matrices_and_kernels_alone(name: str, kind: type) ->
     assert {group["lr"] for group in optimiser.param_groups} == {0.1}
 
 
-def test_sgd_has_nesterov_momentum_or_none() -> None:
+def test_sgd_has_nesterovs_momentum_the_plain_one_or_none() -> None:
     with_it, without = (created(name="sgd", momentum=m)[0].defaults for m in (0.9, 0.0))
     assert (with_it["momentum"], with_it["nesterov"]) == (0.9, True)
     assert (without["momentum"], without["nesterov"]) == (0.0, False)
+    plain = created(name="sgd", momentum=0.9, nesterov=False)[0].defaults
+    assert (plain["momentum"], plain["nesterov"]) == (0.9, False)
+
+
+def test_what_does_not_learn_is_not_the_optimisers() -> None:
+    net = Net()
+    net.conv.requires_grad_(False)
+    decayed, others = create_optimiser(Optimiser(lr=0.1), net).param_groups
+    assert {id(p) for p in decayed["params"]} == {id(net.linear.weight)}
+    assert len(others["params"]) == 3
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])

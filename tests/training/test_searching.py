@@ -2,21 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from asking import ask, assert_one_line
+from sklearn.pipeline import Pipeline
 from sounding import silence, tone, write_wav
 
-from emoscope.core.errors import RecipeError
+from emoscope.core.errors import RecipeError, SpecError
 from emoscope.training import parts
+from emoscope.training.estimators import create
 from emoscope.training.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.networks import is_estimator
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import FINAL, Run, read_json, read_run
-from emoscope.training.searching import Choice, candidates, choose
+from emoscope.training.searching import Choice, candidates, choose, choose_pipeline
 
 # The kernel is so narrow that it knows a voice again, and no more.
 KERNELS = ({"kernel": ["rbf"], "gamma": [1.0], "C": [10.0]}, {"kernel": ["linear"], "C": [0.001]})
@@ -84,6 +86,29 @@ def test_of_equals_the_first_is_chosen_and_the_seed_decides_all_else() -> None:
     assert first == again
     assert first.tried[0][1] == first.tried[1][1]
     assert first.chosen == {"tol": 1e-3}
+
+
+class Numbers(NamedTuple):
+    """A vector that no film is read for."""
+
+    kind: str
+    dimensions: int
+
+
+def test_a_pipeline_of_no_registry_on_any_vector_is_chosen_alike() -> None:
+    features, truth, who = persons()
+    search = ({"C": [0.001, 10.0]},)
+
+    def build(**settings: Any) -> Pipeline:
+        return create("egemaps-svc", kernel="rbf", gamma=1.0, **settings)
+
+    def of(values: np.ndarray) -> Choice:
+        vector = Numbers("numbers", 88)
+        return choose_pipeline("ours", build, vector, search, {"numbers": values}, truth, who, 0)
+
+    assert of(features) == chosen(who, search, kernel="rbf", gamma=1.0) != chosen(who, search)
+    with pytest.raises(SpecError, match=r"ours: numbers is \(N, 88\), got \(120, 20\)"):
+        of(features[:, :20])
 
 
 def test_a_recipe_gives_one_table_or_several() -> None:
@@ -169,9 +194,10 @@ def test_an_evaluation_shows_the_choice_of_every_fold(run: Run) -> None:
 
 def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: Run) -> None:
     assert len(run.samples) == 24
-    assert run.info["left_out"] == {"too short or too silent for egemaps": 2}
+    reasons = {"too short or too silent for egemaps": 1, "its sound is silence": 1}
+    assert run.info["left_out"] == reasons
     page = (run.folder / "evaluation.md").read_text(encoding="utf-8")
-    assert "| too short or too silent for egemaps | 2 |" in page
+    assert all(f"| {reason} | 1 |" in page for reason in reasons)
 
 
 def test_the_test_side_decides_nothing(

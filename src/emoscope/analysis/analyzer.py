@@ -11,8 +11,8 @@ import numpy as np
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
 from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment, moments
-from emoscope.analysis.voice import hearings, sound_or_silence
-from emoscope.core.errors import BundleError, MediaError, SpecError
+from emoscope.analysis.voice import hearings, sound_beside, sound_or_silence
+from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
 from emoscope.core.votes import DEFAULT_VOTE, VOTES
@@ -66,11 +66,6 @@ class Analyzer:
         _ = VOTES[vote]  # a wrong name is told before any work
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
         spec = self.bundle.clip_spec
-        if spec.seen and spec.heard:
-            raise BundleError(
-                f"{self.bundle.name}: it takes pictures and sound at once, which this Emoscope"
-                " cannot give it. Use a model of one of them."
-            )
         choice = detector_for(spec, detector)
         self.detector_choice = choice if spec.seen and spec.region != "frame" else ""
         self.detector = create_detector(choice)
@@ -88,20 +83,23 @@ class Analyzer:
         watch: Watch | None = None,
     ) -> Timeline:
         """The Timeline of a video, an image or a folder of numbered images, or of a span of it; by
-        a voice model, of a video's sound or a sound file.
+        a voice model, of a video's sound or a sound file; by a model of pictures and sound, of
+        both.
 
         `progress` is told the seconds of video seen so far, `watch` every moment that is looked at.
-        A film without sound is to a voice model nobody, and a note says why. Raises MediaError for
-        a file that cannot be read.
+        A film without sound is to a voice model nobody, to a model of pictures and sound pictures
+        alone, and a note says why. Raises MediaError for a file that cannot be read.
         """
         if self.listens:
             sound, notes = sound_or_silence(Path(path), start_s, end_s)
             info = _info(Path(path), sound if end_s is None else None)
             timeline = self.hear(sound, progress)
         else:
-            info, notes = probe(path), ()
+            info, beside, notes = probe(path), None, ()
+            if self.bundle.clip_spec.heard:
+                beside, notes = sound_beside(Path(path), start_s, end_s)
             seen = _reporting(self._looked_at(info, start_s, end_s), progress, watch)
-            timeline = Timeline.concatenate(self._rows(seen, _BATCH))
+            timeline = Timeline.concatenate(self._rows(seen, _BATCH, beside))
         about = self._provenance(info, timeline, start_s, end_s)
         return replace(timeline, provenance=replace(about, notes=(*notes, *about.notes)))
 
@@ -115,10 +113,11 @@ class Analyzer:
 
         An image model's row is final when the next frame it looks at arrives, a clip model's when
         the last window that covers it is full. Frames closer together than `rate_hz` are passed
-        over. Raises SpecError for a voice model.
+        over. Raises SpecError for a model that listens.
         """
-        if self.listens:
-            raise SpecError(f"{self.bundle.name} listens, and frames are silent. Analyse a file.")
+        if self.bundle.clip_spec.heard:
+            also = "" if self.listens else ", too"
+            raise SpecError(f"{self.name} listens{also}, and frames are silent. Analyse a file.")
         grid = Grid(self.rate_hz)
         taken = (frame for frame in frames if grid.takes(frame.time_s))
         spec = self.bundle.clip_spec

@@ -22,6 +22,7 @@ __all__ = [
     "average",
     "check_weights",
     "highest_confidence",
+    "product",
     "stacked",
     "weighted_average",
 ]
@@ -31,6 +32,8 @@ Probs = Mapping[str, FloatArray]  # {model: (N, C)}
 Rule = Callable[..., FloatArray]  # (Probs) -> (N, C); `weighted_average` takes weights, too
 
 RULES: Registry[Rule] = Registry("fusion rule")
+
+_LEAST = 1e-6  # of a probability that is multiplied
 
 
 @RULES.register("average")
@@ -55,6 +58,21 @@ def weighted_average(probs: Probs, weights: Mapping[str, float]) -> FloatArray:
     fused = np.full_like(summed, np.nan)
     np.divide(summed, total[:, None], out=fused, where=total[:, None] > 0)
     return fused
+
+
+@RULES.register("product")
+def product(probs: Probs) -> FloatArray:
+    """The models' probabilities multiplied, and made to sum to 1 (Kittler et al., IEEE TPAMI 1998).
+
+    It is what follows where models err independently and no class is likelier beforehand. None of
+    the probabilities counts as less than 1e-6: one model alone cannot rule a class out."""
+    said = stacked(probs)
+    heard = _heard(said)
+    logs = np.log(np.where(heard[..., None], said, 1.0).clip(min=_LEAST)).sum(axis=0)
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    fused = shares / shares.sum(axis=1, keepdims=True)
+    fused[~heard.any(axis=0)] = np.nan
+    return np.asarray(fused)
 
 
 @RULES.register("highest-confidence")

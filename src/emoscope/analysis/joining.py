@@ -75,7 +75,14 @@ def _named(speaks: npt.NDArray[np.bool_], modalities: Sequence[str]) -> npt.NDAr
     """(M, N) who speaks -> (N,) "face+voice" ..., each modality once, in the models' order."""
     patterns, which = np.unique(speaks.T, axis=0, return_inverse=True)
     names = [
-        "+".join(dict.fromkeys(m for m, heard in zip(modalities, row, strict=True) if heard))
+        "+".join(
+            dict.fromkeys(
+                part
+                for modality, speaks in zip(modalities, row, strict=True)
+                if speaks
+                for part in modality.split("+")
+            )
+        )
         for row in patterns.tolist()
     ]
     return np.array(names, dtype=np.str_)[which.reshape(-1)]

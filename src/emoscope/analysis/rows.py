@@ -31,6 +31,7 @@ class _Row:
     box: tuple[float, ...] = (np.nan,) * 4
     probs: FloatArray | None = None
     padded: bool = False
+    silent: bool = False  # a model that listens, too, had nothing to hear
 
 
 def frame_rows(
@@ -74,8 +75,11 @@ def window_rows(
     which the face is not seen throughout, counts only where no whole window covers the stride.
     A face gets a row where it is seen in the stride; a stride without any is a row of NaN.
 
-    Given the `sound`, the same of a voice: a window is what is heard in it. Windows of which the
-    model says NaN, as of silence, count for nothing; a stride that has no other is a row of NaN.
+    Given the `sound`, a model that looks is told what is heard in the windows of each face, too; a
+    row of which all windows were silent does not name the voice among its modalities. Of one that
+    only listens it is the same of a voice: a window is what is heard in it. Windows of silence, and
+    others of which the model says NaN, count for nothing; a stride that has no other is a row of
+    NaN.
     """
     windows = _Windows(spec, predict, sound, VOTES[vote])
     for moment in seen:
@@ -86,21 +90,24 @@ def window_rows(
         yield _timeline(windows.advance(), labels, modality)
 
 
+_Said = tuple[FloatArray, bool, bool]  # (C,), padded or not, silent or not
+
+
 @dataclass(eq=False)
 class _Votes:
     """What windows said of one face in one stride."""
 
-    whole: list[tuple[FloatArray, bool]] = field(default_factory=list)  # (C,), padded or not
-    cut: list[tuple[FloatArray, bool]] = field(default_factory=list)
+    whole: list[_Said] = field(default_factory=list)
+    cut: list[_Said] = field(default_factory=list)
 
-    def result(self, vote: Vote) -> tuple[FloatArray, bool] | None:
-        """Of the windows that count, (C,), and whether one of them was padded; None where none has
-        an answer."""
+    def result(self, vote: Vote) -> _Said | None:
+        """Of the windows that count, (C,), whether one of them was padded, and whether all were
+        silent; None where none has an answer."""
         counting = [said for said in self.whole or self.cut if not np.isnan(said[0]).any()]
         if not counting:
             return None
-        probs, padded = zip(*counting, strict=True)
-        return vote(np.stack(probs)), any(padded)
+        probs, padded, silent = zip(*counting, strict=True)
+        return vote(np.stack(probs)), any(padded), all(silent)
 
 
 class _Windows:
@@ -108,6 +115,7 @@ class _Windows:
 
     def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None, vote: Vote) -> None:
         self.inputs, self.predict, self.vote = WindowInputs(spec, sound), predict, vote
+        self.looks = bool(spec.seen)
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
         self.strides = int((self.length_s + EPSILON_S) / self.stride_s)  # wholly in a window
         self.moments: deque[Moment] = deque()
@@ -154,9 +162,12 @@ class _Windows:
         faces = self.inputs.of(view)
         probs = _predict_all([face.streams for face in faces.values()], self.predict)
         for (track, face), row in zip(faces.items(), probs, strict=True):
+            if face.is_silent and not self.looks:
+                row = np.full_like(row, np.nan)
             for stride in range(self.index, self.index + self.strides):
                 votes = self.votes.setdefault((stride, track), _Votes())
-                (votes.cut if face.is_cut else votes.whole).append((row, face.is_padded))
+                said = row, face.is_padded, face.is_silent
+                (votes.cut if face.is_cut else votes.whole).append(said)
 
     def _close(self) -> list[_Row]:
         start_s, end_s = self.start_s, min(self.start_s + self.stride_s, self.moments[-1].end_s)
@@ -193,7 +204,14 @@ def _timeline(rows: list[_Row], labels: tuple[str, ...], modality: str) -> Timel
         track=np.array([row.track for row in rows], dtype=np.int64),
         boxes_xyxy=np.array([row.box for row in rows], dtype=np.float64),
         probs=np.array([unknown if row.probs is None else row.probs for row in rows]),
-        modalities=np.array(["" if row.probs is None else modality for row in rows]),
+        modalities=np.array([_spoken(row, modality) for row in rows]),
         labels=labels,
         padded=np.array([row.padded for row in rows]),
     )
+
+
+def _spoken(row: _Row, modality: str) -> str:
+    """Of "face+voice" what had its part in a row; "" where nobody was there."""
+    if row.probs is None:
+        return ""
+    return "+".join(m for m in modality.split("+") if m != "voice" or not row.silent)

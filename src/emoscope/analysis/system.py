@@ -33,11 +33,12 @@ from emoscope.analysis.fusion import RULES, check_weights, weighted_average
 from emoscope.analysis.joining import Fuse, Said, heard_during, joined
 from emoscope.analysis.learned_rule import RULE_SUFFIX, LearnedRule, load_rule
 from emoscope.analysis.mouths import Mouths
+from emoscope.analysis.voice import sound_beside
 from emoscope.core.clipspec import Window, explain
-from emoscope.core.errors import BundleError, MediaError, SpecError, UnknownName
+from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.results import Timeline
-from emoscope.media.audio import Sound, read_sound
+from emoscope.media.audio import Sound
 from emoscope.media.video import Frame
 
 __all__ = ["Member", "Speaker", "System", "SystemAnalyzer", "analyze", "open_analyzer"]
@@ -169,11 +170,8 @@ class SystemAnalyzer:
         rows = self.looking.analyze(
             path, start_s=start_s, end_s=end_s, progress=progress, watch=watch
         )
-        notes = rows.provenance.notes
-        try:
-            sound = read_sound(path, start_s=start_s, end_s=end_s)
-        except MediaError as error:
-            sound, notes = None, (*notes, f"No voice was heard. {error}")
+        sound, told = sound_beside(Path(path), start_s, end_s)
+        notes = tuple(dict.fromkeys((*rows.provenance.notes, *told)))
         speaks = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
             speaks = mouths.speaking(rows, sound)

@@ -13,7 +13,7 @@ from emoscope.media.audio import RATE_HZ, Sound, read_sound
 from emoscope.media.regions import Sighting
 from emoscope.media.video import probe
 
-__all__ = ["hearings", "sound_or_silence"]
+__all__ = ["hearings", "sound_beside", "sound_or_silence"]
 
 _NOWHERE = Box(math.nan, math.nan, math.nan, math.nan)
 
@@ -46,6 +46,17 @@ def sound_or_silence(
             raise
         silence = np.zeros(round((until_s - start_s) * RATE_HZ), dtype=np.float32)
         return Sound(silence, RATE_HZ, start_s), ("the file has no sound: nobody is heard",)
+
+
+def sound_beside(
+    path: Path, start_s: float, end_s: float | None
+) -> tuple[Sound | None, tuple[str, ...]]:
+    """The sound that goes with the pictures of a span; None where there is none that can be read,
+    and a note why."""
+    try:
+        return read_sound(path, start_s=start_s, end_s=end_s), ()
+    except MediaError as error:
+        return None, (f"No voice was heard. {error}",)
 
 
 def _silent_s(path: Path) -> float:

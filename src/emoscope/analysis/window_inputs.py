@@ -1,4 +1,4 @@
-"""What a clip model is given of a window: everybody who is seen in it, or the voice."""
+"""What a clip model is given of a window: everybody who is seen in it, the voice, or both."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec
-from emoscope.media.audio import Sound
+from emoscope.media.audio import Sound, is_silent
 from emoscope.media.clip_stream import ClipStream
 from emoscope.media.clips import Clip, build_clip, frames_needed, grid
 from emoscope.media.regions import Sighting
@@ -17,6 +17,7 @@ from emoscope.media.sampling import grid_slack_s
 __all__ = ["EPSILON_S", "Inputs", "View", "WindowInputs", "by_track"]
 
 FloatArray = npt.NDArray[np.floating]
+ByteArray = npt.NDArray[np.uint8]
 Seen = list[tuple[Moment, Sighting]]  # one face in its moments
 
 EPSILON_S = 1e-6
@@ -43,14 +44,16 @@ class View:
 class Inputs:
     """What is made of one face, or of the voice, in a window.
 
-    streams    {name: (T, C, H, W) or (D,)}
+    streams    {name: (T, C, H, W), (D,) or (T, mels)}
     is_padded  whether frames had to be repeated
     is_cut     whether the video ends before the window, or the face is not seen throughout
+    is_silent  whether a model that listens has nothing to hear in it
     """
 
     streams: dict[str, FloatArray]
     is_padded: bool
     is_cut: bool
+    is_silent: bool = False
 
 
 class WindowInputs:
@@ -76,23 +79,35 @@ class WindowInputs:
             else:
                 clip = self._clip(view, seen)
                 padded = len(grid(clip, self._spec)) < frames_needed(self._spec)
-                found[track] = Inputs(build_clip(clip, self._spec), padded, is_cut)
+                silent = clip.audio is None or is_silent(clip.audio)
+                streams = build_clip(clip, self._spec)
+                found[track] = Inputs(streams, padded, is_cut, silent)
         return found
 
     def _clip(self, view: View, seen: Seen) -> Clip:
-        """One face, or the voice, in a window.
+        """One face, the voice, or both in a window: sound beside pictures is of the window up to
+        where the face is seen last."""
+        if self._sound is None:
+            return Clip(*self._pictures(view, seen))
+        rate_hz = self._sound.rate_hz
+        if not self._spec.seen:
+            heard = self._sound.between(view.start_s, view.end_s)
+            return Clip([], audio=heard, sample_rate_hz=rate_hz)
+        until_s = min(seen[-1][0].end_s, view.end_s)
+        heard = self._sound.during(view.start_s, until_s)
+        return Clip(*self._pictures(view, seen), audio=heard, sample_rate_hz=rate_hz)
+
+    def _pictures(self, view: View, seen: Seen) -> tuple[list[ByteArray], list[float]]:
+        """One face in a window, and when.
 
         A picture that was there before the window counts from the window's start, and one that is
         held up to its end is repeated at the last instant of the spec's grid: else a picture that
         stands still would move the grid or cut it short. One that begins as the window ends belongs
         to the instant after it."""
-        if self._sound is not None:
-            heard = self._sound.between(view.start_s, view.end_s)
-            return Clip([], audio=heard, sample_rate_hz=self._sound.rate_hz)
         rate_hz = self._spec.rate_hz
         if rate_hz is None:
             times_s = [max(moment.start_s, view.start_s) for moment, _ in seen]
-            return Clip([sighting.picture for _, sighting in seen], times_s)
+            return [sighting.picture for _, sighting in seen], times_s
         until_s = view.end_s - grid_slack_s(rate_hz)
         seen = [one for one in seen if one[0].start_s < until_s] or seen
         pictures = [sighting.picture for _, sighting in seen]
@@ -101,7 +116,7 @@ class WindowInputs:
         if last_s > times_s[-1] + EPSILON_S:
             pictures.append(pictures[-1])
             times_s.append(last_s)
-        return Clip(pictures, times_s)
+        return pictures, times_s
 
 
 class _Slides:

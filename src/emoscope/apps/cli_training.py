@@ -119,7 +119,7 @@ def fuse(
     rule: Annotated[
         str,
         typer.Option(
-            help="Of the system: average, weighted-average, highest-confidence, svm, "
+            help="Of the system: average, weighted-average, product, highest-confidence, svm, "
             "random-forest or adaboost."
         ),
     ] = "average",
@@ -159,7 +159,8 @@ def reproduce(
     """Run all recipes of one paper that the corpora given allow.
 
     Goes on with runs that are there already. The paper's printed figures stand in a column of their
-    own beside ours, in PAPER.md.
+    own beside ours, in PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml alone; a
+    recipe whose file of published weights is not there is left out.
     """
     from emoscope.apps.training import reproduce_paper
     from emoscope.training.loop import Hardware

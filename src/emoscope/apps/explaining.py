@@ -29,6 +29,8 @@ def explain_video(
     for heat in explanation.gradcam:
         nothing = "" if heat.maps.any() else "; nothing there speaks for it"
         typer.echo(f"{answer}, Grad-CAM of {heat.convolution}, read at {heat.layer}{nothing}")
+    if explanation.heard:
+        typer.echo(f"{answer}, heard and not drawn: {', '.join(explanation.heard)}")
     if not explanation.gradcam:
         typer.echo(f"{answer}, no Grad-CAM: no convolution with a map answers once a clip")
 

@@ -129,15 +129,17 @@ def reproduce_paper(
     hardware: Hardware,
     cache: Path | None,
 ) -> None:
-    """Run every recipe whose corpora are given, or go on with it; print and write the table."""
+    """Run every recipe whose corpora and weights are there, or go on with it; print and write the
+    table. A change of "STEM:key" is of the recipe in STEM.toml alone.
+
+    Raises RecipeError for a change of a recipe that is not there."""
     runs = []
-    for path in recipes_of(paper, recipes):
-        recipe = Recipe.read(path, changes)
-        missing = [name for name in recipe.corpus.name if name not in corpora]
-        if missing:
-            typer.echo(f"{recipe.name}: left out, no --corpus {missing[0]}=DIR", err=True)
-            continue
+    for path, mine in _each_with_changes(recipes_of(paper, recipes), changes):
+        recipe = Recipe.read(path, mine)
         folder = out / recipe.name
+        if lacking := _lacking(recipe, corpora, folder):
+            typer.echo(f"{recipe.name}: left out, {lacking}", err=True)
+            continue
         with Console() as observer:
             options: Any = {"hardware": hardware, "cache": cache, "observer": observer}
             if (folder / "run.json").is_file():
@@ -152,6 +154,34 @@ def reproduce_paper(
     table = reproduction_table(paper, runs, out)
     typer.echo(table)
     _write(out / f"{paper}.md", table)
+
+
+def _each_with_changes(
+    paths: list[Path], changes: Mapping[str, str]
+) -> list[tuple[Path, dict[str, str]]]:
+    stems = {path.stem for path in paths}
+    for key in changes:
+        stem, colon, _ = key.partition(":")
+        if colon and stem not in stems:
+            raise RecipeError(f"--set {key}: no recipe {stem}. Known: {', '.join(sorted(stems))}.")
+    for_all = {key: value for key, value in changes.items() if ":" not in key}
+    found = []
+    for path in paths:
+        own = {key.partition(":")[::2]: value for key, value in changes.items()}
+        mine = {key: value for (stem, key), value in own.items() if stem == path.stem and key}
+        found.append((path, for_all | mine))
+    return found
+
+
+def _lacking(recipe: Recipe, corpora: Mapping[str, Path], folder: Path) -> str:
+    """What a recipe cannot be run without; "" where all is there, or the run has begun already."""
+    missing = [name for name in recipe.corpus.name if name not in corpora]
+    if missing:
+        return f"no --corpus {missing[0]}=DIR"
+    weights = recipe.model.weights
+    if weights is not None and not weights.exists() and not (folder / "run.json").is_file():
+        return f"no file {weights} (model.weights)"
+    return ""
 
 
 def _same_recipe(folder: Path, recipe: Recipe) -> None:

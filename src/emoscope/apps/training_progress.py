@@ -49,6 +49,11 @@ class Console(Observer):
     def preparing(self, done: int, total: int) -> None:
         self._tell(f"clips prepared: {done:,} of {total:,}", done / max(total, 1), done == total)
 
+    def asking(self, done: int, total: int) -> None:
+        if total:
+            told = f"frozen features: {done:,} of {total:,} clips"
+            self._tell(told, done / total, done == total)
+
     def began(self, text: str) -> None:
         self.console.print(text)
 

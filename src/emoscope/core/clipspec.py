@@ -15,8 +15,10 @@ from emoscope.core.errors import SpecError
 __all__ = [
     "CHANNELS",
     "DIMENSIONS",
+    "LOGMEL_HZ",
     "ClipSpec",
     "Last",
+    "LogMel",
     "Normalisation",
     "Offsets",
     "Sampling",
@@ -42,6 +44,7 @@ CHANNELS: dict[StreamKind, int] = {
 }
 DIMENSIONS: dict[VectorKind, int] = {"egemaps": 88, "hog_klt": 624, "mbmic": 384}
 _FRAMES_HW = (128, 128)  # of those that descriptors are read off
+LOGMEL_HZ = 100  # rows a second
 
 
 class _Frozen(BaseModel):
@@ -156,6 +159,36 @@ class Vector(_Frozen):
         return None if self.kind == "egemaps" else _FRAMES_HW
 
 
+class LogMel(_Frozen):
+    """Sound as a picture of bands over time, (T, mels): the energy of each band every 10 ms
+    (`media.logmel`), in dB before the normalisation.
+
+    It is of the last `length_s` seconds; shorter sound has silence before it. So does `last` choose
+    frames: with it, and as many seconds of frames on a time grid, the two run side by side.
+    """
+
+    kind: Literal["logmel"] = "logmel"
+    length_s: float = Field(default=2.0, ge=1 / LOGMEL_HZ, le=60)
+    mels: int = Field(default=64, ge=1, le=128)
+    normalisation: Normalisation = Normalisation()
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return round(self.length_s * LOGMEL_HZ)
+
+    @property
+    def size_hw(self) -> None:
+        """None, as of all that is heard."""
+        return None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.normalisation.mean) > 1 or len(self.normalisation.std) > 1:
+            raise ValueError("logmel is normalised by one mean and one std")
+        return self
+
+
 class ClipSpec(_Frozen):
     """How frames and sound become `{stream: float32 array}`.
 
@@ -175,7 +208,7 @@ class ClipSpec(_Frozen):
     sampling: Sampling | None = None
     rate_hz: float | None = Field(default=None, gt=0)
     window: Window = Window()
-    streams: tuple[Annotated[Stream | Vector, Field(discriminator="kind")], ...] = Field(
+    streams: tuple[Annotated[Stream | Vector | LogMel, Field(discriminator="kind")], ...] = Field(
         min_length=1
     )
 
@@ -186,7 +219,7 @@ class ClipSpec(_Frozen):
             raise ValueError(f"each stream may occur once, got {kinds}")
         if bool(self.seen) != (self.sampling is not None):
             raise ValueError(f"sampling is for frames, and frames need it, got {kinds}")
-        if self.is_image and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
+        if self.length == 1 and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
 
@@ -203,12 +236,14 @@ class ClipSpec(_Frozen):
     @property
     def seen(self) -> tuple[Stream | Vector, ...]:
         """The streams that are made of frames."""
-        return tuple(stream for stream in self.streams if stream.size_hw is not None)
+        made_of_any = (stream for stream in self.streams if not isinstance(stream, LogMel))
+        return tuple(stream for stream in made_of_any if stream.size_hw is not None)
 
     @property
-    def heard(self) -> tuple[Vector, ...]:
+    def heard(self) -> tuple[Vector | LogMel, ...]:
         """The streams that are made of sound."""
-        return tuple(vector for vector in self.vectors if vector.size_hw is None)
+        no_pictures = (stream for stream in self.streams if not isinstance(stream, Stream))
+        return tuple(stream for stream in no_pictures if stream.size_hw is None)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
@@ -222,21 +257,20 @@ class ClipSpec(_Frozen):
 
     @property
     def is_image(self) -> bool:
-        """True for models that look at one frame at a time."""
-        return self.length == 1
+        """True for models that look at one frame at a time, and do not listen."""
+        return self.length == 1 and not self.heard
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """(T, C, H, W) of every stream of pictures, (D,) of every vector."""
-        return {
-            stream.kind: (stream.dimensions,)
-            if isinstance(stream, Vector)
-            else (
-                1 if stream.kind.startswith("dynamic_") else self.length,
-                stream.channels,
-                *stream.size_hw,
-            )
-            for stream in self.streams
-        }
+        """(T, C, H, W) of every stream of pictures, (D,) of every vector, (T, mels) of logmel."""
+        return {stream.kind: self._shape(stream) for stream in self.streams}
+
+    def _shape(self, stream: Stream | Vector | LogMel) -> tuple[int, ...]:
+        if isinstance(stream, Vector):
+            return (stream.dimensions,)
+        if isinstance(stream, LogMel):
+            return stream.steps, stream.mels
+        frames = 1 if stream.kind.startswith("dynamic_") else self.length
+        return frames, stream.channels, *stream.size_hw
 
     @classmethod
     def from_json(cls, text: str) -> Self:

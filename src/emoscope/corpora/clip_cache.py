@@ -103,7 +103,7 @@ class ClipCache:
 
     def sweep(self) -> None:
         """Take away what killed runs have left half-written, but not what others now write."""
-        for part in self.folder.glob("clips/*/.emoscope-*"):
+        for part in self.folder.glob("*/*/.emoscope-*"):
             with suppress(OSError):
                 if time.time() - part.stat().st_mtime > _ABANDONED_S:
                     part.unlink()

@@ -7,17 +7,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from emoscope.core.clipspec import ClipSpec, Uniform
+from emoscope.core.clipspec import ClipSpec, LogMel, Uniform, Vector
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.corpora.manifest import Sample
-from emoscope.media.audio import read_sound
+from emoscope.media.audio import RATE_HZ, Sound, is_silent, read_sound
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.faces import create_detector
 from emoscope.media.images import is_image
 from emoscope.media.regions import MAX_SIDE_PX, Sighting, detector_for, sightings
 from emoscope.media.sampling import grid_indices, sample_indices
 from emoscope.media.tracking import FaceFinder, FaceTracker, LargestFace
-from emoscope.media.video import read_frames
+from emoscope.media.video import Frame, probe, read_frames
 
 __all__ = ["Cut", "Cutting", "Faces", "cut"]
 
@@ -79,7 +79,8 @@ class Cutting:
     def facts(self) -> dict[str, Any]:
         """All that decides what a clip's material is, for JSON."""
         spec = self.spec
-        facts: dict[str, Any] = {"vectors": sorted(vector.kind for vector in spec.heard)}
+        facts: dict[str, Any] = {"vectors": sorted(stream.kind for stream in spec.heard)}
+        facts |= {s.kind: [s.length_s, s.mels] for s in spec.heard if isinstance(s, LogMel)}
         if spec.sampling is None:
             return facts
         facts |= {"rate_hz": spec.rate_hz, "sizes": sorted(spec.sizes)}
@@ -110,27 +111,32 @@ class Cutting:
 @dataclass(frozen=True, eq=False)
 class Cut:
     """A clip's material, None where it cannot be used, and for what `reason`; how many frames were
-    looked at, and how many of them do not show the face; when the material's frames are shown."""
+    looked at, and how many of them do not show the face; when the material's frames are shown, and
+    until when that person is seen."""
 
     material: Material | None
     frames: int = 0
     without_face: int = 0
     reason: str = ""
     times_s: tuple[float, ...] = ()
+    until_s: float | None = None
 
 
 @dataclass(eq=False)
 class _Person:
-    """One track: its sized pictures, a Material of one frame each, and how large the face was."""
+    """One track: its sized pictures, a Material of one frame each, when they are shown, and how
+    large the face was."""
 
     pictures: list[Material] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
+    until_s: float = 0.0
     area: float = 0.0
 
-    def add(self, seen: Sighting, time_s: float, spec: ClipSpec) -> None:
+    def add(self, seen: Sighting, frame: Frame, spec: ClipSpec) -> None:
         # Sized at once: the frames of a long film would not fit into memory.
         self.pictures.append(gather(Clip([seen.picture]), spec, np.zeros(1, dtype=np.int64)))
-        self.times_s.append(time_s)
+        self.times_s.append(frame.time_s)
+        self.until_s = frame.time_s + frame.duration_s
         self.area += seen.box.width * seen.box.height
 
     @property
@@ -143,13 +149,14 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     """Read a recording's span and keep what the spec needs of it.
 
     Flow is of half precision, as the cache holds it. Raises MediaError or SpecError for a recording
-    that cannot be read.
+    that cannot be read, or whose sound says nothing where there is nothing to see.
     """
     spec = how.spec
     found = _pictures(sample, how) if spec.seen else Cut(Material({}))
     if found.material is None or not spec.heard:
         return found
-    return replace(found, material=replace(found.material, vectors=_vectors(sample, spec)))
+    heard = _heard(sample, spec, found.until_s)
+    return replace(found, material=replace(found.material, vectors=heard))
 
 
 def _pictures(sample: Sample, how: Cutting) -> Cut:
@@ -168,7 +175,7 @@ def _pictures(sample: Sample, how: Cutting) -> Cut:
     if reason:
         return Cut(None, len(times_s), missed, reason)
     material, kept_s = _kept(person, how)
-    return Cut(material, len(times_s), missed, times_s=kept_s)
+    return Cut(material, len(times_s), missed, times_s=kept_s, until_s=person.until_s)
 
 
 def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
@@ -188,7 +195,7 @@ def _seen(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
     ):
         times_s.append(frame.time_s)
         for seen in sightings(frame, spec, finder):
-            people.setdefault(seen.track, _Person()).add(seen, frame.time_s, spec)
+            people.setdefault(seen.track, _Person()).add(seen, frame, spec)
     if not times_s:
         raise MediaError(f"{sample.path}: no frame starts in the span. Check the corpus's times.")
     return times_s, list(people.values())
@@ -217,13 +224,32 @@ def _kept(person: _Person, how: Cutting) -> tuple[Material, tuple[float, ...]]:
     return replace(material, flow=flow), times_s
 
 
-def _vectors(sample: Sample, spec: ClipSpec) -> dict[str, Any]:
-    """{kind: (D,)} of the span's sound, which says something or is refused."""
-    sound = read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
-    alone = spec.model_copy(update={"streams": spec.heard, "sampling": None})
-    clip = Clip((), audio=sound.samples, sample_rate_hz=sound.rate_hz)
-    vectors = dict(gather(clip, alone, np.zeros(0, dtype=np.int64)).vectors)
-    for kind, vector in vectors.items():
-        if not np.isfinite(vector).all():
+def _heard(sample: Sample, spec: ClipSpec, until_s: float | None) -> dict[str, Any]:
+    """{kind: (D,) or (T, mels)} of the span's sound, which says something or is refused; logmel
+    beside pictures of as much as they last."""
+    sound = _sound(sample, spec)
+    if not spec.seen and is_silent(sound.samples):
+        raise MediaError(f"{sample.path}: its sound is silence. Listen to it.")
+    heard: dict[str, Any] = {}
+    for stream in spec.heard:
+        samples = sound.samples
+        if isinstance(stream, LogMel) and until_s is not None:
+            samples = sound.during(sample.start_s, until_s)
+        alone = spec.model_copy(update={"streams": (stream,), "sampling": None})
+        clip = Clip((), audio=samples, sample_rate_hz=sound.rate_hz)
+        heard |= gather(clip, alone, np.zeros(0, dtype=np.int64)).vectors
+    for kind, values in heard.items():
+        if not np.isfinite(values).all():
             raise MediaError(f"{sample.path}: too short or too silent for {kind}. Listen to it.")
-    return vectors
+    return heard
+
+
+def _sound(sample: Sample, spec: ClipSpec) -> Sound:
+    """The span's. A film without a sound track is silent to a model of its pictures and logmel."""
+    try:
+        return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
+    except MediaError:
+        needs_sound = not spec.seen or any(isinstance(s, Vector) for s in spec.heard)
+        if needs_sound or probe(sample.path).has_sound:
+            raise
+        return Sound(np.zeros(0, dtype=np.float32), RATE_HZ, sample.start_s)

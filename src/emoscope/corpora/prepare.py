@@ -68,6 +68,10 @@ class Prepared:
     clips: ClipCache
     findings: Mapping[_Span, Finding]
 
+    def key(self, sample: Sample) -> str:
+        """The name of a usable sample's clip: the digest of all that decides what is in it."""
+        return self.findings[_span(sample)].key
+
     def load(self, sample: Sample) -> Material:
         """A sample's material. A clip whose file was lost or damaged is made anew.
 

@@ -15,7 +15,7 @@ from av.container import InputContainer
 from emoscope.core.errors import MediaError
 from emoscope.media.container import existing, open_media, packets, zero_s
 
-__all__ = ["RATE_HZ", "Sound", "read_sound"]
+__all__ = ["RATE_HZ", "Sound", "is_silent", "read_sound"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,6 +42,20 @@ class Sound:
         first = round((start_s - self.start_s) * self.rate_hz)
         last = first + round((end_s - start_s) * self.rate_hz)
         return self.samples[max(first, 0) : max(last, 0)]
+
+    def during(self, start_s: float, end_s: float) -> FloatArray:
+        """The samples of a span, (M,): silent where there is no sound."""
+        first = round((start_s - self.start_s) * self.rate_hz)
+        span = np.zeros(max(0, round((end_s - start_s) * self.rate_hz)), dtype=np.float32)
+        heard = self.samples[max(first, 0) : max(first + len(span), 0)]
+        at = max(-first, 0)
+        span[at : at + len(heard)] = heard
+        return span
+
+
+def is_silent(samples: npt.NDArray[np.floating]) -> bool:
+    """Whether sound (N,) in [-1, 1] stays below the last of 16 bits."""
+    return not len(samples) or float(np.abs(samples).max()) < 2**-15
 
 
 def read_sound(

@@ -55,7 +55,9 @@ class ClipStream:
     @classmethod
     def serves(cls, spec: ClipSpec) -> bool:
         """Whether the windows of a spec are `length` neighbouring frames each, all of one grid."""
-        if spec.rate_hz is None or spec.vectors or isinstance(spec.sampling, Offsets):
+        if len(spec.pictures) < len(spec.streams):
+            return False
+        if spec.rate_hz is None or isinstance(spec.sampling, Offsets):
             return False
         frames, stride = spec.window.length_s * spec.rate_hz, cls.stride_of(spec)
         return (

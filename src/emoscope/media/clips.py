@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.core.clipspec import ClipSpec, Offsets, Stream, Vector
+from emoscope.core.clipspec import ClipSpec, LogMel, Offsets, Stream, Vector
 from emoscope.core.errors import SpecError
 from emoscope.media.descriptors import hog_klt, mbmic
 from emoscope.media.egemaps import egemaps
+from emoscope.media.logmel import FLOOR_DB, log_mel
 from emoscope.media.motion import dynamic_image, optical_flow
 from emoscope.media.sampling import grid_indices, sample_indices
 from emoscope.media.streams import check_frame, gray, normalised, resized, unit
@@ -39,7 +40,7 @@ class Clip:
     frames          T pictures (H, W, 3) RGB uint8; sizes may differ from frame to frame; none
                     where there is sound alone
     times_s         T time stamps, rising
-    audio           mono samples (N,) in [-1, 1]; None where it has no sound
+    audio           mono samples (N,) in [-1, 1] of the same stretch; None where it has no sound
     sample_rate_hz  of the audio
     """
 
@@ -67,7 +68,8 @@ class Material:
 
     pictures   T frames (T, H, W, 3) uint8 in every size the spec asks for: {(H, W): frames}
     flow       (T, H, W, 2) pixels a frame, by size; where it is absent it is read off the pictures
-    vectors    {kind: (D,)} of the sound; those of the frames are read off the pictures
+    vectors    {kind: (D,), of logmel (T, mels)} of the sound; those of the frames are read off
+               the pictures
     """
 
     pictures: Mapping[Size, ByteArray]
@@ -89,8 +91,8 @@ def build_clip(
     """A clip as the model's named inputs, by its ClipSpec.
 
     Pictures come as (T, C, H, W), dynamic images with T = 1; flow repeats its first field, so that
-    it has T too; vectors as (D,). `rng` draws temporal jitter, where the spec has it. Raises
-    SpecError.
+    it has T too; vectors as (D,), logmel as (T, mels). `rng` draws temporal jitter, where the spec
+    has it. Raises SpecError.
     """
     indices = grid(clip, spec)
     if spec.sampling is not None:
@@ -113,7 +115,7 @@ def gather(clip: Clip, spec: ClipSpec, indices: IntArray) -> Material:
     """These frames in the sizes that the spec's streams need, and what is heard."""
     return Material(
         {size: np.stack([resized(clip.frames[i], size) for i in indices]) for size in spec.sizes},
-        vectors={vector.kind: _heard(vector, clip) for vector in spec.heard},
+        vectors={stream.kind: _heard(stream, clip) for stream in spec.heard},
     )
 
 
@@ -125,12 +127,7 @@ def with_flow(material: Material, spec: ClipSpec) -> Material:
 
 def finish(material: Material, spec: ClipSpec) -> dict[str, FloatArray]:
     """The spec's streams, normalised."""
-    return {
-        stream.kind: _build(stream, material)
-        if isinstance(stream, Stream)
-        else _vector(stream, material)
-        for stream in spec.streams
-    }
+    return {stream.kind: _build(stream, material) for stream in spec.streams}
 
 
 def frames_needed(spec: ClipSpec) -> int:
@@ -140,10 +137,15 @@ def frames_needed(spec: ClipSpec) -> int:
     return spec.length
 
 
-def _heard(vector: Vector, clip: Clip) -> FloatArray:
-    """(D,); NaN where the clip has nothing to measure."""
+def _heard(stream: Vector | LogMel, clip: Clip) -> FloatArray:
+    """(D,), NaN where the clip has nothing to measure; or (T, mels), which silence has, too."""
+    if isinstance(stream, LogMel):
+        size = stream.steps, stream.mels
+        if clip.audio is None:
+            return np.full(size, FLOOR_DB, dtype=np.float32)
+        return log_mel(clip.audio, clip.sample_rate_hz, *size)
     if clip.audio is None:
-        return np.full(vector.dimensions, np.nan, dtype=np.float32)
+        return np.full(stream.dimensions, np.nan, dtype=np.float32)
     return egemaps(clip.audio, clip.sample_rate_hz)
 
 
@@ -155,8 +157,13 @@ def _vector(vector: Vector, material: Material) -> FloatArray:
     return hog_klt(frames) if vector.kind == "hog_klt" else mbmic(frames)
 
 
-def _build(stream: Stream, material: Material) -> FloatArray:
-    """One normalised stream, (T, C, H, W)."""
+def _build(stream: Stream | Vector | LogMel, material: Material) -> FloatArray:
+    """One stream: (T, C, H, W) or (T, mels), normalised, or (D,)."""
+    if isinstance(stream, Vector):
+        return _vector(stream, material)
+    if isinstance(stream, LogMel):
+        bands = np.asarray(material.vectors[stream.kind], dtype=np.float32)
+        return normalised(bands[:, None, :, None], stream.normalisation)[:, 0, 0]
     return normalised(_values(stream, material), stream.normalisation)
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from emoscope.core.clipspec import DIMENSIONS
 from emoscope.core.errors import MissingExtra, SpecError
+from emoscope.media.audio import is_silent
 
 __all__ = ["SHORTEST_S", "egemaps", "feature_names"]
 
@@ -34,7 +35,7 @@ def egemaps(samples: npt.NDArray[np.floating], rate_hz: int) -> FloatArray:
     if signal.ndim != 1 or not np.isfinite(signal).all():
         raise SpecError(f"Sound is (N,) finite samples, got {signal.shape} or not finite.")
     smile = _ears(rate_hz)
-    if len(signal) < SHORTEST_S * rate_hz or np.abs(signal).max() < 2**-15:
+    if len(signal) < SHORTEST_S * rate_hz or is_silent(signal):
         return np.full(DIMENSIONS["egemaps"], np.nan, dtype=np.float32)
     return smile.functionals((signal.clip(-1, _LOUDEST) * 2**15).astype("<i2").tobytes())
 

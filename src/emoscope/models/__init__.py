@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from emoscope.models import (  # noqa: F401  # they register their networks
+    av_joint,
     body,
     c3d,
     face,

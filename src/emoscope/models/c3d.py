@@ -91,6 +91,10 @@ class C3D(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 16, 3, S, S) -> logits (B, num_classes)."""
+        return self.of_features(self.trunk_features(rgb))
+
+    def trunk_features(self, rgb: Tensor) -> Tensor:
+        """(B, 16, 3, S, S) -> (B, hidden units): what the last layer is shown."""
         x = rgb.transpose(1, 2)
         for stage, pool in zip(_STAGES, self.pools, strict=True):
             for name in stage:
@@ -100,8 +104,11 @@ class C3D(nn.Module):
                 x = self.relu(x)
             x = pool(x)
         x = self.dropout(self.relu(self.fc6(x.flatten(1))))
-        x = self.dropout(self.relu(self.fc7(x)))
-        return self.fc8(x)
+        return self.dropout(self.relu(self.fc7(x)))
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """(B, hidden units) -> logits (B, num_classes)."""
+        return self.fc8(features)
 
     def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
         """Random inputs of the right shapes."""

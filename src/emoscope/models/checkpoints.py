@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from emoscope.core.errors import RecipeError
 
-__all__ = ["Loaded", "Published", "load_checkpoint", "read_tensors"]
+__all__ = ["Loaded", "Published", "freeze", "load_checkpoint", "read_tensors", "trunks"]
 
 _COUNTER = "num_batches_tracked"  # of batch normalisation; old files have none
 _NAMED = 3  # of the keys that do not fit
@@ -70,15 +70,11 @@ def load_checkpoint(module: nn.Module, path: Path, *, adapt_channels: bool = Fal
     the mean over the file's (Wang et al., "Temporal segment networks", ECCV 2016).
 
     Raises RecipeError; then nothing was changed."""
-    trunks = {
-        name: trunk
-        for name, trunk in module.named_modules()
-        if isinstance(getattr(trunk, "published", None), Published)
-    }
-    if not trunks:
+    parts = trunks(module)
+    if not parts:
         raise RecipeError(f"{path}: {type(module).__name__} has no part with published weights.")
     state = read_tensors(path)
-    plans = {name: _plan(trunk, state, path, adapt_channels) for name, trunk in trunks.items()}
+    plans = {name: _plan(trunk, state, path, adapt_channels) for name, trunk in parts.items()}
     with torch.no_grad():
         for plan in plans.values():
             for mine, theirs in plan.copies:
@@ -89,6 +85,25 @@ def load_checkpoint(module: nn.Module, path: Path, *, adapt_channels: bool = Fal
         fresh=tuple(_joined(name, key) for name, plan in plans.items() for key in plan.fresh),
         unused=tuple(dict.fromkeys(key for plan in plans.values() for key in plan.unused)),
     )
+
+
+def trunks(module: nn.Module) -> dict[str, nn.Module]:
+    """The parts of a network that have published weights, or all of it, by name."""
+    return {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(getattr(part, "published", None), Published)
+    }
+
+
+def freeze(module: nn.Module) -> None:
+    """No gradients for what has published weights, but for a last layer of classes: it may be
+    fresh. The statistics of batch normalisation, and dropout, rest in eval mode, which is the
+    training's to keep them in."""
+    for trunk in trunks(module).values():
+        published: Published = trunk.published  # type: ignore[assignment]
+        for name, weights in trunk.named_parameters():
+            weights.requires_grad_(name.rpartition(".")[0] == published.head[-1])
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

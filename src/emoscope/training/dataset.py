@@ -26,13 +26,14 @@ Item = tuple[dict[str, Tensor], Tensor]
 
 
 class ClipDataset(Dataset[Item]):
-    """Clips -> ({stream: (T, C, H, W) or (D,)}, distribution (C,)).
+    """Clips -> ({stream: (T, C, H, W), (D,) or (T, mels)}, distribution (C,)).
 
     `(epoch, index)` and the seed decide every draw (which frames, how augmented), so that neither
     the order of access nor the number of workers matters, and a resumed training sees what an
     uninterrupted one does. Without an epoch (`index` alone) nothing is drawn, but for a sample that
     is a variant: its draw is its own, at every epoch and also where it is tested on. `whole` tells
     whether what is loaded holds all frames of a clip, or those alone that the spec's rule chooses.
+    With `features` an item is {"features": what that says of the sample}, and nothing is drawn.
     """
 
     def __init__(
@@ -45,9 +46,11 @@ class ClipDataset(Dataset[Item]):
         seed: int = 0,
         *,
         whole: bool = True,
+        features: Callable[[Sample], Tensor] | None = None,
     ) -> None:
         self.samples, self.spec, self.load = list(samples), spec, load
         self.augmentation, self.seed, self.whole = augmentation, seed, whole
+        self.features = features
         self.targets = torch.tensor(distributions(samples, labels), dtype=torch.float32)
         self._kept: dict[int, Material] = {}
         self._room = _MEMORY_BYTES
@@ -57,6 +60,8 @@ class ClipDataset(Dataset[Item]):
 
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (None, key)
+        if self.features is not None:
+            return {"features": self.features(self.samples[index])}, self.targets[index]
         rng = None if epoch is None else np.random.default_rng((self.seed, epoch, index))
         material = self.material(index)
         if self.whole and self.spec.sampling is not None:
@@ -71,6 +76,7 @@ class ClipDataset(Dataset[Item]):
         material = self.load(self.samples[index])
         size = sum(pictures.nbytes for pictures in material.pictures.values())
         size += sum(flow.nbytes for flow in material.flow.values())
+        size += sum(vector.nbytes for vector in material.vectors.values())
         if size <= self._room:
             self._kept[index], self._room = material, self._room - size
         return material

@@ -20,10 +20,13 @@ from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample, digest
 from emoscope.corpora.prepare import Prepared, default_cache, prepare
 from emoscope.media.files import check_writable, replacing
+from emoscope.models.checkpoints import freeze
 from emoscope.training import estimators
 from emoscope.training.callbacks import Progress
 from emoscope.training.choosing import choose_samples
+from emoscope.training.dataset import ClipDataset
 from emoscope.training.folds import Plan, plan_folds
+from emoscope.training.frozen import Features, why_not_kept
 from emoscope.training.loop import Hardware
 from emoscope.training.networks import beginning, clip_spec_of, create_model, is_estimator
 from emoscope.training.parts import Part, fit_part
@@ -43,10 +46,13 @@ class Observer:
         """Clips cut, of how many."""
 
     def began(self, text: str) -> None:
-        """What became of a file of published weights."""
+        """What became of a file of published weights, and whether frozen features are kept."""
 
     def warned(self, text: str) -> None:
         """A leak that the recipe allows, or a label that a fold cannot learn."""
+
+    def asking(self, done: int, total: int) -> None:
+        """Clips whose features a frozen part has told, of how many."""
 
     def part(self, index: int, parts: int, fold: str, seed: int) -> None:
         """The training of one fold and seed begins; `index` counts from 0."""
@@ -82,7 +88,7 @@ def train(
         raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
     manifest = choose_samples(recipe, corpora)
     spec = _spec(recipe, len(manifest.labels))
-    _begin(recipe, len(manifest.labels), observer)
+    _begin(recipe, spec, len(manifest.labels), observer)
     prepared = _prepare(recipe, spec, manifest.samples, cache, hardware, observer)
     left_out = dict(Counter(failure.reason for failure in prepared.failures))
     if not prepared.samples:
@@ -145,13 +151,25 @@ def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
     if is_estimator(recipe):
         return clip_spec_of(recipe, estimators.ESTIMATORS[recipe.model.name].clip_spec)
     own: ClipSpec = create_model(recipe, num_classes).clip_spec  # type: ignore[assignment]
+    if own.heard and recipe.evaluation.every:
+        raise RecipeError(
+            f"{recipe.name}: evaluation.every cuts frames into blocks, and {recipe.model.name} "
+            "hears a clip whole: leave it out."
+        )
     return clip_spec_of(recipe, own)
 
 
-def _begin(recipe: Recipe, num_classes: int, observer: Observer) -> None:
+def _begin(recipe: Recipe, spec: ClipSpec, num_classes: int, observer: Observer) -> None:
     """Tell what published weights fill, before anything is cut or written."""
-    if recipe.model.weights is not None and not is_estimator(recipe):
-        observer.began(beginning(recipe, num_classes)[1])
+    if recipe.model.weights is None or is_estimator(recipe):
+        return
+    model, told = beginning(recipe, num_classes)
+    if recipe.model.frozen:
+        why_not = why_not_kept(recipe, spec, model)
+        told += "; frozen, its features " + (
+            f"computed at every epoch: {why_not}" if why_not else "computed once and kept"
+        )
+    observer.began(told)
 
 
 def _same_weights(run: Run) -> None:
@@ -226,6 +244,8 @@ def _parameters(recipe: Recipe, num_classes: int) -> int | None:
     if is_estimator(recipe):
         return None
     model = create_model(recipe, num_classes)
+    if recipe.model.frozen:
+        freeze(model)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -259,8 +279,26 @@ def _carry_out(
         observer.warned(text)
     rows = {planned["name"]: planned for planned in run.planned}
     trainings = run.trainings
+    features = _features(run, spec, prepared, hardware, observer)
     # Listed before the first of them: other processes of this training come to the same list.
     for fold, seed in run.missing:
         observer.part(trainings.index((fold, seed)), len(trainings), fold, seed)
-        fit_part(Part(run, spec, prepared, hardware, rows[fold], seed), observer.progress)
+        part = Part(run, spec, prepared, hardware, rows[fold], seed, features)
+        fit_part(part, observer.progress)
     return run
+
+
+def _features(
+    run: Run, spec: ClipSpec, prepared: Prepared, hardware: Hardware, observer: Observer
+) -> Features | None:
+    """Those of a frozen part, of all clips; None where they cannot be kept."""
+    if not run.recipe.model.frozen or not run.missing:
+        return None
+    model, _ = beginning(run.recipe, len(run.labels))
+    if why_not_kept(run.recipe, spec, model):
+        return None
+    features = Features(run.recipe, spec, prepared, run.info["weights"])
+    whole = prepared.how.keeps_all
+    clips = ClipDataset(run.samples, run.labels, spec, prepared.load, whole=whole)
+    features.fill(model.to(hardware.device), clips, observer.asking)
+    return features

@@ -85,6 +85,7 @@ class Explanation:
     gradcam    of every stream of pictures with a convolution that has a map and answers once
     saliency   of every stream of pictures
     sampling   of every layer with deformable steps
+    heard      streams that the answer comes from, too, and that are no pictures to draw on
     """
 
     frames: npt.NDArray[np.uint8]
@@ -94,6 +95,7 @@ class Explanation:
     gradcam: tuple[HeatMaps, ...]
     saliency: tuple[HeatMaps, ...]
     sampling: tuple[SamplingPoints, ...]
+    heard: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +136,7 @@ def explain_clip(
         gradcam=grad_cam(model, inputs, column),
         saliency=saliency(model, inputs, column),
         sampling=sampling_points(model, inputs),
+        heard=tuple(stream.kind for stream in network.spec.heard),
     )
 
 

@@ -7,7 +7,7 @@ as the runs were: for the clips of one fold it learns from those of the others.
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from emoscope.training.fusion import LEARNED, export_fusion, fit_fusion
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap, uar
 from emoscope.training.runs import Predictions, Run, read_run, write_json
 
-__all__ = ["EVERY_RULE", "Stack", "fuse", "fused", "stack_runs", "uar_weights"]
+__all__ = ["EVERY_RULE", "Stack", "dealt", "fuse", "fused", "learns", "stack_runs", "uar_weights"]
 
 FloatArray = npt.NDArray[np.floating]
 Key = tuple[Any, str]  # of a clip, and its label
@@ -78,8 +78,9 @@ class Stack:
         return {name: probs[rows] for name, probs in self.members.items()}
 
 
-def stack_runs(run_dirs: Sequence[Path]) -> Stack:
-    """Join finished runs clip by clip; of several seeds the mean of their probabilities.
+def stack_runs(run_dirs: Sequence[Path], *, partial: bool = False) -> Stack:
+    """Join finished runs clip by clip; of several seeds the mean of their probabilities. With
+    `partial` a run may lack some clips (no face, no sound): there it says NaN.
 
     Raises RecipeError for runs that are not finished, of one name, of different labels, clips or
     folds, and for one whose folds leak: its probabilities are not out of fold."""
@@ -96,16 +97,20 @@ def stack_runs(run_dirs: Sequence[Path]) -> Stack:
             raise RecipeError(f"{run.folder}: its labels are not those of {first.folder}.")
     answers = [_answers(run, first.labels) for run in runs]
     for run, other in zip(runs[1:], answers[1:], strict=True):
-        _refuse_others(first, answers[0], run, other)
-    keys = list(answers[0])
+        if not partial:
+            _refuse_other_clips(first, answers[0], run, other)
+        _refuse_other_folds(first, answers[0], run, other)
+    any_of = {key: told for said in reversed(answers) for key, told in said.items()}
+    known = {key: any_of[key] for said in answers for key in said}
+    silent = np.full(len(first.labels), np.nan)
     return Stack(
         first.labels,
         {
-            name: np.stack([said[key][0] for key in keys])
+            name: np.stack([said[key][0] if key in said else silent for key in known])
             for name, said in zip(names, answers, strict=True)
         },
-        tuple(answers[0][key][2] for key in keys),
-        np.array([answers[0][key][1] for key in keys], dtype=np.str_),
+        tuple(sample for _, _, sample in known.values()),
+        np.array([fold for _, fold, _ in known.values()], dtype=np.str_),
     )
 
 
@@ -113,7 +118,7 @@ def fused(stack: Stack, rule: str, seed: int = 0) -> FloatArray:
     """(N, C) by a rule of RULES or LEARNED; one that learns or weighs does so from other folds.
 
     Raises UnknownName, and RecipeError where a rule needs other folds and there are none."""
-    if rule not in LEARNED and rule != _SETTING:
+    if not learns(rule):
         return RULES[rule](stack.members)
     fused = np.empty((len(stack.samples), len(stack.labels)))
     folds = np.unique(stack.folds)
@@ -133,6 +138,21 @@ def fused(stack: Stack, rule: str, seed: int = 0) -> FloatArray:
     return fused
 
 
+def dealt(stack: Stack, folds: int, seed: int = 0) -> Stack:
+    """The same clips in `folds` folds of about equally many of each class, drawn at random: for
+    runs of one fold, where no persons are known."""
+    order = np.random.default_rng(seed).permutation(len(stack.samples))
+    by_class = order[np.argsort(stack.truth[order], kind="stable")]
+    fold_of = np.empty(len(order), dtype=int)
+    fold_of[by_class] = np.arange(len(order)) % folds
+    return replace(stack, folds=fold_of.astype(np.str_))
+
+
+def learns(rule: str) -> bool:
+    """Whether a rule needs clips that are known."""
+    return rule in LEARNED or rule == _SETTING
+
+
 def uar_weights(
     probs: Mapping[str, FloatArray], truth: npt.NDArray[np.integer]
 ) -> dict[str, float]:
@@ -150,7 +170,7 @@ def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int =
     stack = stack_runs(run_dirs)
     runs = [read_run(folder) for folder in run_dirs]
     several = len(np.unique(stack.folds)) > 1
-    rules = [name for name in EVERY_RULE if several or not _learns(name)]
+    rules = [name for name in EVERY_RULE if several or not learns(name)]
     if rule not in rules:
         fused(stack, rule, seed)  # says why not
     said = dict(stack.members) | {name: fused(stack, name, seed) for name in rules}
@@ -173,10 +193,6 @@ def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int =
     text = _page(result)
     _write_text(out / "fusion.md", text)
     return text
-
-
-def _learns(rule: str) -> bool:
-    return rule in LEARNED or rule == _SETTING
 
 
 def _refuse_leaks(run: Run) -> None:
@@ -203,8 +219,8 @@ def _answers(run: Run, labels: tuple[str, ...]) -> Answers:
     }
 
 
-def _refuse_others(first: Run, known: Answers, run: Run, other: Answers) -> None:
-    """Raises RecipeError where two runs judged other clips, or in other folds."""
+def _refuse_other_clips(first: Run, known: Answers, run: Run, other: Answers) -> None:
+    """Raises RecipeError where two runs judged other clips."""
     apart = [key for key in (*known, *other) if (key in known) != (key in other)]
     if apart:
         (path, *_), label = apart[0]
@@ -212,10 +228,14 @@ def _refuse_others(first: Run, known: Answers, run: Run, other: Answers) -> None
             f"{run.folder}: it does not judge the clips of {first.folder}: {len(apart)} are in one "
             f"of them only, such as {path} ({label}). Train both on the same ones."
         )
+
+
+def _refuse_other_folds(first: Run, known: Answers, run: Run, other: Answers) -> None:
+    """Raises RecipeError where two runs judged the clips of both in other folds."""
     there: dict[str, str] = {}
     back: dict[str, str] = {}
-    for key, (_, fold, sample) in known.items():
-        theirs = other[key][1]
+    for key in (key for key in known if key in other):
+        (_, fold, sample), (_, theirs, _) = known[key], other[key]
         if there.setdefault(fold, theirs) != theirs or back.setdefault(theirs, fold) != fold:
             who = sample.subject or str(sample.path)
             raise RecipeError(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import lightning as pl
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from emoscope.core.errors import EmoscopeError, RecipeError
+from emoscope.models.checkpoints import trunks
 from emoscope.training.callbacks import (
     BEST,
     LAST,
@@ -52,6 +53,11 @@ class Hardware:
     workers: int = 0
     tensorboard: bool = False
 
+    @property
+    def device(self) -> str:
+        """Where clips are judged."""
+        return "cuda" if self.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
 
 @dataclass(frozen=True)
 class Fitted:
@@ -74,6 +80,28 @@ class Classifier(pl.LightningModule):
                 weights.data = weights.data.contiguous(memory_format=torch.channels_last)
         self.recipe, self.seed = recipe, seed
         self._seen: list[tuple[Tensor, Tensor]] = []
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """What is frozen stays as it is: its statistics and its dropout rest."""
+        super().train(mode)
+        if self.recipe.model.frozen:
+            for trunk in trunks(self.model).values():
+                trunk.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is frozen, which can be most of it: the file of the weights has it."""
+        if not _schedule(self.recipe).ema_decay:
+            for name in self._frozen():
+                del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put it back."""
+        checkpoint["state_dict"] = self._frozen() | checkpoint["state_dict"]
+
+    def _frozen(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.named_parameters() if not p.requires_grad}
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Loss of one batch. Raises RecipeError where it is not a number."""
@@ -187,7 +215,7 @@ def fit_network(
     trainer.strategy.barrier()
     kept = load_tensors(last if monitor is None else last.with_name(BEST))
     own = {k.removeprefix("model."): v for k, v in kept["state_dict"].items()}
-    model.load_state_dict(own)
+    model.load_state_dict(model.state_dict() | own)
     epochs = len(keeper.rows)
     chosen = epochs - 1 if monitor is None else keeper.best_epoch
     return Fitted(keeper.trained_s, epochs, chosen, trainer.is_global_zero)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import RecipeError, UnknownName
-from emoscope.models.checkpoints import load_checkpoint
+from emoscope.models.checkpoints import freeze, load_checkpoint
 from emoscope.training import estimators
 from emoscope.training.augment import Augmentation
 from emoscope.training.recipe import Recipe
@@ -41,6 +41,8 @@ def is_estimator(recipe: Recipe) -> bool:
             )
         if recipe.model.weights is not None:
             raise RecipeError(f"{recipe.name}: model.weights is for networks, {name} has none.")
+        if recipe.model.frozen:
+            raise RecipeError(f"{recipe.name}: model.frozen is for networks, {name} is none.")
         check_search(name, recipe.model.options, recipe.model.search)
         return True
     if name not in models.MODELS:
@@ -50,6 +52,11 @@ def is_estimator(recipe: Recipe) -> bool:
         raise RecipeError(f"{recipe.name}: model.search is for estimators, {name} is a network.")
     if recipe.schedule is None:
         raise RecipeError(f"{recipe.name}: a network needs the tables optimiser and schedule.")
+    if recipe.model.frozen and recipe.model.weights is None:
+        raise RecipeError(
+            f"{recipe.name}: model.frozen needs model.weights, the file of what is not to change. "
+            "Add --set model.weights=FILE."
+        )
     return False
 
 
@@ -63,13 +70,16 @@ def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
 
 
 def beginning(recipe: Recipe, num_classes: int) -> tuple[nn.Module, str]:
-    """The network that a training begins with, and what became of the file of published weights, in
-    a line; "" without one. Raises as `create_model`, and RecipeError for a file that does not fit.
-    """
+    """The network that a training begins with, frozen as the recipe says, and what became of the
+    file of published weights, in a line; "" without one. Raises as `create_model`, and RecipeError
+    for a file that does not fit."""
     model, choice = create_model(recipe, num_classes), recipe.model
     if choice.weights is None:
         return model, ""
-    return model, str(load_checkpoint(model, choice.weights, adapt_channels=choice.adapt_channels))
+    told = str(load_checkpoint(model, choice.weights, adapt_channels=choice.adapt_channels))
+    if choice.frozen:
+        freeze(model)
+    return model, told
 
 
 def trained_network(run: Run) -> nn.Module:

@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as pl
 import numpy as np
-import torch
 from torch import nn
 
 from emoscope.core.clipspec import ClipSpec
@@ -19,6 +18,7 @@ from emoscope.training import estimators
 from emoscope.training.callbacks import Progress, save_tensors
 from emoscope.training.dataset import ClipDataset, distributions
 from emoscope.training.estimator_graph import write_estimator
+from emoscope.training.frozen import Features, Head
 from emoscope.training.loop import Hardware, fit_network
 from emoscope.training.metrics import fit_temperature
 from emoscope.training.networks import beginning
@@ -32,7 +32,8 @@ __all__ = ["Part", "fit_part"]
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """All that the training of one fold and seed needs to know."""
+    """All that the training of one fold and seed needs to know. `features` are those of a frozen
+    part, where they are kept."""
 
     run: Run
     spec: ClipSpec
@@ -40,6 +41,7 @@ class Part:
     hardware: Hardware
     rows: Mapping[str, Any]  # of folds.json
     seed: int
+    features: Features | None = None
 
     @property
     def folder(self) -> Path:
@@ -57,6 +59,7 @@ class Part:
             self.run.recipe.augmentation,
             self.seed,
             whole=self.prepared.how.keeps_all,
+            features=self.features.read if self.features else None,
         )
 
 
@@ -105,8 +108,9 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     model, _ = beginning(recipe, len(part.run.labels))
     train, holdout = (part.samples(side) for side in ("train", "holdout"))
     judged = part.clips([sample for sample in holdout if sample.is_clear])
+    learner = _learner(part, model)
     fitted = fit_network(
-        model,
+        learner,
         recipe,
         part.seed,
         part.clips(train),
@@ -117,11 +121,11 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     )
     if not fitted.is_first_process:
         return
-    model.to("cuda" if part.hardware.accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    model.to(part.hardware.device)
     temperature = 1.0
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()
-        temperature = fit_temperature(clip_logits(model, judged, _batch_size(recipe)), truth)
+        temperature = fit_temperature(clip_logits(learner, judged, _batch_size(recipe)), truth)
     answers = _answers(part, model, temperature)
     if (part.rows["name"], part.seed) == part.run.exported:
         save_tensors(model.state_dict(), part.folder / "weights.pt")
@@ -142,9 +146,14 @@ def _answers(part: Part, model: nn.Module, temperature: float) -> dict[str, Any]
     if not len(test):
         return {}
     size = _batch_size(part.run.recipe)
-    if every := part.run.recipe.evaluation.every:
+    if every := part.run.recipe.evaluation.every:  # of all blocks; features are of one stretch
         return voted_probs(model, test, temperature, every, votes, size)
-    return {votes[0]: clip_probs(model, test, temperature, size)}
+    return {votes[0]: clip_probs(_learner(part, model), test, temperature, size)}
+
+
+def _learner(part: Part, model: nn.Module) -> nn.Module:
+    """What the clips are shown to: the network, or what is left of it behind its frozen part."""
+    return model if part.features is None else Head(model)
 
 
 def _batch_size(recipe: Recipe) -> int:

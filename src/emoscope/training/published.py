@@ -25,6 +25,7 @@ class PublishedFigure:
     parameters      trainable ones; None where the paper prints none
     train_seconds   of one training; None where the paper prints none
     pictures        where it draws training curves and confusion matrix; None where it does not
+    members         the rows whose systems are fused, where it is a fusion, and by which `rule`
     """
 
     id: str
@@ -38,6 +39,8 @@ class PublishedFigure:
     parameters: int | None = None
     train_seconds: Decimal | None = None
     pictures: str | None = None
+    members: tuple[str, ...] = ()
+    rule: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def papers() -> Registry[Paper]:
     for key, table in tomllib.loads(text, parse_float=Decimal).items():
         rows: Registry[PublishedFigure] = Registry(f"row of {key}")
         for row in table["rows"]:
-            rows.add(row["id"], PublishedFigure(**{**row, "value": _percent(row, table["unit"])}))
+            rows.add(row["id"], _figure(row, table["unit"]))
         faces = FacesMissed(**table["faces"]) if "faces" in table else None
         augmented = AugmentedVideos(**table["augmentation"]) if "augmentation" in table else None
         about = {
@@ -114,6 +117,11 @@ def recipes_of(paper: str, folder: Path) -> list[Path]:
             "Give the folder of the recipes."
         )
     return found
+
+
+def _figure(row: Mapping[str, Any], unit: str) -> PublishedFigure:
+    fields = {"value": _percent(row, unit), "members": tuple(row.get("members", ()))}
+    return PublishedFigure(**{**row, **fields})
 
 
 def _percent(row: Mapping[str, Any], unit: str) -> Decimal:

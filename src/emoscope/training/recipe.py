@@ -148,6 +148,8 @@ class ModelChoice(_Frozen):
                      Of several tables the combinations of each are tried
     weights          a file of published weights that a network begins with (models/checkpoints.py)
     adapt_channels   of a first layer with other channels than the file's, the mean over the file's
+    frozen           what has published weights stays as `weights` made it, up to its last layer of
+                     classes (models/checkpoints.py); needs `weights`
     """
 
     name: str
@@ -155,6 +157,7 @@ class ModelChoice(_Frozen):
     search: tuple[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], ...] = ()
     weights: Path | None = None
     adapt_channels: bool = False
+    frozen: bool = False
 
     @field_validator("search", mode="before")
     @classmethod
@@ -163,11 +166,13 @@ class ModelChoice(_Frozen):
 
 
 class Optimiser(_Frozen):
-    """Adam, AdamW, or SGD with Nesterov momentum (`momentum` is SGD's only)."""
+    """Adam, AdamW or SGD. `momentum` and `nesterov` are SGD's only: Nesterov's momentum, or the
+    plain one (Polyak's)."""
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = True
     weight_decay: float = Field(default=0.0, ge=0)
 
 

@@ -10,8 +10,10 @@ from urllib.parse import quote
 
 import numpy as np
 
+from emoscope.core.errors import RecipeError
 from emoscope.training.evaluate import corpus_words, judge, measure, protocol_words
 from emoscope.training.evaluation_report import ABSENT, Table, confusion_table, with_interval
+from emoscope.training.fused_rows import fuse_row
 from emoscope.training.inflation import inflation_table
 from emoscope.training.metrics import confusion_matrix
 from emoscope.training.published import Paper, PublishedFigure, papers
@@ -24,14 +26,16 @@ _MINE = ("ours: accuracy", "ours: UAR", "ours: clips")
 
 def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
     """Markdown: what a paper prints in columns of its own, and beside it what finished runs of its
-    recipes measured. A row nobody ran shows a dash; runs that answer to no row stand beneath. It
-    is to lie in `folder`: there begin the links to the runs' pages.
+    recipes measured. A row nobody ran shows a dash; runs that answer to no row stand beneath. A
+    fusion is made here, of the first run of each of its members, once all are there. The table is
+    to lie in `folder`: there begin the links to the runs' pages.
 
     Raises UnknownName for a paper or a row that is not in the table, RecipeError for a run that is
     not finished, or that did not hold a vote it is to answer by."""
     source = papers()[paper]
     measured = list(runs)
     by_row: dict[str, list[_Ours]] = {row: [] for row in source.rows}
+    runs_of: dict[str, list[Run]] = {row: [] for row in source.rows}
     beyond = []
     for run in measured:
         for row, ours in _answers(run, paper, folder):
@@ -39,8 +43,16 @@ def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
                 beyond.append(ours)
             else:
                 by_row[source.rows[row].id].append(ours)
+                runs_of[row].append(run)
+    notes = []
+    for fusion in (row for row in _rows(source) if row.rule):
+        made = _fusion(fusion, [(source.rows[name], runs_of[name]) for name in fusion.members])
+        if isinstance(made, str):
+            notes.append(made)
+        else:
+            by_row[fusion.id].append(made)
     tables = [
-        _figures(source, by_row),
+        _figures(source, by_row, " ".join(notes)),
         _costs(source, by_row),
         _pictures(source, by_row),
         _beyond(beyond),
@@ -108,7 +120,32 @@ def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") ->
     )
 
 
-def _figures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:
+def _fusion(
+    row: PublishedFigure, members: Sequence[tuple[PublishedFigure, Sequence[Run]]]
+) -> _Ours | str:
+    """What the row's rule makes of the first run of each member, or why there is nothing."""
+    missing = [member.system for member, runs in members if not runs]
+    if missing:
+        return f"Not fused: {row.system} (no run of {', '.join(missing)})."
+    try:
+        made = fuse_row(row.rule, [runs[0] for _, runs in members])
+    except RecipeError as error:
+        return f"Not fused: {row.system} ({error})"
+    accuracy, uar = (with_interval(made.figures, metric) for metric in ("accuracy", "uar"))
+    return _Ours(
+        name=made.name,
+        what=made.what,
+        figures=(accuracy, uar, f"{made.figures['samples']:,}"),
+        costs=(ABSENT, ABSENT),
+        machine=str(members[0][1][0].info["machine"]),
+        page=ABSENT,
+        confusion=confusion_table(
+            f"Confusion matrix of {made.name}", made.labels, made.figures["confusion"]
+        ),
+    )
+
+
+def _figures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]], note: str) -> Table:
     rows: list[tuple[str, ...]] = []
     for row in _rows(paper):
         about = (row.system, row.corpus, row.protocol)
@@ -118,7 +155,8 @@ def _figures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:
         if not by_row[row.id]:
             rows.append((*printed, *[ABSENT] * 5))
     header = ("system", "corpus", "protocol", "paper: accuracy", "paper: clips", "paper: where")
-    return Table("Figures", (*header, *_MINE, "ours: run", "ours: measured on"), tuple(rows))
+    mine = (*_MINE, "ours: run", "ours: measured on")
+    return Table("Figures", (*header, *mine), tuple(rows), note)
 
 
 def _costs(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:

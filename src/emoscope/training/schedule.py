@@ -15,10 +15,12 @@ _CYCLE_START, _CYCLE_END, _CYCLE_WARMUP = 1 / 25, 1 / 25 / 1e4, 0.3
 
 
 def create_optimiser(settings: Optimiser, module: nn.Module) -> torch.optim.Optimizer:
-    """Weight decay is on matrices and kernels only, not on biases and normalisations."""
+    """Of what learns. Weight decay is on matrices and kernels only, not on biases and
+    normalisations."""
+    learning = [p for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in module.parameters() if p.ndim > 1]},
-        {"params": [p for p in module.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in learning if p.ndim > 1]},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
     lr, decay = settings.lr, settings.weight_decay
     match settings.name:
@@ -27,7 +29,8 @@ def create_optimiser(settings: Optimiser, module: nn.Module) -> torch.optim.Opti
         case "adamw":
             return torch.optim.AdamW(groups, lr=lr, weight_decay=decay)
         case "sgd":
-            nesterov, momentum = settings.momentum > 0, settings.momentum
+            momentum = settings.momentum
+            nesterov = settings.nesterov and momentum > 0
             return torch.optim.SGD(
                 groups, lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov
             )

@@ -4,21 +4,38 @@ The test side decides nothing: every fold of a run, and its final training, choo
 """
 
 import difflib
+import functools
 import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import Pipeline
 
 from emoscope.core.errors import RecipeError
-from emoscope.training.estimators import ESTIMATORS, create, folds_by_person, matrix, seeded
+from emoscope.training.estimators import (
+    ESTIMATORS,
+    Features,
+    create,
+    folds_by_person,
+    matrix,
+    seeded,
+)
 from emoscope.training.metrics import uar
 
-__all__ = ["Choice", "Search", "candidates", "check_search", "choose", "words"]
+__all__ = [
+    "Choice",
+    "Search",
+    "candidates",
+    "check_search",
+    "choose",
+    "choose_pipeline",
+    "words",
+]
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
@@ -76,14 +93,29 @@ def choose(
     The recall is over the answers of all inner folds together, by the classifier itself, before
     calibration. Raises as `estimators.fit`, and RecipeError for values that make no sense.
     """
-    inputs = matrix(name, ESTIMATORS[name].vector, features)
+    vector = ESTIMATORS[name].vector
+    build = functools.partial(create, name, **options)
+    return choose_pipeline(name, build, vector, search, features, truth, subjects, seed)
+
+
+def choose_pipeline(
+    name: str,
+    build: Callable[..., Pipeline],
+    vector: Features,
+    search: Search,
+    features: Mapping[str, FloatArray],
+    truth: IntArray,
+    subjects: npt.NDArray[np.str_],
+    seed: int,
+) -> Choice:
+    """`choose` for a pipeline that stands in no registry, on whatever vector it eats."""
+    inputs = matrix(name, vector, features)
     columns, seen = np.unique(truth, return_inverse=True)
     folds = folds_by_person(name, columns, seen, subjects, seed)
     tried = []
     for settings in candidates(search):
         try:
-            estimator = seeded(create(name, **{**options, **settings}), seed)
-            said = cross_val_predict(estimator, inputs, seen, cv=folds)
+            said = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
         except (TypeError, ValueError) as error:
             raise RecipeError(
                 f"{name}: model.search: {words(settings)} does not fit: {error}."
