@@ -24,7 +24,13 @@ from emoscope.media.clips import Clip, Material, build_clip, finish, gather, wit
 from emoscope.media.sampling import sliding_windows, uniform_indices
 from emoscope.training import dataset
 from emoscope.training.augment import Augmentation
-from emoscope.training.dataset import BlockDataset, ClipDataset, EpochSampler, distributions
+from emoscope.training.dataset import (
+    BlockDataset,
+    ClipDataset,
+    EpochSampler,
+    distributions,
+    shrunk,
+)
 
 LABELS = ("anger", "fear", "sadness")
 SIZE = (8, 6)
@@ -275,3 +281,12 @@ def test_a_distribution_is_the_votes_or_one_for_the_label() -> None:
     found = distributions([voted, named], LABELS)
     np.testing.assert_array_equal(found, [[0.25, 0.5, 0.25], [0, 0, 1]])
     assert distributions([], LABELS).shape == (0, 3)
+
+
+def test_a_shrunk_picture_is_the_mean_of_its_blocks_and_vectors_stay() -> None:
+    pictures, vector = torch.randn(2, 3, 1, 8, 4), torch.randn(2, 5)
+    small = shrunk({"gray": pictures, "egemaps": vector}, 0.5)
+    blocks = pictures.reshape(2, 3, 1, 4, 2, 2, 2).mean((4, 6))
+    torch.testing.assert_close(small["gray"], blocks)
+    assert small["egemaps"] is vector
+    assert shrunk({"gray": pictures}, 1.0)["gray"] is pictures

@@ -1,5 +1,6 @@
 """From a recipe and a corpus to a run folder: protocols, what is kept, what is refused."""
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from making import make_video
 from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
-from emoscope.training import experiment
+from emoscope.training import dataset, experiment, loop
 from emoscope.training.experiment import Observer, resume, train
 from emoscope.training.loop import Hardware
 from emoscope.training.recipe import Recipe
@@ -144,6 +145,24 @@ def test_iterations_end_a_training_in_the_middle_of_an_epoch(corpus: Path, tmp_p
     assert float(rows[-1]["lr"]) == pytest.approx(0.001)
     assert len(run.planned) == 1, "the only fold's weights are the run's"
     assert (run.part(*run.exported) / "weights.pt").is_file()
+
+
+def test_pictures_grow_while_a_network_learns(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = []
+
+    def watched(inputs: dict[str, torch.Tensor], part: float) -> dict[str, torch.Tensor]:
+        smaller = dataset.shrunk(inputs, part)
+        sides.append(smaller["gray"].shape[-1])
+        return smaller
+
+    monkeypatch.setattr(loop, "shrunk", watched)
+    schedule = {"epochs": 4, "grow": [[0.25, 0.5], [0.75, 0.75]]}
+    run = go(tiny_recipe(schedule=schedule), corpus, tmp_path / "run")
+    falls = sum(after < before for before, after in itertools.pairwise(sides))
+    assert falls == len(run.parts)  # every fold's training begins small, and the bundle's too
+    assert [sides.count(side) / len(sides) for side in (24, 36, 48)] == [0.25, 0.5, 0.25]
 
 
 def test_gradient_accumulation_takes_a_step_for_several_batches(
@@ -289,6 +308,10 @@ def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:
         ({"clip": {"sampling": {"rule": "last", "length": 2}}}, "clip gives"),
         ({"clip": {"margin": 9}}, r"clip: margin"),
         ({"model": {"name": "egemaps-svc", "options": {}}}, "leave optimiser and schedule out"),
+        (
+            {"model": {"name": "vgg16", "options": {}}, "schedule": {"grow": [[0.5, 0.1]]}},
+            "vgg16 takes one size alone",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_run_is_refused_before_anything_is_written(

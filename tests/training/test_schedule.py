@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from emoscope.training.recipe import Optimiser, Schedule
-from emoscope.training.schedule import create_optimiser, lr_factor
+from emoscope.training.schedule import create_optimiser, lr_factor, side_part
 
 TOTAL = 40
 
@@ -75,6 +75,13 @@ def test_the_shortest_training_has_a_rate(total: int, decay: str, warmup: float)
     assert all(0 < rate <= 1 and math.isfinite(rate) for rate in rates)
 
 
+def test_pictures_have_their_own_size_when_all_of_growing_is_over() -> None:
+    schedule = Schedule(epochs=1, grow=[[0.5, 0.6], [0.75, 0.8]])
+    parts = [side_part(schedule, step, 8) for step in range(8)]
+    assert parts == [0.6] * 4 + [0.8] * 2 + [1.0] * 2
+    assert side_part(Schedule(epochs=1), 0, 8) == 1.0
+
+
 class Net(nn.Module):
     """Kernels and matrices, and what is neither: biases and a normalisation."""
 
@@ -120,7 +127,7 @@ def test_what_does_not_learn_is_not_the_optimisers() -> None:
     assert len(others["params"]) == 3
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon"])
 def test_a_step_changes_every_parameter(name: str) -> None:
     optimiser, net = created(name=name)
     before = [p.detach().clone() for p in net.parameters()]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -15,7 +16,7 @@ from emoscope.media.clips import Material, finish, frames_needed
 from emoscope.media.sampling import sample_indices, sliding_windows
 from emoscope.training.augment import Augmentation, draw
 
-__all__ = ["VARIANT", "BlockDataset", "ClipDataset", "EpochSampler", "distributions"]
+__all__ = ["VARIANT", "BlockDataset", "ClipDataset", "EpochSampler", "distributions", "shrunk"]
 
 VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
 
@@ -149,6 +150,20 @@ def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArr
     return np.array(
         [columns[labels.index(s.label)] if s.votes is None else s.votes for s in samples]
     ).reshape(len(samples), len(labels))
+
+
+def shrunk(inputs: dict[str, Tensor], part: float) -> dict[str, Tensor]:
+    """{stream: (B, T, C, H, W)}, pictures of `part` of the height and of the width; what is no
+    picture stays."""
+    if part == 1:
+        return inputs
+    return {name: _smaller(x, part) if x.dim() == 5 else x for name, x in inputs.items()}
+
+
+def _smaller(pictures: Tensor, part: float) -> Tensor:
+    size_hw = [round(side * part) for side in pictures.shape[-2:]]
+    small = F.interpolate(pictures.flatten(0, 1), size=size_hw, mode="area")
+    return small.reshape(*pictures.shape[:3], *size_hw)
 
 
 def _tensors(streams: dict[str, npt.NDArray[np.float32]]) -> dict[str, Tensor]:

@@ -28,7 +28,13 @@ from emoscope.training.dataset import ClipDataset
 from emoscope.training.folds import Plan, plan_folds
 from emoscope.training.frozen import Features, why_not_kept
 from emoscope.training.loop import Hardware
-from emoscope.training.networks import beginning, clip_spec_of, create_model, is_estimator
+from emoscope.training.networks import (
+    beginning,
+    check_growing,
+    clip_spec_of,
+    create_model,
+    is_estimator,
+)
 from emoscope.training.parts import Part, fit_part
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import FINAL, Run, read_run, write_json
@@ -160,8 +166,12 @@ def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
 
 
 def _begin(recipe: Recipe, spec: ClipSpec, num_classes: int, observer: Observer) -> None:
-    """Tell what published weights fill, before anything is cut or written."""
-    if recipe.model.weights is None or is_estimator(recipe):
+    """Refuse a schedule that the network cannot follow and tell what published weights fill,
+    before anything is cut or written."""
+    if is_estimator(recipe):
+        return
+    check_growing(recipe, num_classes)
+    if recipe.model.weights is None:
         return
     model, told = beginning(recipe, num_classes)
     if recipe.model.frozen:

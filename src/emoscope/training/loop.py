@@ -32,10 +32,10 @@ from emoscope.training.callbacks import (
     Reporter,
     load_tensors,
 )
-from emoscope.training.dataset import ClipDataset, EpochSampler
+from emoscope.training.dataset import ClipDataset, EpochSampler, shrunk
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.recipe import Recipe, Schedule
-from emoscope.training.schedule import create_optimiser, lr_factor
+from emoscope.training.schedule import create_optimiser, lr_factor, side_part
 
 __all__ = ["Classifier", "Fitted", "Hardware", "fit_network"]
 
@@ -109,7 +109,9 @@ class Classifier(pl.LightningModule):
         place = np.random.SeedSequence((self.seed, self.current_epoch, index, self.global_rank))
         torch.manual_seed(int(place.generate_state(1)[0]))
         inputs, target = batch
-        loss = F.cross_entropy(self.model(**inputs), target)
+        steps = int(self.trainer.estimated_stepping_batches)
+        part = side_part(_schedule(self.recipe), self.trainer.global_step, steps)
+        loss = F.cross_entropy(self.model(**shrunk(inputs, part)), target)
         if not torch.isfinite(loss):
             raise RecipeError(
                 f"{self.recipe.name}: the loss is {loss.item()} in epoch {self.current_epoch}, "

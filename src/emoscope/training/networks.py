@@ -10,15 +10,24 @@ from torch import Tensor, nn
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, explain
-from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.core.errors import RecipeError, SpecError, UnknownName
 from emoscope.models.checkpoints import freeze, load_checkpoint
 from emoscope.training import estimators
 from emoscope.training.augment import Augmentation
+from emoscope.training.dataset import shrunk
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import Run
 from emoscope.training.searching import check_search
 
-__all__ = ["beginning", "clip_spec_of", "create_model", "is_estimator", "loaded", "trained_network"]
+__all__ = [
+    "beginning",
+    "check_growing",
+    "clip_spec_of",
+    "create_model",
+    "is_estimator",
+    "loaded",
+    "trained_network",
+]
 
 
 def is_estimator(recipe: Recipe) -> bool:
@@ -80,6 +89,22 @@ def beginning(recipe: Recipe, num_classes: int) -> tuple[nn.Module, str]:
     if choice.frozen:
         freeze(model)
     return model, told
+
+
+def check_growing(recipe: Recipe, num_classes: int) -> None:
+    """Raises RecipeError where a schedule would show pictures of sizes that the network does not
+    take."""
+    model = create_model(recipe, num_classes).eval()
+    parts = {part for _, part in recipe.schedule.grow} if recipe.schedule else set()
+    try:
+        with torch.inference_mode():
+            for part in parts:
+                model(**shrunk(model.example_inputs(1), part))  # type: ignore[operator]
+    except (RuntimeError, ValueError, SpecError):
+        raise RecipeError(
+            f"{recipe.name}: schedule.grow shows smaller pictures first, and {recipe.model.name} "
+            "takes one size alone: leave it out."
+        ) from None
 
 
 def trained_network(run: Run) -> nn.Module:

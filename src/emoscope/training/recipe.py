@@ -20,6 +20,9 @@ from emoscope.training.augment import Augmentation
 __all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
 
 
+_Part = Annotated[float, Field(gt=0, lt=1)]
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -166,11 +169,13 @@ class ModelChoice(_Frozen):
 
 
 class Optimiser(_Frozen):
-    """Adam, AdamW or SGD. `momentum` and `nesterov` are SGD's only: Nesterov's momentum, or the
-    plain one (Polyak's)."""
+    """Adam, AdamW, SGD or Muon. `nesterov` is SGD's only: Nesterov's momentum, or the plain one
+    (Polyak's). With Muon `lr` and `weight_decay`, decoupled, are of orthogonal steps on convolution
+    kernels, `other_lr` of SGD's on the rest (training/muon.py)."""
 
-    name: Literal["adam", "adamw", "sgd"] = "adam"
+    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     lr: float = Field(gt=0)
+    other_lr: float = Field(default=0.1, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
     weight_decay: float = Field(default=0.0, ge=0)
@@ -186,6 +191,10 @@ class Schedule(_Frozen):
     warmup                part of the training in which the rate rises: linearly, for one-cycle
                           along a cosine (its usual 0.3 if none is given)
     ema_decay             of an average of the weights that replaces them; 0: none
+    grow                  [[0.5, 0.67], [0.75, 0.83]]: pictures have 0.67 of their side in the first
+                          half of the training and 0.83 of it up to three quarters, which costs the
+                          square of that (progressive learning, Tan and Le, ICML 2021); for networks
+                          that take pictures of any size
     keep                  the last weights, or those of the epoch that did best on the hold-out
     """
 
@@ -199,6 +208,7 @@ class Schedule(_Frozen):
     warmup: float = Field(default=0.0, ge=0, lt=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    grow: tuple[tuple[_Part, _Part], ...] = ()
     keep: Literal["last", "best-accuracy", "best-uar"] = "last"
 
     @model_validator(mode="after")
@@ -207,6 +217,8 @@ class Schedule(_Frozen):
             raise ValueError("give one of epochs and iterations")
         if (self.decay == "step") != bool(self.step_iterations):
             raise ValueError("step_iterations is for decay = 'step', which needs it")
+        if list(self.grow) != sorted(set(self.grow)):
+            raise ValueError("grow is pairs of when and what, in the order of time")
         return self
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from emoscope.training.muon import Muon, is_hidden_kernel
 from emoscope.training.recipe import Optimiser, Schedule
 
-__all__ = ["create_optimiser", "lr_factor"]
+__all__ = ["create_optimiser", "lr_factor", "side_part"]
 
 # Smith's one-cycle policy as fastai and torch carry it out.
 _CYCLE_START, _CYCLE_END, _CYCLE_WARMUP = 1 / 25, 1 / 25 / 1e4, 0.3
@@ -34,6 +35,27 @@ def create_optimiser(settings: Optimiser, module: nn.Module) -> torch.optim.Opti
             return torch.optim.SGD(
                 groups, lr=lr, momentum=momentum, weight_decay=decay, nesterov=nesterov
             )
+        case "muon":
+            return _muon(settings, learning)
+
+
+def _muon(settings: Optimiser, learning: list[nn.Parameter]) -> Muon:
+    """Orthogonal steps on hidden kernels, plain ones on the rest. All that has more than one
+    dimension shrinks by the same share a step, whatever its rate."""
+    lr, other_lr = settings.lr, settings.other_lr
+    kernels = [p for p in learning if is_hidden_kernel(p)]
+    others = [p for p in learning if not is_hidden_kernel(p)]
+    decay = settings.weight_decay
+    groups: list[dict[str, Any]] = [
+        {"params": kernels, "lr": lr, "decay": decay, "orthogonal": True},
+        {
+            "params": [p for p in others if p.ndim > 1],
+            "lr": other_lr,
+            "decay": decay * lr / other_lr,
+        },
+        {"params": [p for p in others if p.ndim <= 1], "lr": other_lr},
+    ]
+    return Muon([group for group in groups if group["params"]], settings.momentum)
 
 
 def lr_factor(schedule: Schedule, step: int, total: int) -> float:
@@ -50,6 +72,14 @@ def lr_factor(schedule: Schedule, step: int, total: int) -> float:
             return schedule.step_factor ** (step // schedule.step_iterations)
         case "none":
             return 1.0
+
+
+def side_part(schedule: Schedule, step: int, total: int) -> float:
+    """What part of their side pictures have at `step` (from 0) of `total`."""
+    for until, part in schedule.grow:
+        if step < until * total:
+            return part
+    return 1.0
 
 
 def _one_cycle(step: int, total: int, rising: float) -> float:

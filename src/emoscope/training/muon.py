@@ -1,0 +1,70 @@
+"""Muon: momentum whose step on every convolution kernel is made orthogonal.
+
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. torch.optim's own
+takes matrices alone.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Muon", "is_hidden_kernel", "orthogonal"]
+
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest that still converges
+_STEPS = 5
+
+
+class Muon(torch.optim.Optimizer):
+    """SGD with Nesterov's momentum. In a group with `orthogonal` a kernel's step is replaced by the
+    nearest matrix with singular values of one size, output channels by all else, times
+    sqrt(max(1, rows / columns)): no direction that was learned early drowns the others.
+
+    Weight decay is decoupled: a group's parameters shrink by `decay` times its rate a step."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], momentum: float) -> None:
+        super().__init__(groups, {"momentum": momentum, "decay": 0.0, "orthogonal": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step on every parameter that has a gradient."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._move(parameter, parameter.grad, group)
+        return loss
+
+    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state, momentum = self.state[parameter], group["momentum"]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        velocity = state["momentum"].mul_(momentum).add_(gradient)
+        step = gradient + momentum * velocity
+        if group["orthogonal"]:
+            step = orthogonal(step.flatten(1)).view_as(parameter)
+        parameter.mul_(1 - group["lr"] * group["decay"]).sub_(step, alpha=group["lr"])
+
+
+def orthogonal(matrix: Tensor) -> Tensor:
+    """(rows, columns) -> its orthogonal factor, about: singular values of 0.7 to 1.2, by five
+    Newton-Schulz steps in bfloat16, times sqrt(max(1, rows / columns))."""
+    rows, columns = matrix.shape
+    wide = (matrix.T if rows > columns else matrix).bfloat16()
+    wide = wide / (wide.norm() + 1e-7)
+    a, b, c = _QUINTIC
+    for _ in range(_STEPS):
+        gram = wide @ wide.T
+        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+    near = (wide.T if rows > columns else wide).to(matrix.dtype)
+    return near * max(1.0, rows / columns) ** 0.5
+
+
+def is_hidden_kernel(parameter: Tensor) -> bool:
+    """A convolution's kernel with several input channels and several taps: neither a first layer
+    of grey pictures, nor a 1 x 1 convolution."""
+    return parameter.ndim > 3 and parameter.shape[1] > 1 and parameter[0, 0].numel() > 1
