@@ -86,9 +86,9 @@ def fake_run(
                 probs = answers(np.array(truth), len(labels), skill, rng)
                 path = part_folder(folder, name, seed) / _file(vote, plan)
                 _write_predictions(path, labels, test.tolist(), probs)
-            _write_part(folder, name, seed, temperature=1.5)
+            _write_part(folder, name, seed, labels, temperature=1.5)
         if len(names) > 1:
-            _write_part(folder, FINAL, seed, temperature=2.0 + seed)
+            _write_part(folder, FINAL, seed, labels, temperature=2.0 + seed)
     return folder
 
 
@@ -148,7 +148,15 @@ def _write_info(
     write_json(folder / "run.json", info)
 
 
-def _write_part(folder: Path, fold: str, seed: int, temperature: float) -> None:
+def prior_of(labels: tuple[str, ...]) -> list[float]:
+    """What trainings are said to have seen: each label more often than the one before."""
+    shares = np.arange(1, len(labels) + 1)
+    return list(shares / shares.sum())
+
+
+def _write_part(
+    folder: Path, fold: str, seed: int, labels: tuple[str, ...], temperature: float
+) -> None:
     place = part_folder(folder, fold, seed)
     curve = [
         [e, 10 * (e + 1), 1.0, 0.1, 1.5 * 0.6**e + 0.1 * seed, 1.2, 0.5, 0.4 + 0.1 * e]
@@ -161,7 +169,7 @@ def _write_part(folder: Path, fold: str, seed: int, temperature: float) -> None:
             "fold": fold,
             "seed": seed,
             "temperature": temperature,
-            "prior": [1 / 3] * 3,
+            "prior": prior_of(labels),
             "seconds": 10.0 + seed,
             "epochs": 3,
             "chosen_epoch": 2,

@@ -39,8 +39,12 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def looking(bundles: Path) -> Analyzer:
-    """An image model at the default 10 Hz; the frame is the face."""
-    return Analyzer(bundles / "image.onnx", detector="none")
+    """An image model at the default 10 Hz, each row as its frame is; the frame is the face."""
+    return Analyzer(bundles / "image.onnx", detector="none", smooth_s=0)
+
+
+def by_frame(bundles: Path, rate_hz: float | None) -> Analyzer:
+    return Analyzer(bundles / "image.onnx", detector="none", rate_hz=rate_hz, smooth_s=0)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +87,7 @@ def test_neighbouring_grey_levels_have_answers_far_enough_apart() -> None:
 
 
 def test_without_a_rate_it_looks_at_every_frame(bundles: Path, second: Path) -> None:
-    found = Analyzer(bundles / "image.onnx", detector="none", rate_hz=None).analyze(second)
+    found = by_frame(bundles, None).analyze(second)
     assert found.probs == answers(*range(25))
     assert_covers(found, 0, 1)
 
@@ -95,7 +99,7 @@ def test_irregular_frames_count_at_their_own_times(
     bundles: Path, tmp_path: Path, rate_hz: float | None, chosen: Any
 ) -> None:
     path = make_video(tmp_path / "vfr.mp4", times_s=IRREGULAR_S, options=LOSSLESS)
-    found = Analyzer(bundles / "image.onnx", detector="none", rate_hz=rate_hz).analyze(path)
+    found = by_frame(bundles, rate_hz).analyze(path)
     assert found.spans_s[:, 0] == pytest.approx([IRREGULAR_S[i] for i in chosen], abs=1e-6)
     assert found.probs == answers(*chosen)
     assert_covers(found, 0, 0.94)
@@ -109,7 +113,7 @@ def test_rows_reach_the_end_of_the_video_and_no_further(
     bundles: Path, tmp_path: Path, fps: int, num_frames: int, rate_hz: float | None
 ) -> None:
     path = make_video(tmp_path / "short.mp4", num_frames=num_frames, fps=fps, size_wh=(16, 16))
-    found = Analyzer(bundles / "image.onnx", detector="none", rate_hz=rate_hz).analyze(path)
+    found = by_frame(bundles, rate_hz).analyze(path)
     assert_covers(found, 0, num_frames / fps)
 
 
@@ -359,21 +363,22 @@ def test_no_detector_is_named_where_the_model_looks_at_the_whole_frame(
 
 
 def test_the_prior_can_stay_in(bundles: Path, second: Path) -> None:
-    analyzer = Analyzer(bundles / "image.onnx", detector="none", prior="train")
+    analyzer = Analyzer(bundles / "image.onnx", detector="none", prior="train", smooth_s=0)
     expected = [answer(grey_of(i) / 255, "train") for i in (0, 3)]
     assert analyzer.analyze(second, end_s=0.2).probs == pytest.approx(np.array(expected), abs=0.02)
 
 
 def test_openvino_gives_the_same_timeline(looking: Analyzer, bundles: Path, second: Path) -> None:
     pytest.importorskip("openvino")
-    other = Analyzer(bundles / "image.onnx", detector="none", backend="openvino")
+    other = Analyzer(bundles / "image.onnx", detector="none", backend="openvino", smooth_s=0)
     np.testing.assert_allclose(
         other.analyze(second).probs, looking.analyze(second).probs, atol=1e-5
     )
 
 
 def test_the_function_and_the_class_agree(looking: Analyzer, bundles: Path, second: Path) -> None:
-    found = emoscope.analyze(second, bundles / "image.onnx", detector="none", start_s=0.2)
+    options = {"detector": "none", "smooth_s": 0, "start_s": 0.2}
+    found = emoscope.analyze(second, bundles / "image.onnx", **options)
     assert found.to_dict() == looking.analyze(second, start_s=0.2).to_dict()
 
 

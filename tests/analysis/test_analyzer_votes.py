@@ -18,6 +18,7 @@ from emoscope.media.video import read_frames
 
 # With the training data's prior left in, 0.36 is middling by a little and 0.05 surely dark.
 NARROW, SURE = 0.36, 0.05
+FRAME_BY_FRAME = {"detector": "none", "rate_hz": None, "smooth_s": 0}
 LABEL_BY_VOTE = {"sum-probability": "dark", "max-probability": "middling"}
 
 
@@ -39,7 +40,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def looking(bundle: Path, **options: str) -> Analyzer:
-    return Analyzer(bundle, detector="none", rate_hz=None, prior="train", **options)  # type: ignore[arg-type]
+    return Analyzer(bundle, **FRAME_BY_FRAME, prior="train", **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())
@@ -48,14 +49,17 @@ def test_a_faces_label_is_made_by_the_vote(bundle: Path, torn: Path, vote: str, 
     assert found.provenance.vote == vote
     assert [person.leading for person in found.summary()] == [label]
     assert found.leading == ("middling", "dark", "middling", "dark", "middling")
-    options = {"detector": "none", "rate_hz": None, "prior": "train", "vote": vote}
+    options = {**FRAME_BY_FRAME, "prior": "train", "vote": vote}
     assert emoscope.analyze(torn, bundle, **options).to_dict() == found.to_dict()
 
 
-def test_if_not_told_probabilities_are_added(bundle: Path, torn: Path) -> None:
+def test_if_not_told_neutral_frames_count_less_and_windows_alike(
+    bundle: Path, tmp_path: Path, torn: Path
+) -> None:
     found = looking(bundle).analyze(torn)
-    assert found.provenance.vote == "sum-probability"
-    assert found.summary()[0].leading == "dark"
+    assert found.provenance.vote == "expressive-weighted"
+    assert found.summary()[0].leading == "dark"  # no label is neutral: probabilities are added
+    assert Analyzer(clip_bundle(tmp_path / "clip.onnx")).vote == "sum-probability"
 
 
 @pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())

@@ -94,6 +94,15 @@ def test_a_model_of_the_whole_picture_frames_the_picture(two_people: Timeline) -
     assert changed[:, 0].all()
 
 
+def test_the_box_of_a_row_without_a_label_is_grey(two_people: Timeline) -> None:
+    def colourfulness(timeline: Timeline) -> float:
+        (frame,) = annotate(timeline, [grey_frame(1.1)])
+        return float(np.ptp(frame.rgb[40:75, 18:23].astype(int), axis=2).max())
+
+    person = two_people.of(1)
+    assert colourfulness(person.with_min_confidence(1.0)) < 30 < colourfulness(person)
+
+
 @pytest.mark.parametrize("size_hw", [(16, 16), (2, 64), (1080, 1920), (1920, 1080)])
 def test_any_size_of_picture_can_be_drawn_on(
     two_people: Timeline, size_hw: tuple[int, int]

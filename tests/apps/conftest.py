@@ -46,11 +46,11 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def report(analyze: Callable[..., Any], out: Path) -> Callable[..., Any]:
-    """Runs `emoscope analyze` on every frame: JSON to standard output, all reports to `out`."""
+    """Runs `emoscope analyze` on every frame by itself: JSON to standard output, all reports to
+    `out`."""
 
     def run(path: Path, *words: str, formats: str = "json,csv,parquet,html,mp4") -> Any:
-        return analyze(
-            path, "--rate", "native", "--json", "--out", out, "--format", formats, *words
-        )
+        by_frame = ["--rate", "native", "--smooth", "0"]
+        return analyze(path, *by_frame, "--json", "--out", out, "--format", formats, *words)
 
     return run

@@ -8,9 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoscope.core.errors import UnknownName
-from emoscope.core.votes import DEFAULT_VOTE, VOTES, max_probability, sum_probability
+from emoscope.core.votes import (
+    DEFAULT_VOTE,
+    VOTES,
+    expressive_weighted,
+    max_probability,
+    sum_probability,
+)
 
 NARROWLY_A, SURELY_B = (0.6, 0.3, 0.1), (0.0, 1.0, 0.0)
+LABELS = ("anger", "neutral", "fear", "joy")  # of as many columns as there are
 
 
 @st.composite
@@ -22,8 +29,8 @@ def some_units(draw: st.DrawFn) -> np.ndarray:
     return units / units.sum(axis=1, keepdims=True)
 
 
-def test_the_votes_are_the_papers_two() -> None:
-    assert list(VOTES) == ["sum-probability", "max-probability"]
+def test_the_votes_are_the_papers_two_and_ours() -> None:
+    assert list(VOTES) == ["sum-probability", "max-probability", "expressive-weighted"]
     assert DEFAULT_VOTE == "sum-probability"
     with pytest.raises(UnknownName, match=r"No vote named 'max-prob'\. Did you mean 'max-"):
         VOTES["max-prob"]
@@ -82,12 +89,13 @@ def test_one_vote_of_twenty_thousand_decides() -> None:
 def test_an_answer_is_a_distribution_and_the_order_of_units_does_not_matter(
     name: str, units: np.ndarray
 ) -> None:
-    said = VOTES[name](units)
+    labels = LABELS[: units.shape[1]]
+    said = VOTES[name](units, labels=labels)
     assert said.dtype == np.float64
     assert said.shape == units.shape[1:]
     assert said.min() >= 0
     assert said.sum() == pytest.approx(1)
-    np.testing.assert_allclose(VOTES[name](units[::-1]), said)
+    np.testing.assert_allclose(VOTES[name](units[::-1], labels=labels), said)
 
 
 @pytest.mark.parametrize("name", list(VOTES))
@@ -95,14 +103,17 @@ def test_an_answer_is_a_distribution_and_the_order_of_units_does_not_matter(
 def test_a_weight_is_as_many_units(name: str, units: np.ndarray, data: st.DataObject) -> None:
     size = len(units)
     times = data.draw(st.lists(st.integers(1, 3), min_size=size, max_size=size))
-    said = VOTES[name](units, 0.04 * np.array(times))
-    np.testing.assert_allclose(said, VOTES[name](np.repeat(units, times, axis=0)), atol=1e-12)
+    labels = LABELS[: units.shape[1]]
+    said = VOTES[name](units, 0.04 * np.array(times), labels)
+    each = VOTES[name](np.repeat(units, times, axis=0), labels=labels)
+    np.testing.assert_allclose(said, each, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", list(VOTES))
 @given(units=some_units())
 def test_one_unit_is_answered_as_it_said(name: str, units: np.ndarray) -> None:
-    assert VOTES[name](units[:1]).argmax() == units[0].argmax()
+    said = VOTES[name](units[:1], labels=LABELS[: units.shape[1]])
+    assert said.argmax() == units[0].argmax()
 
 
 @given(units=some_units())
@@ -113,3 +124,38 @@ def test_the_most_votes_win_and_then_the_larger_sum(units: np.ndarray) -> None:
     best = max(sums.values())
     winners = [label for label, total in sums.items() if total == pytest.approx(best)]
     assert max_probability(units).argmax() in winners
+
+
+def test_a_neutral_unit_counts_a_third_by_hand() -> None:
+    units = np.array([(0.0, 1.0), (0.0, 1.0), (1.0, 0.0)])
+    assert expressive_weighted(units, labels=("joy", "neutral")) == pytest.approx([0.6, 0.4])
+    assert sum_probability(units).argmax() == 1
+
+
+def test_seconds_and_expression_count_together() -> None:
+    units, seconds = np.array([(0.0, 1.0), (1.0, 0.0)]), np.array([4.0, 1.0])
+    said = expressive_weighted(units, seconds, ("joy", "neutral"))
+    assert said == pytest.approx([3 / 7, 4 / 7])
+
+
+@given(units=some_units())
+def test_where_every_unit_is_mostly_neutral_the_answer_is(units: np.ndarray) -> None:
+    shares = np.column_stack([np.ones(len(units)), units]) / 2
+    labels = ("neutral", *"abcd"[: units.shape[1]])
+    assert expressive_weighted(shares, labels=labels)[0] >= 0.5 - 1e-12
+
+
+@given(units=some_units())
+def test_labels_without_neutral_are_added_up(units: np.ndarray) -> None:
+    for labels in ((), ("anger", "fear", "joy", "sadness")[: units.shape[1]]):
+        said = expressive_weighted(units, labels=labels)
+        np.testing.assert_array_equal(said, sum_probability(units))
+
+
+@given(units=some_units())
+def test_expressions_keep_their_order_where_no_unit_is_more_neutral(units: np.ndarray) -> None:
+    """Beside the same share of neutral in every unit, the weights change nothing."""
+    shares = np.column_stack([np.full(len(units), 0.4), 0.6 * units])
+    labels = ("neutral", *"abcd"[: units.shape[1]])
+    said = expressive_weighted(shares, labels=labels)
+    np.testing.assert_allclose(said, sum_probability(shares), atol=1e-12)

@@ -43,14 +43,22 @@ def page(figures: dict[str, Any], **changes: Any) -> str:
 
 def test_every_figure_stands_on_the_page(figures: dict[str, Any]) -> None:
     text = page(figures)
+    freed = figures["uniform_prior"]
     for key in ("accuracy", "uar"):
-        low, high = figures[f"{key}_ci95"]
-        assert f"| {figures[key]:.1%} (95 % interval {low:.1%} to {high:.1%}) |" in text
+        both = (
+            f"{f[key]:.1%} (95 % interval {low:.1%} to {high:.1%})"
+            for f in (figures, freed)
+            for low, high in [f[f"{key}_ci95"]]
+        )
+        assert f"| {' | '.join(both)} |" in text
     assert f"| macro F1 | {figures['macro_f1']:.1%} |" in text
     assert f"{figures['ece']:.3f}" in text
     for label, part in figures["per_class"].items():
         shares = " | ".join(f"{part[key]:.1%}" for key in ("recall", "precision", "f1"))
-        assert f"| {label} | {shares} | {part['samples']} |" in text
+        assert f"| {label} | {shares} | {freed['recall'][label]:.1%} | {part['samples']} |" in text
+    for line, other in zip(figures["coverage"], freed["coverage"], strict=True):
+        assert f"| {line['min_confidence']} | {line['answered']:.1%} | " in text
+        assert f" | {other['answered']:.1%} | " in text
     for gender, part in figures["by_group"]["gender"].items():
         assert f"| gender = {gender} | {part['accuracy']:.1%} | {part['uar']:.1%} | " in text
     assert figures["what"] in text
@@ -93,11 +101,22 @@ def test_it_says_whom_the_interval_is_over(figures: dict[str, Any]) -> None:
 
 
 def test_the_majority_is_spoken_of_where_there_were_votes(figures: dict[str, Any]) -> None:
-    assert "half of the votes" not in page(figures)
-    text = page({**figures, "majority_accuracy": 0.875, "majority_samples": 64})
-    assert "| accuracy where a class has over half of the votes | 87.5% of 64 samples |" in text
-    none = page({**figures, "majority_accuracy": None, "majority_samples": 0})
-    assert "half of the votes" not in none
+    assert "half of all votes" not in page(figures)
+    known = {"majority_accuracy": 0.875, "majority_accuracy_ci95": [0.8, 0.9]}
+    text = page(
+        {
+            **figures,
+            **known,
+            "majority_uar": 0.5,
+            "majority_uar_ci95": [0.4, 0.6],
+            "majority_samples": 64,
+        }
+    )
+    of = "where a class has over half of all votes (64 samples)"
+    assert f"| accuracy {of} | 87.5% (95 % interval 80.0% to 90.0%) |" in text
+    assert f"| unweighted average recall {of} | 50.0% (95 % interval 40.0% to 60.0%) |" in text
+    none = page({**figures, "majority_samples": 0})
+    assert "half of all votes" not in none
 
 
 def test_a_corpus_without_groups_has_no_table_of_them(figures: dict[str, Any]) -> None:
@@ -107,6 +126,45 @@ def test_a_corpus_without_groups_has_no_table_of_them(figures: dict[str, Any]) -
         assert "| group |" not in text
         assert "skin tone, gender" in text
     assert "skin tone, gender" not in page(figures)
+
+
+def test_it_says_what_it_is_for_and_what_is_not_known(figures: dict[str, Any]) -> None:
+    text = page(figures)
+    for words in (
+        "Not for decisions about people",
+        "turned heads",
+        "covered faces",
+        "age",
+        "skin tone",
+        "Art. 5(1)(f)",
+    ):
+        assert words in text
+    by_age = {
+        "age": {
+            "20": figures["by_group"]["gender"]["male"],
+            "60": figures["by_group"]["gender"]["female"],
+        }
+    }
+    assert " age, " not in page({**figures, "by_group": by_age})
+
+
+def test_what_it_costs_stands_on_the_page(figures: dict[str, Any]) -> None:
+    cost = {"cpu_ms_a_clip": 2.108, "file_mb": 11.3, "machine": "a laptop", "parameters": 2_800_000}
+    text = page({**figures, "cost": cost})
+    assert "- **Size**: 11.3 MB; 2,800,000 parameters learned" in text
+    assert (
+        "- **Speed**: 2.11 ms for one input through ONNX Runtime on one thread of a laptop" in text
+    )
+    assert "parameters" not in page({**figures, "cost": {**cost, "parameters": None}})
+
+
+def test_a_bundle_of_before_has_a_page_of_what_it_knows(figures: dict[str, Any]) -> None:
+    new = ("uniform_prior", "coverage", "cost")
+    old = {key: value for key, value in figures.items() if key not in new}
+    text = page({**old, "majority_accuracy": 0.875, "majority_samples": 64})
+    assert "| accuracy where a class has over half of all votes (64 samples) | 87.5% |" in text
+    for words in ("uniform", "min-confidence", "Speed"):
+        assert words not in text
 
 
 def test_a_voice_is_not_said_to_look(figures: dict[str, Any]) -> None:

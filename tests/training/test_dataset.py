@@ -278,8 +278,9 @@ def test_what_a_process_leaves_out_is_another_clip_at_another_epoch() -> None:
 def test_a_distribution_is_the_votes_or_one_for_the_label() -> None:
     voted = Sample(Path("a.png"), "fear", votes=(0.25, 0.5, 0.25))
     named = Sample(Path("b.png"), "sadness")
-    found = distributions([voted, named], LABELS)
-    np.testing.assert_array_equal(found, [[0.25, 0.5, 0.25], [0, 0, 1]])
+    unsure = Sample(Path("c.png"), "anger", votes=(0.3, 0.1, 0.0))  # 0.6 went to no emotion
+    found = distributions([voted, named, unsure], LABELS)
+    np.testing.assert_allclose(found, [[0.25, 0.5, 0.25], [0, 0, 1], [0.75, 0.25, 0]])
     assert distributions([], LABELS).shape == (0, 3)
 
 

@@ -13,8 +13,10 @@ from fake_runs import LEAK, clips, fake_run
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from emoscope.core.errors import RecipeError
+from emoscope.core.votes import VOTES
 from emoscope.training.charts import confusion_chart, curves_chart, reliability_chart
 from emoscope.training.evaluate import evaluate
+from emoscope.training.evaluation_report import with_interval
 from emoscope.training.runs import FINAL, part_folder, read_run, write_table
 
 
@@ -54,7 +56,7 @@ def test_the_figures_are_those_of_all_folds_and_seeds(run: Path) -> None:
 def test_clips_judged_on_blocks_have_figures_by_every_vote(tmp_path: Path, vote: str) -> None:
     folder = fake_run(tmp_path / "run", evaluation={"every": 2, "vote": vote})
     found, run = figures(folder), read_run(folder)
-    assert set(found["by_vote"]) == {"sum-probability", "max-probability"}
+    assert set(found["by_vote"]) == set(VOTES)
     assert next(iter(found["by_vote"])) == vote
     for name, its in found["by_vote"].items():
         said = run.predictions(name)
@@ -65,14 +67,19 @@ def test_clips_judged_on_blocks_have_figures_by_every_vote(tmp_path: Path, vote:
             assert low < its[metric] < high
     assert found["by_vote"][vote] == {key: found[key] for key in found["by_vote"][vote]}
     accuracies = {its["accuracy"] for its in found["by_vote"].values()}
-    assert len(accuracies) == 2, "else the test would not tell them apart"
+    assert len(accuracies) == len(VOTES), "else the test would not tell them apart"
     assert found["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
 
 
 def test_the_pages_tell_the_figures_by_every_vote(tmp_path: Path) -> None:
     folder = fake_run(tmp_path / "run", evaluation={"every": 2, "vote": "max-probability"})
     by_vote = figures(folder)["by_vote"]
-    told = (folder / "evaluation.md").read_text().split("## By vote")[1].splitlines()[4:6]
+    told = (
+        (folder / "evaluation.md")
+        .read_text()
+        .split("## By vote")[1]
+        .splitlines()[4 : 4 + len(by_vote)]
+    )
     page = (folder / "evaluation.html").read_text()
     table = pd.read_csv(folder / "evaluation.csv")
     for line, (vote, its) in zip(told, by_vote.items(), strict=True):
@@ -80,6 +87,53 @@ def test_the_pages_tell_the_figures_by_every_vote(tmp_path: Path) -> None:
         assert f"<td>{vote}</td><td>{100 * its['accuracy']:.1f} % (" in page
         rows = table[(table["part"] == "vote") & (table["name"] == vote)]
         assert rows["value"].tolist() == pytest.approx([its["accuracy"], its["uar"]])
+
+
+def test_figures_under_a_uniform_prior_are_those_of_the_bundle(run: Path) -> None:
+    """As `Bundle.predict` has it: softmax(log p - log prior), by the prior of each training."""
+    other = {"group 1": (0.1, 0.2, 0.7), "group 2": (0.6, 0.3, 0.1)}
+    for fold, seed in read_run(run).parts:
+        path = part_folder(run, fold, seed) / "fold.json"
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps(told | {"prior": other[fold]}))
+    plain, said = figures(run), read_run(run).predictions()
+    found = plain["uniform_prior"]
+    logits = np.log(said.probs) - np.log([other[fold] for fold in said.folds])
+    answers = logits.argmax(axis=1)
+    assert (answers != said.predicted).any(), "else the test would not tell them apart"
+    assert found["accuracy"] == np.mean(said.truth == answers)
+    assert found["uar"] == pytest.approx(balanced_accuracy_score(said.truth, answers))
+    assert found["accuracy_ci95"][0] < found["accuracy"] < found["accuracy_ci95"][1]
+    for c, label in enumerate(said.labels):
+        assert found["recall"][label] == pytest.approx(np.mean(answers[said.truth == c] == c))
+    exp = np.exp(logits)
+    highest = (exp / exp.sum(axis=1, keepdims=True)).max(axis=1)
+    assert found["coverage"][3]["answered"] == np.mean(highest >= 0.6)
+    assert plain["coverage"][3]["answered"] == np.mean(said.probs.max(axis=1) >= 0.6)
+
+
+def test_the_pages_say_which_prior_a_figure_has(run: Path) -> None:
+    found = figures(run)
+    freed, text = found["uniform_prior"], (run / "evaluation.md").read_text()
+    assert "| figure (95 % interval) | training prior | uniform prior |" in text
+    accuracies = " | ".join(with_interval(f, "accuracy") for f in (found, freed))
+    assert f"| accuracy | {accuracies} |" in text
+    line = freed["coverage"][4]
+    assert f"| 70 % | {100 * found['coverage'][4]['answered']:.1f} % |" in text
+    assert "uniform prior</th>" in (run / "evaluation.html").read_text()
+    table = pd.read_csv(run / "evaluation.csv")
+    rows = table[(table["part"] == "uniform_prior:coverage") & (table["name"] == "0.7")]
+    assert rows["value"].tolist() == pytest.approx(
+        [line[k] for k in ("answered", "accuracy", "uar")]
+    )
+    (uar,) = table[(table["part"] == "uniform_prior") & (table["metric"] == "uar")]["value"]
+    assert uar == pytest.approx(freed["uar"])
+
+
+def test_of_blocks_that_voted_there_are_no_figures_under_another_prior(tmp_path: Path) -> None:
+    folder = fake_run(tmp_path / "run", evaluation={"every": 2})
+    assert "uniform_prior" not in figures(folder)
+    assert "uniform prior" not in (folder / "evaluation.md").read_text()
 
 
 def test_clips_judged_on_one_stretch_have_no_votes(run: Path) -> None:
@@ -124,7 +178,16 @@ def test_a_clip_whose_votes_are_tied_is_left_out_and_counted_once(tmp_path: Path
     assert (found["samples"], found["majority_samples"]) == (12, 6)
     said = read_run(tmp_path / "run").predictions()
     clear = [k for k, s in enumerate(said.samples) if s.votes == votes[1]]
-    assert found["majority_accuracy"] == np.mean(said.predicted[clear] == 0)
+    right = said.predicted[clear] == 0
+    assert found["majority_accuracy"] == found["majority_uar"] == np.mean(right)  # one class
+    for metric in ("accuracy", "uar"):
+        low, high = found[f"majority_{metric}_ci95"]
+        assert low < found[f"majority_{metric}"] < high
+    text = (tmp_path / "run" / "evaluation.md").read_text()
+    assert (
+        f"| UAR where a class has over half of all votes (6 clips) | {100 * right.mean():.1f} %"
+        in text
+    )
     assert found["per_class"]["sadness"]["recall"] is None
 
 

@@ -279,9 +279,10 @@ def test_one_training_answers_by_every_vote(tmp_path: Path) -> None:
         schedule={"epochs": 1, "batch_size": 2},
     )
     run = go(recipe, corpus, tmp_path / "run")
-    assert run.votes == ("max-probability", "sum-probability")
+    assert run.votes == ("max-probability", "sum-probability", "expressive-weighted")
     names = sorted(path.name for path in run.part("p0", 0).glob("*.csv"))
-    assert names == ["metrics.csv", "predictions-sum-probability.csv", "predictions.csv"]
+    others = [f"predictions-{vote}.csv" for vote in ("expressive-weighted", "sum-probability")]
+    assert names == ["metrics.csv", *others, "predictions.csv"]
     assert not list(run.part("final", 0).glob("predictions*"))
     counted, added = run.predictions(), run.predictions("sum-probability")
     for frames, fold in ((6, "p0"), (5, "p1")):

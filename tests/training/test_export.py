@@ -293,7 +293,13 @@ def test_the_page_of_a_run_of_several_folds_says_whose_figures_these_are(
 ) -> None:
     card = export_run(network_run, tmp_path / "fake.onnx")
     figures = json.loads((network_run / "evaluation.json").read_text())["figures"]
-    assert card.figures == {**figures, "folds": 2}
+    told = dict(card.figures)
+    cost = told.pop("cost")
+    assert told == {**figures, "folds": 2}
+    assert cost == json.loads((network_run / "bundle.json").read_text())
+    assert cost["file_mb"] == pytest.approx((tmp_path / "fake.onnx").stat().st_size / 1e6, abs=0.1)
+    assert cost["cpu_ms_a_clip"] > 0
+    assert cost["machine"]
     page = (tmp_path / "fake.md").read_text()
     assert "cross-validated figures of the same recipe: each of its 2 folds" in page
     assert "The weights in this file were trained on everything." in page

@@ -13,6 +13,7 @@ from emoscope.training.metrics import (
     bootstrap_ci,
     by_group,
     confusion_matrix,
+    coverage_curve,
     ece,
     fit_temperature,
     macro_f1,
@@ -109,6 +110,28 @@ def test_ece_of_honest_probabilities_is_small_and_of_boasts_large() -> None:
     assert ece(softmax(logits * 4), truth) > 0.15
 
 
+def test_a_coverage_curve_by_hand() -> None:
+    probs = np.array([[0.95, 0.05, 0], [0.75, 0.25, 0], [0.1, 0.75, 0.15], [0.45, 0.35, 0.2]])
+    curve = coverage_curve(probs, np.array([0, 1, 1, 2]))
+    assert [line["min_confidence"] for line in curve] == [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [line["answered"] for line in curve] == [1, 1, 0.75, 0.75, 0.75, 0.25, 0.25]
+    assert curve[0]["accuracy"] == 2 / 4
+    assert curve[0]["uar"] == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert curve[2]["accuracy"] == pytest.approx(2 / 3)
+    assert curve[2]["uar"] == pytest.approx((1 + 1 / 2) / 2)  # the third class is not answered
+    assert curve[-1] == {"min_confidence": 0.9, "answered": 0.25, "accuracy": 1, "uar": 1}
+
+
+def test_what_is_as_sure_as_the_threshold_is_answered() -> None:
+    assert coverage_curve(np.array([[0.5, 0.5]]), np.array([0]))[2]["answered"] == 1
+
+
+def test_a_threshold_that_nothing_reaches_has_no_figures() -> None:
+    curve = coverage_curve(np.array([[0.35, 0.33, 0.32]]), np.array([0]))
+    expected = {"min_confidence": 0.4, "answered": 0, "accuracy": None, "uar": None}
+    assert curve[1] == expected
+
+
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5, 6.0])
 def test_a_known_temperature_is_found_again(temperature: float) -> None:
     logits = np.random.default_rng(0).normal(size=(20_000, 5)) * 4
@@ -187,6 +210,7 @@ ONE, TWO = np.zeros(1, dtype=int), np.zeros(2, dtype=int)
         lambda a, b: bootstrap_ci(a == 0, b if len(b) else None),
         lambda a, b: uar_ci(a, a, b),
         lambda a, b: ece(np.full((len(a), 2), 0.5), b),
+        lambda a, b: coverage_curve(np.full((len(a), 2), 0.5), b),
         lambda a, b: fit_temperature(np.zeros((len(a), 2)), b),
     ],
 )
@@ -198,8 +222,8 @@ def test_nothing_and_what_does_not_fit_are_refused_in_one_line(call: Callable[..
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("figure", [ece, fit_temperature])
-def test_nan_probabilities_are_refused_with_their_number(figure: Callable[..., float]) -> None:
+@pytest.mark.parametrize("figure", [ece, coverage_curve, fit_temperature])
+def test_nan_probabilities_are_refused_with_their_number(figure: Callable[..., object]) -> None:
     probs = np.array([[0.5, 0.5], [np.nan, np.nan], [np.nan, 1.0]])
     with pytest.raises(ValueError, match=r"^2 of 3 samples have NaN"):
         figure(probs, np.zeros(3, int))

@@ -56,7 +56,8 @@ def evaluated(bundle: Path, clip: Path, every: int, cache: Path) -> dict[str, np
 
 def analyzed(bundle: Path, clip: Path, vote: str) -> tuple[str, list[float]]:
     """The leading label and the probabilities, of the whole clip."""
-    looking = Analyzer(bundle, detector="none", rate_hz=None, prior="train", vote=vote)
+    by_frame = {"detector": "none", "rate_hz": None, "smooth_s": 0}
+    looking = Analyzer(bundle, **by_frame, prior="train", vote=vote)  # type: ignore[arg-type]
     (face,) = looking.analyze(clip).summary()
     return face.leading, list(face.probabilities.values())
 

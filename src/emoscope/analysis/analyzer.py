@@ -11,11 +11,12 @@ import numpy as np
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
 from emoscope.analysis.rows import frame_rows, window_rows
 from emoscope.analysis.sightings import Moment, moments
+from emoscope.analysis.smoothing import smoothed
 from emoscope.analysis.voice import hearings, sound_beside, sound_or_silence
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
-from emoscope.core.votes import DEFAULT_VOTE, VOTES
+from emoscope.core.votes import DEFAULT_FRAME_VOTE, DEFAULT_VOTE, VOTES
 from emoscope.media.audio import Sound
 from emoscope.media.decoding import Grid
 from emoscope.media.faces import create_detector
@@ -24,9 +25,10 @@ from emoscope.media.regions import MAX_SIDE_PX, detector_for
 from emoscope.media.tracking import FaceTracker
 from emoscope.media.video import Frame, VideoInfo, probe, read_frames
 
-__all__ = ["DEFAULT_RATE_HZ", "Analyzer", "Progress"]
+__all__ = ["DEFAULT_RATE_HZ", "DEFAULT_SMOOTH_S", "Analyzer", "Progress"]
 
 DEFAULT_RATE_HZ = 10.0
+DEFAULT_SMOOTH_S = 0.5  # of image models
 _BATCH = 16  # moments whose faces share one call of an image model
 _AHEAD = 8  # frames decoded while the ones before them are analysed
 
@@ -48,7 +50,13 @@ class Analyzer:
     prior      "uniform" takes the class shares of the training data out of the probabilities, so
                that a label is not favoured for being common there; "train" leaves them in
     vote       how several windows over one stride, and a face's rows in `Timeline.summary()`, make
-               one answer: "sum-probability" or "max-probability" (core/votes.py)
+               one answer, by its name in core/votes.py. None is "expressive-weighted" for an image
+               model and "sum-probability" for a clip model
+    smooth_s   over how many seconds around each row a face's probabilities are averaged; 0 leaves
+               them as they are. None is DEFAULT_SMOOTH_S for an image model and 0 for a clip
+               model, whose windows overlap already
+    min_confidence   a row, and a face in `Timeline.summary()`, has no label where its highest
+               probability, after smoothing, is below; the probabilities stay
     """
 
     def __init__(
@@ -59,11 +67,17 @@ class Analyzer:
         rate_hz: float | None = DEFAULT_RATE_HZ,
         backend: str = "onnxruntime",
         prior: Prior = "uniform",
-        vote: str = DEFAULT_VOTE,
+        vote: str | None = None,
+        smooth_s: float | None = None,
+        min_confidence: float = 0.0,
     ) -> None:
         if rate_hz is not None and not 0 < rate_hz < math.inf:
             raise SpecError(f"rate_hz is above 0, or None for every frame; got {rate_hz}.")
-        _ = VOTES[vote]  # a wrong name is told before any work
+        if smooth_s is not None and not 0 <= smooth_s < math.inf:
+            raise SpecError(f"smooth_s is seconds, 0 for no smoothing; got {smooth_s}.")
+        if not 0 <= min_confidence <= 1:
+            raise SpecError(f"min_confidence is a probability, 0 to 1; got {min_confidence}.")
+        _ = VOTES[vote or DEFAULT_VOTE]  # a wrong name is told before any work
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, backend)
         spec = self.bundle.clip_spec
         choice = detector_for(spec, detector)
@@ -71,7 +85,10 @@ class Analyzer:
         self.detector = create_detector(choice)
         # build_clip lays a clip model's grid over all frames; laid twice it would stutter.
         self.rate_hz = rate_hz if spec.is_image else None
-        self.prior, self.vote = prior, vote
+        self.prior, self.min_confidence = prior, min_confidence
+        self.vote = vote or (DEFAULT_FRAME_VOTE if spec.is_image else DEFAULT_VOTE)
+        usual_s = DEFAULT_SMOOTH_S if spec.is_image else 0.0
+        self.smooth_s = usual_s if smooth_s is None else smooth_s
 
     def analyze(
         self,
@@ -99,21 +116,22 @@ class Analyzer:
             if self.bundle.clip_spec.heard:
                 beside, notes = sound_beside(Path(path), start_s, end_s)
             seen = _reporting(self._looked_at(info, start_s, end_s), progress, watch)
-            timeline = Timeline.concatenate(self._rows(seen, _BATCH, beside))
+            timeline = self._smooth(Timeline.concatenate(self._rows(seen, _BATCH, beside)))
         about = self._provenance(info, timeline, start_s, end_s)
         return replace(timeline, provenance=replace(about, notes=(*notes, *about.notes)))
 
     def hear(self, sound: Sound, progress: Progress | None = None) -> Timeline:
         """The rows that a voice model makes of sound, without their provenance."""
         seen = hearings(sound, self.bundle.clip_spec.window.stride_s)
-        return Timeline.concatenate(self._rows(_reporting(seen, progress), _BATCH, sound))
+        rows = self._rows(_reporting(seen, progress), _BATCH, sound)
+        return self._smooth(Timeline.concatenate(rows))
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
         """The same for frames that arrive live: Timelines of the rows that have become final.
 
         An image model's row is final when the next frame it looks at arrives, a clip model's when
-        the last window that covers it is full. Frames closer together than `rate_hz` are passed
-        over. Raises SpecError for a model that listens.
+        the last window that covers it is full; with smoothing, half of `smooth_s` later. Frames
+        closer together than `rate_hz` are passed over. Raises SpecError for a model that listens.
         """
         if self.bundle.clip_spec.heard:
             also = "" if self.listens else ", too"
@@ -123,8 +141,9 @@ class Analyzer:
         spec = self.bundle.clip_spec
         seen = moments(taken, spec, FaceTracker(self.detector), rate_hz=self.rate_hz)
         about = self._about()
-        for rows in self._rows(seen, batch=1):
-            yield replace(rows, provenance=about)
+        rows = self._rows(seen, batch=1)
+        for part in smoothed(rows, self.smooth_s) if self.smooth_s else rows:
+            yield replace(part, provenance=about)
 
     @property
     def name(self) -> str:
@@ -173,6 +192,9 @@ class Analyzer:
             return frame_rows(seen, *what, batch=batch)
         return window_rows(seen, *what, sound, self.vote)
 
+    def _smooth(self, timeline: Timeline) -> Timeline:
+        return timeline.smooth(self.smooth_s) if self.smooth_s else timeline
+
     def _predict(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
         return self.bundle.predict(inputs, prior=self.prior)
 
@@ -206,6 +228,8 @@ class Analyzer:
             detector=self.detector_choice,
             prior=self.prior,
             vote=self.vote,
+            smooth_s=self.smooth_s,
+            min_confidence=self.min_confidence,
             rate_hz=self.rate_hz if spec.is_image else spec.rate_hz,
             emoscope=VERSION,
         )

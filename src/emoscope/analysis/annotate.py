@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.analysis.palette import colours, rgb
+from emoscope.analysis.palette import NO_COLOUR, UNSURE, colours, rgb
 from emoscope.core.results import Timeline
 from emoscope.media.video import Frame, read_frames
 from emoscope.media.writer import write_video
@@ -23,6 +23,7 @@ MAX_BARS = 5
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 LIGHT: Colour = (245, 245, 245)
 DARK: Colour = (22, 26, 30)
+GREY: Colour = rgb(NO_COLOUR)
 SAME_TIME_S = 1e-6
 
 
@@ -56,6 +57,7 @@ def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:
 @dataclass(frozen=True, eq=False)
 class _Face:
     rows: Timeline  # of this face only
+    answered: npt.NDArray[np.bool_]  # (N,)
     colours: tuple[Colour, ...]  # (C,)
     bars: tuple[int, ...]  # columns shown as bars; always the same, so that the list does not jump
 
@@ -67,6 +69,7 @@ class _Face:
         paint = colours(rows.labels)
         return cls(
             rows=rows,
+            answered=rows.answered,
             colours=tuple(rgb(paint[label]) for label in rows.labels),
             bars=tuple(sorted(highest.tolist())),
         )
@@ -96,12 +99,13 @@ def _draw(picture: Picture, face: _Face, row: int, box: FloatArray) -> None:
         box = np.array([0, 0, width - 1, height - 1])
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     probs = face.rows.probs[row]
-    leading = int(probs.argmax())
-    colour = face.colours[leading]
+    label, colour = UNSURE, GREY
+    if face.answered[row]:
+        leading = int(probs.argmax())
+        label, colour = f"{face.rows.labels[leading]} {probs[leading]:.0%}", face.colours[leading]
     pen = _Pen.of(picture)
     pen.frame(x1, y1, x2, y2, colour)
-    name = f"{int(face.rows.track[row])}  {face.rows.labels[leading]} {probs[leading]:.0%}"
-    pen.title(x1, y1, name, colour)
+    pen.title(x1, y1, f"{int(face.rows.track[row])}  {label}", colour)
     bars = [(face.rows.labels[c], float(probs[c]), face.colours[c]) for c in face.bars]
     pen.bars(x1, y1, x2, bars)
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emoscope.analysis.html_template import NOBODY, PAGE, SCRIPT, STYLE
-from emoscope.analysis.palette import colours
+from emoscope.analysis.palette import NO_COLOUR, UNSURE, colours
 from emoscope.analysis.thumbnails import Peak, peaks, read_thumbnails
 from emoscope.core.results import Segment, Timeline, TrackSummary
 
@@ -26,9 +26,14 @@ FloatArray = npt.NDArray[np.floating]
 
 MAX_POINTS = 4000  # a person; an hour at 10 Hz has 36 000
 SEGMENT_MIN_S = 0.5
+LEAST_SHARE = 1e-6  # less is rounding
 OPEN_ROWS = 12  # a longer table is folded
 
-_VOTED = {"sum-probability": "on average", "max-probability": "most often"}
+_VOTED = {
+    "sum-probability": "on average",
+    "max-probability": "most often",
+    "expressive-weighted": "on average, neutral moments counting less,",
+}
 
 
 def page(timeline: Timeline, video: str | Path | None = None) -> str:
@@ -123,7 +128,7 @@ def _section(
     segments: Sequence[Segment],
     faces: Mapping[Peak, bytes],
 ) -> str:
-    leading = _text(person.leading)
+    leading = _text(person.leading or UNSURE)
     voted = _VOTED.get(part.provenance.vote, "by vote")
     seen = f"{_clock(person.start_s)}–{_clock(person.end_s)}"
     colour = colours(part.labels)
@@ -145,8 +150,11 @@ the table of segments below gives in words"></div>
 
 def _key(person: TrackSummary) -> str:
     """Every label with its colour and its share: the plot's legend and the summary in one."""
-    colour = colours(list(person.shares))
+    colour = {**colours(list(person.shares)), UNSURE: NO_COLOUR}
     shares = sorted(person.shares.items(), key=lambda entry: -entry[1])
+    unsure = 1 - sum(person.shares.values())
+    if unsure > LEAST_SHARE:
+        shares.append((UNSURE, unsure))
     bar = "".join(
         f'<i style="width:{100 * share:.2f}%;background:{colour[label]}"></i>'
         for label, share in shares
@@ -210,6 +218,8 @@ def _facts(timeline: Timeline) -> str:
         "Fusion": source.rule,
         "Prior": source.prior,
         "Vote": source.vote,
+        "Smoothing": f"{source.smooth_s:g} s" if source.smooth_s else "",
+        "Least confidence": f"{source.min_confidence:.0%}" if source.min_confidence else "",
         "Detector": source.detector,
         "Rate": f"{source.rate_hz:g} Hz" if source.rate_hz else "",
         "Emoscope": source.emoscope,

@@ -6,7 +6,10 @@ a quiet grey; the rest follow Tol's "muted" scheme (2021).
 
 from collections.abc import Sequence
 
-__all__ = ["colours", "rgb"]
+__all__ = ["NO_COLOUR", "UNSURE", "colours", "rgb"]
+
+UNSURE = "unsure"  # in place of a label, where the least confidence is not reached
+NO_COLOUR = "#7d8790"
 
 _FIXED = {
     "neutral": "#b4bcc6",

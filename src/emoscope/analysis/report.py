@@ -10,7 +10,7 @@ seen. Their columns, after py-feat's where it has the same thing:
     track               stable id of a face, py-feat's `Identity`; empty where none was seen
     FaceRectX, FaceRectY, FaceRectWidth, FaceRectHeight    its box in source pixels
     anger, happiness ...    one column a label, probabilities that sum to 1
-    leading             the most probable label
+    leading             the most probable label; empty where it is below the least confidence
     modalities          who spoke: "face", "face+voice" ...
     padded              the clip was shorter than the model needs
     input               the video's path, as it was given
@@ -79,7 +79,9 @@ def write_json(timeline: Timeline, path: Path, video: Path | None = None) -> Non
     document = {
         "format_version": FORMAT_VERSION,
         **timeline.to_dict(),
-        "summary": [asdict(entry) for entry in timeline.summary()],
+        "summary": [
+            asdict(entry) | {"leading": entry.leading or None} for entry in timeline.summary()
+        ],
         "segments": [asdict(segment) for segment in timeline.segments()],
     }
     entries = [f"  {json.dumps(key)}: {_json_lines(value)}" for key, value in document.items()]
@@ -166,15 +168,17 @@ def to_deepface(timeline: Timeline) -> list[dict[str, Any]]:
 
     `emotion` in percent under DeepFace's spellings (angry, happy, sad; labels that it does not
     have keep ours), `dominant_emotion`, `region` in whole source pixels; and `start_s`, `end_s`
-    and `track`, which it does not have. A face without a box has the whole frame for its region,
-    as in DeepFace.
+    and `track`, which it does not have. A row without a label has None for `dominant_emotion`. A
+    face without a box has the whole frame for its region, as in DeepFace.
     """
     names = [_DEEPFACE_SPELLINGS.get(label, label) for label in timeline.labels]
+    spelt = dict(zip(timeline.labels, names, strict=True))
+    leading = timeline.leading
     rows = np.flatnonzero(timeline.seen & (timeline.track != NO_TRACK)).tolist()
     return [
         {
             "emotion": dict(zip(names, (100.0 * timeline.probs[row]).tolist(), strict=True)),
-            "dominant_emotion": names[int(timeline.probs[row].argmax())],
+            "dominant_emotion": spelt.get(leading[row]),
             "region": _region(timeline, row),
             "start_s": float(timeline.spans_s[row, 0]),
             "end_s": float(timeline.spans_s[row, 1]),

@@ -5,6 +5,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +82,7 @@ def window_rows(
     others of which the model says NaN, count for nothing; a stride that has no other is a row of
     NaN.
     """
-    windows = _Windows(spec, predict, sound, VOTES[vote])
+    windows = _Windows(spec, predict, sound, partial(VOTES[vote], labels=labels))
     for moment in seen:
         windows.push(moment)
         while windows.complete():

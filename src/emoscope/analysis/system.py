@@ -133,7 +133,10 @@ class SystemAnalyzer:
         self._fuse = _fusion(self.system, self.members, self.labels)
         if isinstance(self._fuse, LearnedRule):
             options["prior"] = "train"  # as it knows its members
-        analyzers = [Analyzer(bundle, **options) for bundle in bundles]
+        blind = {**options, "detector": "none"}  # nothing is loaded that is not looked with
+        analyzers = [
+            Analyzer(bundle, **(options if bundle.clip_spec.seen else blind)) for bundle in bundles
+        ]
         (self.looking,) = (one for one in analyzers if not one.listens)
         self.listening = tuple(one for one in analyzers if one.listens)
 
@@ -240,7 +243,7 @@ def analyze(
     **options: Any,
 ) -> Timeline:
     """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior,
-    vote; for a system of models also its speaker.
+    vote, smooth_s, min_confidence; for a system of models also its speaker.
 
     >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
     """

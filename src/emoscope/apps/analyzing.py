@@ -14,6 +14,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from emoscope.analysis.palette import UNSURE
 from emoscope.analysis.report import write_report
 from emoscope.analysis.system import open_analyzer
 from emoscope.core.errors import EmoscopeError, MediaError
@@ -41,8 +42,10 @@ class Request:
     end_s: float | None
     backend: str
     prior: Literal["uniform", "train"]
-    vote: str
+    vote: str | None
     speaker: Literal["all", "mouth"] | None
+    smooth_s: float | None
+    min_confidence: float
     to_stdout: bool
     quiet: bool
     debug: bool
@@ -63,6 +66,8 @@ def analyze_all(request: Request) -> int:
         backend=request.backend,
         prior=request.prior,
         vote=request.vote,
+        smooth_s=request.smooth_s,
+        min_confidence=request.min_confidence,
     )
     if request.rate_given and not analyzer.takes_rate:
         console.print(f"--rate is for image models: {analyzer.name} has its own windows.")
@@ -166,7 +171,8 @@ def _line(path: Path, timeline: Timeline, listens: bool) -> str:
 def _leading(person: TrackSummary) -> str:
     best = sorted(person.probabilities.items(), key=lambda item: -item[1])[:3]
     named = ", ".join(f"{label} {value:.0%}" for label, value in best if value >= 0.05)
-    return f"#{person.track} {named} ({person.seen_s:.1f} s)"
+    unsure = "" if person.leading else f"{UNSURE}: "
+    return f"#{person.track} {unsure}{named} ({person.seen_s:.1f} s)"
 
 
 @contextmanager

@@ -109,9 +109,11 @@ Prior = Annotated[
     PriorChoice, typer.Option(help="Take the training data's class shares out (uniform) or not.")
 ]
 Vote = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="How windows, and a face's rows, make one label: sum-probability or max-probability."
+        help="How windows, and a face's rows, make one label: sum-probability, max-probability or "
+        "expressive-weighted. By default the last for an image model, else the first.",
+        show_default=False,
     ),
 ]
 Speaker = Annotated[
@@ -120,6 +122,25 @@ Speaker = Annotated[
         help="Of a system that looks and listens: whose the sound is where several faces show. By "
         "default as the system says.",
         show_default=False,
+    ),
+]
+Smooth = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Average each face's probabilities over so long a window; 0: not. By default "
+        "0.5 of an image model, 0 of one whose windows overlap.",
+        min=0,
+        show_default=False,
+    ),
+]
+MinConfidence = Annotated[
+    float,
+    typer.Option(
+        metavar="P",
+        help="No label where the highest probability is below P, from 0 to 1.",
+        min=0,
+        max=1,
     ),
 ]
 ToStdout = Annotated[
@@ -140,8 +161,10 @@ def analyze(
     end: End = None,
     backend: Backend = "onnxruntime",
     prior: Prior = PriorChoice.uniform,
-    vote: Vote = "sum-probability",
+    vote: Vote = None,
     speaker: Speaker = None,
+    smooth: Smooth = None,
+    min_confidence: MinConfidence = 0.0,
     to_stdout: ToStdout = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -168,6 +191,8 @@ def analyze(
         prior=prior.value,
         vote=vote,
         speaker=speaker.value if speaker else None,
+        smooth_s=smooth,
+        min_confidence=min_confidence,
         to_stdout=to_stdout,
         quiet=quiet,
         debug=debug,

@@ -17,6 +17,7 @@ IntArray = npt.NDArray[np.integer]
 
 NO_TRACK = -1
 _COLUMNS = ("spans_s", "track", "boxes_xyxy", "probs", "modalities", "padded")
+_EQUAL = 1e-6  # what rounding makes of one probability
 
 
 class Box(NamedTuple):
@@ -75,9 +76,9 @@ class TrackSummary:
     start_s: float
     end_s: float
     seen_s: float
-    leading: str  # the most probable
+    leading: str  # the most probable; "" where that is below the least confidence
     probabilities: dict[str, float]  # what the vote makes of the time seen
-    shares: dict[str, float]  # part of the time seen in which each label led
+    shares: dict[str, float]  # part of the time seen in which each label led; the rest has none
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Provenance:
     rule: str = ""  # that joined the members of a system
     members: tuple[str, ...] = ()  # "face-ferplus 0.1.0" ...; none of a single model
     speaker: str = ""  # of several faces, whom the sound was joined to: "all" or "mouth"
+    smooth_s: float = 0.0  # width of the window that a face's rows were averaged over
+    min_confidence: float = 0.0  # a row whose highest probability is below it has no label
     rate_hz: float | None = None
     start_s: float = 0.0
     end_s: float | None = None
@@ -190,16 +193,25 @@ class Timeline:
         return tuple(dict.fromkeys(self.track[self.track != NO_TRACK].tolist()))
 
     @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """(N,) rows that have a label: their highest probability is the provenance's
+        `min_confidence` or more."""
+        return self._is_sure(np.where(self.seen[:, None], self.probs, -1.0).max(axis=1))
+
+    @property
     def leading(self) -> tuple[str, ...]:
-        """The most probable label of every row; "" where it has no probabilities."""
+        """The most probable label of every row; "" where it is not `answered`."""
         best = np.argmax(np.where(self.seen[:, None], self.probs, 0.0), axis=1)
-        return tuple(
-            self.labels[i] if seen else "" for i, seen in zip(best, self.seen, strict=True)
-        )
+        answered = self.answered.tolist()
+        return tuple(self.labels[i] if told else "" for i, told in zip(best, answered, strict=True))
 
     def of(self, track: int) -> "Timeline":
         """The rows of one face."""
-        return self._rows(self.track == track)
+        return self.rows(self.track == track)
+
+    def rows(self, chosen: npt.NDArray[np.bool_] | IntArray | slice) -> "Timeline":
+        """These rows alone."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in _COLUMNS})
 
     def face_tracks(self) -> tuple[FaceTrack, ...]:
         """Every face's path: its box at the start of each of its spans."""
@@ -211,13 +223,16 @@ class Timeline:
 
     def summary(self, vote: str | None = None) -> tuple[TrackSummary, ...]:
         """One entry a face with probabilities: its rows, weighted by time, make one answer by a
-        `vote` of VOTES, if not told by the provenance's. Raises UnknownName."""
+        `vote` of VOTES, if not told by the provenance's. Rows without a label take part in the
+        vote. The face has no label where the answer's highest is below the provenance's
+        `min_confidence`, or where some rows have no label and none has this one. Raises
+        UnknownName."""
         by = VOTES[vote or self.provenance.vote]
         seen = set(self.track[self.seen].tolist())
         return tuple(self._summarise(track, by) for track in self.tracks if track in seen)
 
     def segments(self, min_s: float = 0.0) -> tuple[Segment, ...]:
-        """Stretches of equal leading label, a face at a time.
+        """Stretches of equal leading label, a face at a time; rows without one are in none.
 
         A stretch shorter than `min_s` takes the label of the longer of its touching neighbours;
         one that touches none is left out.
@@ -230,8 +245,7 @@ class Timeline:
 
     def smooth(self, window_s: float = 1.0, *, causal: bool = False) -> "Timeline":
         """Each face's probabilities averaged over `window_s` seconds around a row's middle, or with
-        `causal` over the seconds before it (what a live view can know). Rows of NaN stay as they
-        are and count for nothing."""
+        `causal` over the seconds before it. Rows of NaN stay as they are and count for nothing."""
         if window_s <= 0:
             raise ValueError(f"window_s must be positive, got {window_s}")
         probs = self.probs.copy()
@@ -246,7 +260,16 @@ class Timeline:
             sums = np.zeros((len(rows) + 1, len(self.labels)))
             np.cumsum(self.probs[rows], axis=0, dtype=np.float64, out=sums[1:])
             probs[rows] = (sums[last] - sums[first]) / (last - first)[:, None]
-        return replace(self, probs=probs)
+        # Averaged twice, a row reaches over both windows together.
+        width_s = self.provenance.smooth_s + window_s
+        return replace(self, probs=probs, provenance=replace(self.provenance, smooth_s=width_s))
+
+    def with_min_confidence(self, least: float) -> "Timeline":
+        """The same rows, of which one has no label where its highest probability is below `least`,
+        from 0 to 1. Probabilities stay."""
+        if not 0 <= least <= 1:
+            raise ValueError(f"a least confidence is from 0 to 1, got {least}")
+        return replace(self, provenance=replace(self.provenance, min_confidence=least))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for JSON: NaN and infinity become None."""
@@ -261,16 +284,17 @@ class Timeline:
                     "box_xyxy": _plain(box.tolist()) if track != NO_TRACK else None,
                     "leading": leading or None,
                     "probabilities": dict(zip(self.labels, _plain(row.tolist()), strict=True))
-                    if leading
+                    if seen
                     else None,
                     "modalities": str(modalities),
                     "padded": bool(padded),
                 }
-                for span, track, box, leading, row, modalities, padded in zip(
+                for span, track, box, leading, seen, row, modalities, padded in zip(
                     self.spans_s,
                     self.track,
                     self.boxes_xyxy,
                     self.leading,
+                    self.seen,
                     self.probs,
                     self.modalities,
                     self.padded,
@@ -279,28 +303,31 @@ class Timeline:
             ],
         }
 
-    def _rows(self, chosen: npt.NDArray[np.bool_] | IntArray) -> "Timeline":
-        rows: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _COLUMNS}
-        return replace(self, **rows)
+    def _is_sure(self, highest: FloatArray | float) -> npt.NDArray[np.bool_]:
+        return np.asarray(highest >= self.provenance.min_confidence - _EQUAL)
 
     def _summarise(self, track: int, vote: Vote) -> TrackSummary:
-        part = self._rows((self.track == track) & self.seen)
+        part = self.rows((self.track == track) & self.seen)
         seconds = np.maximum(part.spans_s[:, 1] - part.spans_s[:, 0], 1e-9)
-        probs = vote(part.probs, seconds)
-        led = np.bincount(part.probs.argmax(axis=1), weights=seconds, minlength=len(self.labels))
+        probs = vote(part.probs, seconds, self.labels)
+        best, told = int(probs.argmax()), part.answered
+        led = np.bincount(
+            part.probs.argmax(axis=1), weights=seconds * told, minlength=len(self.labels)
+        )
+        is_sure = self._is_sure(probs[best]) and (told.all() or led[best] > 0)
         return TrackSummary(
             track=track,
             start_s=float(part.spans_s[0, 0]),
             end_s=float(part.spans_s[-1, 1]),
             seen_s=float(seconds.sum()),
-            leading=self.labels[int(probs.argmax())],
+            leading=self.labels[best] if is_sure else "",
             probabilities=dict(zip(self.labels, probs.tolist(), strict=True)),
             shares=dict(zip(self.labels, (led / seconds.sum()).tolist(), strict=True)),
         )
 
     def _segments_of_one(self, min_s: float) -> list[Segment]:
         """Segments of a Timeline that holds one face only."""
-        part = self._rows(self.seen)
+        part = self.rows(self.answered)
         runs = _runs(part.probs.argmax(axis=1).tolist(), part.spans_s)
         return [
             Segment(

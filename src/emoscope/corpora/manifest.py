@@ -43,7 +43,8 @@ class Sample:
     label          in the house's spelling (core.labels)
     subject        who is seen or heard; "" where the corpus does not say
     split          "train", "valid" or "test" where the corpus fixes it, else ""
-    votes          share of each label, in the order of the Manifest's, where annotators voted
+    votes          where annotators voted, the share of all votes that each label got, in the order
+                   of the Manifest's; what is missing to 1 went to none of them
     start_s, end_s the span of the recording that is labelled; None is its end
     fps            of a folder of pictures
     groups         what else the corpus tells: gender, intensity, light ...
@@ -72,16 +73,21 @@ class Sample:
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise CorpusError(f"{self.path}: {self.fps} is no rate of pictures a second.")
         if self.votes is not None and not (
-            all(vote >= 0 for vote in self.votes) and abs(sum(self.votes) - 1) < 1e-6
+            all(vote >= 0 for vote in self.votes) and 0 < sum(self.votes) < 1 + 1e-6
         ):
             raise CorpusError(
-                f"{self.path}: the votes must be shares that sum to 1, not {self.votes}."
+                f"{self.path}: the votes must be shares of all votes, not {self.votes}."
             )
 
     @property
     def is_clear(self) -> bool:
         """False where the largest vote is shared: a soft label only."""
         return self.votes is None or self.votes.count(max(self.votes)) == 1
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether one label has more than half of all votes; False where nobody voted."""
+        return self.votes is not None and max(self.votes) > 0.5
 
 
 @dataclass(frozen=True)

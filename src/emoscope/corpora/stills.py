@@ -37,8 +37,8 @@ def read_ferplus(root: Path) -> Manifest:
     """FER+ as its authors lay it out: `fer2013new.csv` beside `FER2013Train/` and the others.
 
     Rows topped by "unknown" or "NF" (no face), alone or with an emotion, and rows without a
-    picture are left out and counted by part; the rest keep their votes for the eight emotions, made
-    to sum to 1. Raises CorpusError.
+    picture are left out and counted by part; the rest keep their votes for the eight emotions, as
+    shares of all votes. Raises CorpusError.
     """
     table = root / "fer2013new.csv"
     if not table.is_file():
@@ -53,7 +53,7 @@ def read_ferplus(root: Path) -> Manifest:
         elif not name or not path.is_file():
             left_out[f"{split}: no picture"] += 1
         else:
-            shares = votes[:-2] / votes[:-2].sum()
+            shares = votes[:-2] / votes.sum()
             label = labels[int(shares.argmax())]
             samples.append(Sample(path, label, split=split, votes=tuple(shares.tolist())))
     if not samples:
@@ -99,11 +99,39 @@ def _rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str
 
 @CORPORA.register("fer2013")
 def read_fer2013(root: Path) -> Manifest:
-    """FER2013 in folders: `train/angry/*.jpg` and alike in `valid/` and `test/`.
+    """FER2013 in folders: `train/angry/*.jpg` and alike in `valid/` and `test/`; or beside FER+, a
+    table `fer2013_labels.csv` (folder, image, emotion) of the pictures in FER+'s folders.
 
     What is no picture is left out and counted by part. The single `fer2013.csv` holds its pictures
     as text: `unpack_fer2013` makes the folders of it. Raises CorpusError.
     """
+    table = root / "fer2013_labels.csv"
+    return _fer2013_beside_ferplus(table) if table.is_file() else _fer2013_folders(root)
+
+
+def _fer2013_beside_ferplus(table: Path) -> Manifest:
+    labels = LABEL_SETS["fer2013"].labels
+    splits = {folder: _SPLITS[usage] for usage, folder in _FERPLUS_FOLDERS.items()}
+    samples: list[Sample] = []
+    left_out: Counter[str] = Counter()
+    for line, row in _rows(table, ("folder", "image", "emotion")):
+        label, split = canonical(row["emotion"] or ""), splits.get(row["folder"])
+        if label not in labels or split is None:
+            raise CorpusError(
+                f"{table}, line {line}: expected one of {', '.join(splits)} and one of "
+                f"{', '.join(labels)}, found {', '.join(map(str, row.values()))}."
+            )
+        path = table.parent / row["folder"] / (row["image"] or "")
+        if path.is_file():
+            samples.append(Sample(path, label, split=split))
+        else:
+            left_out[f"{split}: no picture"] += 1
+    if not samples:
+        raise CorpusError(f"{table}: expected the pictures that it names beside it, found none.")
+    return Manifest("fer2013", labels, tuple(samples), dict(left_out))
+
+
+def _fer2013_folders(root: Path) -> Manifest:
     labels = LABEL_SETS["fer2013"].labels
     samples: list[Sample] = []
     left_out: Counter[str] = Counter()

@@ -134,7 +134,8 @@ class _Clock:
 
     def __init__(self, container: InputContainer, track: AudioStream, base_s: float) -> None:
         assert track.time_base is not None  # every stream of a file has one
-        self._time_base, self._zero_s = track.time_base, zero_s(container) + base_s
+        self._tick, self._ticks = track.time_base.as_integer_ratio()
+        self._zero_s = zero_s(container) + base_s
         duration_s = container.duration / av.time_base if container.duration else math.inf
         self._latest_s = duration_s + 1.0 - base_s
 
@@ -142,7 +143,7 @@ class _Clock:
         """None where the file does not say, or says what is beyond its end."""
         if frame.pts is None:
             return None
-        time_s = float(frame.pts * self._time_base) - self._zero_s
+        time_s = frame.pts * self._tick / self._ticks - self._zero_s
         return time_s if time_s <= self._latest_s else None
 
 
@@ -199,7 +200,8 @@ def _laid(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Itera
         at = position if time_s is None else round(time_s * mix.rate_hz)
         if position and abs(at - position) <= _JITTER_S * mix.rate_hz:
             at = position
-        yield _silence(max(0, at - position))
+        if at > position:
+            yield _silence(at - position)
         yield block[max(0, position - at) :]
         position = max(position, at + len(block))
 
@@ -228,16 +230,33 @@ def _resampled(blocks: Iterable[FloatArray], source_hz: int, rate_hz: int) -> It
         yield from blocks
         return
     resampler = av.AudioResampler("flt", "mono", rate_hz)
-    for block in blocks:
-        if len(block):
-            frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
-            frame.sample_rate = source_hz
-            yield _joined(resampler.resample(frame))
+    for block in _gathered(blocks, source_hz):
+        frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
+        frame.sample_rate = source_hz
+        yield _joined(resampler.resample(frame))
     yield _joined(resampler.resample(None))
 
 
+def _gathered(blocks: Iterable[FloatArray], size: int) -> Iterator[FloatArray]:
+    """The same in blocks of `size` or more: a call of FFmpeg costs as much as the work on a frame
+    of a sound track does."""
+    waiting: list[FloatArray] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= size:
+            yield np.concatenate(waiting)
+            waiting.clear()
+    if any(map(len, waiting)):
+        yield np.concatenate(waiting)
+
+
 def _joined(frames: list[AudioFrame]) -> FloatArray:
-    return np.concatenate([*(frame.to_ndarray()[0] for frame in frames), _silence(0)])
+    """(N,) of mono frames of float32."""
+    parts = [
+        np.frombuffer(frame.planes[0], np.float32, frame.samples)  # type: ignore[call-overload]
+        for frame in frames
+    ]
+    return np.concatenate([*parts, _silence(0)])
 
 
 def _silence(count: int) -> FloatArray:

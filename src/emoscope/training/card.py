@@ -9,6 +9,7 @@ __all__ = ["card_page"]
 
 Figures = Mapping[str, Any]  # of an evaluation.json, and "folds": how many the protocol had
 
+_MAJORITY = {"majority_accuracy": "accuracy", "majority_uar": "unweighted average recall"}
 _WEAKEST = 3  # labels that are named so
 _LOOKS = {
     "face": "how a face *looks*",
@@ -16,11 +17,31 @@ _LOOKS = {
     "voice": "how a voice *sounds*",
     "face+voice": "how a face *looks* and a voice *sounds*",
 }
+# What no corpus of ours tells of the sample; a column of the corpus is measured by group.
 _UNMEASURED = {
-    "face": "pose beyond what the detector finds, occlusion, age, skin tone",
-    "body": "crowds, occlusion, cameras that move, age",
-    "voice": "other languages, noise, music, several speakers at once, age",
+    "face": ("turned heads", "covered faces (masks, hands, glasses)", "age", "skin tone"),
+    "body": ("crowds", "covered bodies", "cameras that move", "age", "skin tone"),
+    "voice": ("other languages", "noise and music", "several speakers at once", "age"),
 }
+_HARDER = {
+    "face": "the detector loses faces that are turned far or covered, and what it does find of "
+    "them is harder to read",
+    "body": "the detector takes people who overlap for one, or loses them",
+    "voice": "all voices of a recording are heard as one",
+}
+
+_LAW = (
+    "Emotion inference at work and in education is prohibited in the EU, except for medical or "
+    "safety reasons (AI Act, Regulation (EU) 2024/1689, Art. 5(1)(f))."
+)
+_TRAINING = (
+    "Under the training prior: with the classes' shares of the training data in the probabilities, "
+    "and after the temperature."
+)
+_UNIFORM = (
+    "Under the uniform prior these shares are taken out, as `emoscope analyze` does unless told "
+    "`--prior train`; what has no figure there is under the training prior."
+)
 
 
 def card_page(card: BundleCard) -> str:
@@ -30,11 +51,11 @@ def card_page(card: BundleCard) -> str:
         (f"> **Warning**: {warning}" for warning in card.figures["warnings"]),
         ["Made by `emoscope export`; the same figures stand in the bundle's metadata."],
         [_facts(card)],
-        ["## Measured", _what(card.figures), _table(("figure", "value"), _main(card.figures))],
-        [_table(("label", "recall", "precision", "F1", "samples"), _classes(card.figures))],
+        ["## Measured", _what(card.figures), _main(card.figures), _classes(card.figures)],
         _groups(card.figures),
         [_interval(card.figures)],
-        ["## Use", _use(card)],
+        _coverage(card.figures),
+        ["## Use", _use(card), "## Limits", _limits(card), _LAW],
     )
     return "\n\n".join(paragraph for part in parts for paragraph in part) + "\n"
 
@@ -50,8 +71,21 @@ def _facts(card: BundleCard) -> str:
         "Temperature": "1: the model's answers are used as they are"
         if card.temperature == 1
         else f"{card.temperature:.3f}, fitted on a hold-out of the training part",
+        **_cost(card.figures.get("cost")),
     }
     return "\n".join(f"- **{name}**: {fact}" for name, fact in facts.items())
+
+
+def _cost(cost: Figures | None) -> dict[str, str]:
+    """Size and speed, where the export measured them."""
+    if cost is None:
+        return {}
+    held = f"; {cost['parameters']:,} parameters learned" if cost["parameters"] else ""
+    return {
+        "Size": f"{cost['file_mb']:.1f} MB{held}",
+        "Speed": f"{cost['cpu_ms_a_clip']:.2f} ms for one input through ONNX Runtime on one thread "
+        f"of {cost['machine']}",
+    }
 
 
 def _what(f: Figures) -> str:
@@ -75,21 +109,70 @@ def _origin(f: Figures) -> str:
     return "These weights were measured."
 
 
-def _main(f: Figures) -> Iterable[tuple[str, str]]:
-    for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall")):
-        low, high = f[f"{key}_ci95"]
-        yield name, f"{_percent(f[key])} (95 % interval {_percent(low)} to {_percent(high)})"
-    yield "macro F1", _percent(f["macro_f1"])
+def _main(f: Figures) -> str:
+    """With a column for the uniform prior, where there are such figures."""
+    freed = f.get("uniform_prior", {})
+    rows = [
+        (name, _measured(f, key), *([_measured(freed, key)] if freed else []))
+        for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall"))
+    ]
+    blank = ("",) if freed else ()
+    rows.append(("macro F1", _percent(f["macro_f1"]), *blank))
     if f.get("majority_samples"):
-        share = f"{_percent(f['majority_accuracy'])} of {f['majority_samples']} samples"
-        yield "accuracy where a class has over half of the votes", share
-    yield "expected calibration error, 15 bins", f"{f['ece']:.3f}"
+        for key, name in _MAJORITY.items():
+            if key in f:
+                of = f"where a class has over half of all votes ({f['majority_samples']} samples)"
+                rows.append((f"{name} {of}", _measured(f, key), *blank))
+    rows.append(("expected calibration error, 15 bins", f"{f['ece']:.3f}", *blank))
+    if not freed:
+        return f"{_table(('figure', 'value'), rows)}\n\n{_TRAINING}"
+    header = ("figure", "training prior", "uniform prior")
+    return f"{_table(header, rows)}\n\n{_TRAINING} {_UNIFORM}"
 
 
-def _classes(f: Figures) -> Iterable[tuple[str, ...]]:
-    for label, part in f["per_class"].items():
-        shares = (_percent(part[key]) for key in ("recall", "precision", "f1"))
-        yield label, *shares, str(part["samples"])
+def _measured(f: Figures, key: str) -> str:
+    """With its interval; old bundles do not have one of everything."""
+    if f"{key}_ci95" not in f:
+        return _percent(f[key])
+    low, high = f[f"{key}_ci95"]
+    return f"{_percent(f[key])} (95 % interval {_percent(low)} to {_percent(high)})"
+
+
+def _classes(f: Figures) -> str:
+    freed = f.get("uniform_prior", {}).get("recall", {})
+    rows = [
+        (
+            label,
+            *(_percent(part[key]) for key in ("recall", "precision", "f1")),
+            *([_percent(freed[label])] if freed else []),
+            part["samples"],
+        )
+        for label, part in f["per_class"].items()
+    ]
+    more = ("recall, uniform prior",) if freed else ()
+    return _table(("label", "recall", "precision", "F1", *more, "samples"), rows)
+
+
+def _coverage(f: Figures) -> Iterable[str]:
+    """What `--min-confidence` leaves, and how right that is."""
+    if "coverage" not in f:
+        return
+    curves = [f["coverage"]]
+    if "uniform_prior" in f:
+        curves.append(f["uniform_prior"]["coverage"])
+    keys = ("answered", "accuracy", "uar")
+    rows = [
+        (f"{lines[0]['min_confidence']:g}", *(_percent(line[k]) for line in lines for k in keys))
+        for lines in zip(*curves, strict=True)
+    ]
+    names = ("answered", "accuracy", "unweighted average recall")
+    freed = tuple(f"{name}, uniform prior" for name in names) if len(curves) > 1 else ()
+    yield "## Answering only where it is sure"
+    yield (
+        "Of the samples above, those whose highest probability is `--min-confidence` or more; the "
+        "recall is that of the classes left among them."
+    )
+    yield _table(("--min-confidence", *names, *freed), rows)
 
 
 def _groups(f: Figures) -> Iterable[str]:
@@ -113,22 +196,31 @@ def _interval(f: Figures) -> str:
 
 
 def _use(card: BundleCard) -> str:
-    f = card.figures
-    unmeasured = "; ".join(_UNMEASURED[part] for part in card.modality.split("+"))
-    by_group = [column for column, values in f["by_group"].items() if len(values) > 1]
-    beyond = "" if "gender" in by_group else ", gender"
-    recalls = [(part["recall"], label) for label, part in f["per_class"].items()]
-    weakest = sorted(pair for pair in recalls if pair[0] is not None)[:_WEAKEST]
-    named = ", ".join(f"{label} ({_percent(recall)})" for recall, label in weakest)
     sound = (
         " Its features need `emoscope[audio]`; openSMILE's own licence is for research only."
         if any(vector.kind == "egemaps" for vector in card.clip_spec.vectors)
         else ""
     )
     return (
-        f"It scores {_LOOKS[card.modality]}, not what a person feels. Not measured: {unmeasured}"
-        f"{beyond}. Weakest by recall: {named}.{sound} Emotion inference at work and in education "
-        "is prohibited in the EU (AI Act, Art. 5(1)(f))."
+        f"For timelines of apparent emotion in recordings: it scores {_LOOKS[card.modality]}, not "
+        "what a person feels. Not for decisions about people, nor for telling lies, health or "
+        f"character.{sound}"
+    )
+
+
+def _limits(card: BundleCard) -> str:
+    f, parts = card.figures, card.modality.split("+")
+    by_group = [column for column, values in f["by_group"].items() if len(values) > 1]
+    names = (*dict.fromkeys(name for part in parts for name in _UNMEASURED[part]), "gender")
+    unmeasured = ", ".join(name for name in names if name not in by_group)
+    recalls = [(part["recall"], label) for label, part in f["per_class"].items()]
+    weakest = sorted(pair for pair in recalls if pair[0] is not None)[:_WEAKEST]
+    named = ", ".join(f"{label} ({_percent(recall)})" for recall, label in weakest)
+    harder = "; ".join(_HARDER[part] for part in parts)
+    return (
+        f"Weakest by recall: {named}. Not measured: {unmeasured}: how often it errs there is not "
+        f"known. To be expected: {harder}. Recordings unlike those that it learned from are read "
+        "less well than the figures say."
     )
 
 

@@ -76,8 +76,8 @@ def _unwanted(sample: Sample, labels: Sequence[str], where: Mapping[str, str]) -
 
 
 def _votes(sample: Sample, theirs: Sequence[str], ours: Sequence[str]) -> tuple[float, ...] | None:
-    """A sample's votes for the labels that are used, made to sum to 1."""
+    """A sample's votes for the labels that are used; None where none of them got any."""
     if sample.votes is None or list(theirs) == list(ours):
         return sample.votes
     kept = [sample.votes[theirs.index(label)] if label in theirs else 0.0 for label in ours]
-    return tuple(vote / sum(kept) for vote in kept) if sum(kept) else None
+    return tuple(kept) if sum(kept) else None

@@ -40,7 +40,7 @@ class Compared:
     """One run's line.
 
     seconds_a_fold   of training, the median over folds and seeds; `seconds` is their sum
-    cpu_ms           of one clip, batch 1; None where no bundle was exported
+    cpu_ms           of one clip, batch 1, on one thread; None where no bundle was exported
     """
 
     name: str

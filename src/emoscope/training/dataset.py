@@ -52,6 +52,7 @@ class ClipDataset(Dataset[Item]):
         self.samples, self.spec, self.load = list(samples), spec, load
         self.augmentation, self.seed, self.whole = augmentation, seed, whole
         self.features = features
+        self.labels = tuple(labels)
         self.targets = torch.tensor(distributions(samples, labels), dtype=torch.float32)
         self._kept: dict[int, Material] = {}
         self._room = _MEMORY_BYTES
@@ -145,11 +146,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.float64]:
-    """(N, C): a sample's votes, or 1 for its label where nobody voted."""
+    """(N, C), rows that sum to 1: a sample's votes, or 1 for its label where nobody voted."""
     columns = np.eye(len(labels))
-    return np.array(
+    votes = np.array(
         [columns[labels.index(s.label)] if s.votes is None else s.votes for s in samples]
     ).reshape(len(samples), len(labels))
+    return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
 def shrunk(inputs: dict[str, Tensor], part: float) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """Measure a finished run from its predictions; the corpus and the network are not needed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from emoscope.training.metrics import (
     bootstrap_ci,
     by_group,
     confusion_matrix,
+    coverage_curve,
     ece,
     macro_f1,
     per_class,
@@ -125,7 +126,8 @@ def judge(run: Run, vote: str | None = None) -> Judged:
 def measure(run: Run, judged: Judged) -> dict[str, Any]:
     """Every figure of a run, as JSON. All seeds' predictions count alike; `samples` are clips,
     however many seeds judged them. Intervals are bootstraps over "subjects", each with all its
-    clips and seeds, or over "samples" where the corpus names no persons."""
+    clips and seeds, or over "samples" where the corpus names no persons. The classes' shares of the
+    training data are in the probabilities, but for those under "uniform_prior"."""
     p = judged.predictions
     truth, said = p.truth, p.predicted
     return {
@@ -140,7 +142,9 @@ def measure(run: Run, judged: Judged) -> dict[str, Any]:
         **main_figures(judged),
         "macro_f1": macro_f1(truth, said),
         "ece": ece(p.probs, truth),
+        "coverage": coverage_curve(p.probs, truth),
         **_majority(judged),
+        **_uniform_prior(run, judged),
         "per_class": _per_class(judged),
         "confusion": confusion_matrix(truth, said, len(p.labels)).tolist(),
         "by_group": _by_group(judged),
@@ -188,14 +192,36 @@ def _refuse_unfinished(run: Run) -> None:
 
 def main_figures(judged: Judged) -> dict[str, Any]:
     """Accuracy and UAR with their 95 % intervals, as JSON."""
+    return _with_intervals(judged, slice(None))
+
+
+def _with_intervals(judged: Judged, rows: npt.NDArray[np.bool_] | slice) -> dict[str, Any]:
+    """Accuracy and UAR of some predictions."""
     p = judged.predictions
-    truth, said, groups = p.truth, p.predicted, judged.groups
+    truth, said, groups = p.truth[rows], p.predicted[rows], judged.groups[rows]
     return {
         "accuracy": accuracy(truth, said),
         "accuracy_ci95": list(bootstrap_ci(said == truth, groups)),
         "uar": uar(truth, said),
         "uar_ci95": list(uar_ci(truth, said, groups)),
     }
+
+
+def _uniform_prior(run: Run, judged: Judged) -> dict[str, Any]:
+    """Figures where every prediction is freed of the class shares that its training saw, as
+    `analyze` does (`Bundle.predict`). Nothing where blocks were voted on: what each block would say
+    cannot be told from the vote."""
+    if run.recipe.evaluation.every:
+        return {}
+    p = judged.predictions
+    of_part = {(fold["fold"], fold["seed"]): fold["prior"] for fold in run.results()}
+    priors = np.array([of_part[part] for part in zip(p.folds, p.seeds.tolist(), strict=True)])
+    shares = p.probs / priors
+    probs = shares / shares.sum(axis=1, keepdims=True)
+    freed = replace(judged, predictions=replace(p, probs=probs))
+    recalls = {label: scores["recall"] for label, scores in _per_class(freed).items()}
+    coverage = coverage_curve(probs, p.truth)
+    return {"uniform_prior": {**main_figures(freed), "recall": recalls, "coverage": coverage}}
 
 
 def _by_vote(run: Run, judged: Judged) -> dict[str, Any]:
@@ -207,17 +233,14 @@ def _by_vote(run: Run, judged: Judged) -> dict[str, Any]:
 
 
 def _majority(judged: Judged) -> dict[str, Any]:
-    """Accuracy where one class has more than half of the votes; nothing where nobody voted."""
+    """Figures where one class has more than half of all votes; nothing where nobody voted."""
     p = judged.predictions
     if not any(sample.votes for sample in p.samples):
         return {}
-    rows = p.shares.max(axis=1) > 0.5
-    if not rows.any():
-        return {"majority_accuracy": None, "majority_samples": 0}
-    return {
-        "majority_accuracy": accuracy(p.truth[rows], p.predicted[rows]),
-        "majority_samples": len(np.unique(judged.clips[rows])),
-    }
+    rows = np.array([sample.is_agreed for sample in p.samples], dtype=bool)
+    figures = _with_intervals(judged, rows) if rows.any() else {}
+    count = len(np.unique(judged.clips[rows]))
+    return {"majority_samples": count, **{f"majority_{k}": v for k, v in figures.items()}}
 
 
 def _per_class(judged: Judged) -> dict[str, dict[str, Any]]:

@@ -5,13 +5,13 @@ import html as escaping
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from string import Template
 from typing import Any
 
 import numpy as np
 
 from emoscope.analysis.html_template import STYLE
 from emoscope.training.charts import confusion_chart, curves_chart, reliability_chart
+from emoscope.training.evaluation_template import MORE_STYLE, PAGE
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.runs import Predictions, Run, read_json
 from emoscope.training.searching import words
@@ -32,6 +32,16 @@ __all__ = [
 
 ABSENT = "—"
 OPEN_ROWS = 20  # a longer table is folded
+
+_MAJORITY = "where a class has over half of all votes"
+_TRAINING = (
+    "Under the training prior: with the classes' shares of the training data in the probabilities."
+)
+_UNIFORM = (
+    "Under the uniform prior these shares are taken out, as `analyze` does unless told --prior "
+    "train; what has no figure there is under the training prior."
+)
+_COVERED = ("answered", "accuracy", "uar")
 
 Cell = str | int | float | None
 TidyRow = tuple[str, str, str, Cell, Cell, Cell]  # part, name, metric, value, low, high
@@ -77,6 +87,7 @@ def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> 
         _summary(figures),
         _votes(figures),
         _classes(figures),
+        _coverage(figures),
         confusion_table("Confusion matrix", run.labels, figures["confusion"]),
         *_groups(figures),
         _folds(run, predictions),
@@ -96,11 +107,11 @@ def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
             predictions.probs, predictions.truth
         ),
     }
-    above = [_summary(figures), _votes(figures), _classes(figures)]
+    above = [_summary(figures), _votes(figures), _classes(figures), _coverage(figures)]
     below = [*_groups(figures), _folds(run, predictions), _left_out(figures), _provenance(run)]
-    return _PAGE.substitute(
+    return PAGE.substitute(
         title=_text(str(run.info["name"])),
-        style=STYLE + _MORE_STYLE,
+        style=STYLE + MORE_STYLE,
         warnings="".join(
             f'<p class="warning"><b>Warning.</b> {_text(warning)}</p>'
             for warning in figures["warnings"]
@@ -140,10 +151,11 @@ def tidy(rows: Iterable[TidyRow]) -> str:
 
 def summary_rows(part: str, name: str, figures: Mapping[str, Any]) -> Iterator[TidyRow]:
     """The figures of a whole run, as rows of the tidy table."""
-    for metric in ("accuracy", "uar"):
-        low, high = figures[f"{metric}_ci95"]
-        yield part, name, metric, figures[metric], low, high
-    wanted = ("macro_f1", "ece", "majority_accuracy", "majority_samples", "samples", "subjects")
+    for metric in ("accuracy", "uar", "majority_accuracy", "majority_uar"):
+        if metric in figures:
+            low, high = figures[f"{metric}_ci95"]
+            yield part, name, metric, figures[metric], low, high
+    wanted = ("macro_f1", "ece", "majority_samples", "samples", "subjects")
     yield from _each(part, name, {key: figures[key] for key in wanted if key in figures})
 
 
@@ -168,24 +180,58 @@ def _counts(figures: Mapping[str, Any]) -> str:
 
 
 def _summary(figures: Mapping[str, Any]) -> Table:
+    """With a column for the uniform prior, where there are such figures."""
+    freed = figures.get("uniform_prior", {})
     rows = [
-        ("accuracy", with_interval(figures, "accuracy")),
-        ("unweighted average recall (UAR)", with_interval(figures, "uar")),
-        ("macro-F1", percent(figures["macro_f1"])),
-        ("expected calibration error, 15 bins", f"{figures['ece']:.3f}"),
+        (name, with_interval(figures, key), with_interval(freed, key) if freed else "")
+        for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall (UAR)"))
     ]
-    if "majority_samples" in figures:
-        of = f"{percent(figures['majority_accuracy'])} of {figures['majority_samples']:,}"
-        rows.append(("accuracy where a class has over half of the votes", of))
-    return Table("Figures", ("figure", "value (95 % interval)"), tuple(rows))
+    rows.append(("macro-F1", percent(figures["macro_f1"]), ABSENT))
+    rows.append(("expected calibration error, 15 bins", f"{figures['ece']:.3f}", ABSENT))
+    if figures.get("majority_samples"):
+        of = f"{_MAJORITY} ({figures['majority_samples']:,} clips)"
+        for key, name in (("majority_accuracy", "accuracy"), ("majority_uar", "UAR")):
+            rows.append((f"{name} {of}", with_interval(figures, key), ABSENT))
+    if not freed:
+        kept = tuple(row[:2] for row in rows)
+        return Table("Figures", ("figure", "value (95 % interval)"), kept, _TRAINING)
+    header = ("figure (95 % interval)", "training prior", "uniform prior")
+    return Table("Figures", header, tuple(rows), f"{_TRAINING} {_UNIFORM}")
 
 
 def _classes(figures: Mapping[str, Any]) -> Table:
+    freed = figures.get("uniform_prior", {}).get("recall", {})
     rows = tuple(
-        (label, percent(f["recall"]), percent(f["precision"]), percent(f["f1"]), f"{f['samples']}")
+        (
+            label,
+            percent(f["recall"]),
+            percent(f["precision"]),
+            percent(f["f1"]),
+            *([percent(freed[label])] if freed else []),
+            f"{f['samples']}",
+        )
         for label, f in figures["per_class"].items()
     )
-    return Table("By class", ("class", "recall", "precision", "F1", "clips"), rows)
+    more = ("recall, uniform prior",) if freed else ()
+    return Table("By class", ("class", "recall", "precision", "F1", *more, "clips"), rows)
+
+
+def _coverage(figures: Mapping[str, Any]) -> Table:
+    """What a least confidence leaves, and how right that is."""
+    curves = [figures["coverage"]]
+    if "uniform_prior" in figures:
+        curves.append(figures["uniform_prior"]["coverage"])
+    rows = tuple(
+        (
+            f"{100 * lines[0]['min_confidence']:.0f} %",
+            *(percent(line[key]) for line in lines for key in _COVERED),
+        )
+        for lines in zip(*curves, strict=True)
+    )
+    names = ("answered", "accuracy", "UAR")
+    freed = tuple(f"{name}, uniform prior" for name in names) if len(curves) > 1 else ()
+    note = "Of clips whose highest probability is that or more; the UAR is of the classes left."
+    return Table("Least confidence", ("at least", *names, *freed), rows, note)
 
 
 def _votes(figures: Mapping[str, Any]) -> Table:
@@ -305,6 +351,12 @@ def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -
         yield from summary_rows("vote", vote, by)
     for label, scores in figures["per_class"].items():
         yield from _each("class", label, scores)
+    yield from _curve_rows("coverage", figures["coverage"])
+    if freed := figures.get("uniform_prior"):
+        yield from summary_rows("uniform_prior", "", freed)
+        for label, recall in freed["recall"].items():
+            yield from _each("uniform_prior:class", label, {"recall": recall})
+        yield from _curve_rows("uniform_prior:coverage", freed["coverage"])
     for truth, row in zip(run.labels, figures["confusion"], strict=True):
         yield from _each("confusion", truth, dict(zip(run.labels, row, strict=True)))
     for column, values in figures["by_group"].items():
@@ -319,6 +371,11 @@ def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -
         yield "left_out", reason, "samples", count, None, None
 
 
+def _curve_rows(part: str, curve: Sequence[Mapping[str, float | None]]) -> Iterator[TidyRow]:
+    for line in curve:
+        yield from _each(part, f"{line['min_confidence']:g}", {key: line[key] for key in _COVERED})
+
+
 def _each(part: str, name: str, scores: Mapping[str, Cell]) -> Iterator[TidyRow]:
     for metric, value in scores.items():
         yield part, name, metric, value, None, None
@@ -327,54 +384,3 @@ def _each(part: str, name: str, scores: Mapping[str, Cell]) -> Iterator[TidyRow]
 def _text(text: str) -> str:
     """Safe in the page: escaped, and bytes of a file name that are no text spelt out."""
     return escaping.escape(text.encode("utf-8", "backslashreplace").decode())
-
-
-_PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none';
- style-src 'unsafe-inline'">
-<title>$title · Emoscope</title>
-<style>
-$style</style>
-</head>
-<body>
-<main>
-$warnings
-<header class="top">
-<p class="brand">Emoscope</p>
-<h1>$title</h1>
-<p>$what</p>
-</header>
-$above
-<section><h2>Confusion matrix</h2><div class="wide">$matrix</div>
-<p class="quiet">Rows are the truth. Percent of the row, and below it the count.</p></section>
-<div class="charts">$charts</div>
-<p class="quiet">In the calibration, a bar is the fuller the more answers it stands for; on the
-dashed line a model is calibrated.</p>
-$below
-</main>
-</body>
-</html>
-""")
-
-_MORE_STYLE = """
-:root { --accent: #1f6bb0; }
-@media (prefers-color-scheme: dark) { :root { --accent: #62a8e6; } }
-.top > p:last-child { margin-top: 12px; max-width: 72ch; }
-.warning { margin-bottom: 24px; padding: 14px 18px; border-left: 4px solid #d3541f;
-  background: var(--wash); border-radius: 4px; overflow-wrap: anywhere; }
-section, .charts { margin-top: 48px; }
-.charts { display: flex; flex-wrap: wrap; gap: 28px 40px; }
-.charts section { margin: 0; }
-h3 { margin: 0 0 8px; font-size: 14px; font-weight: 600; }
-p.quiet { font-size: 13px; margin-top: 8px; max-width: 72ch; }
-.wide { overflow-x: auto; margin-top: 12px; }
-.wide table { width: auto; min-width: 360px; }
-.wide th:first-child, .wide td:first-child { text-align: left; }
-.wide td { white-space: normal; overflow-wrap: anywhere; }
-svg { display: block; height: auto; max-width: 100%; font: 12px/1 inherit; }
-"""

@@ -21,6 +21,7 @@ __all__ = [
     "bootstrap_ci",
     "by_group",
     "confusion_matrix",
+    "coverage_curve",
     "ece",
     "fit_temperature",
     "macro_f1",
@@ -36,6 +37,8 @@ AnyArray = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
+
+_THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 def accuracy(truth: IntArray, predicted: IntArray) -> float:
@@ -111,6 +114,25 @@ def ece(probs: FloatArray, truth: IntArray, bins: int = 15) -> float:
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.bincount(place, weights=confidence - right, minlength=bins)
     return float(np.abs(gaps).sum() / len(truth))
+
+
+def coverage_curve(probs: FloatArray, truth: IntArray) -> list[dict[str, float | None]]:
+    """What it gives to answer only where the highest of (N, C) probabilities reaches a threshold.
+
+    -> [{"min_confidence", "answered": share of the samples, "accuracy" and "uar" of those}], from
+    0.3 to 0.9; None where nothing is answered. The UAR is that of the classes that are left."""
+    probs, truth = _rows(probs, truth)
+    highest, said = probs.max(axis=1), probs.argmax(axis=1)
+    curve: list[dict[str, float | None]] = []
+    for least in _THRESHOLDS:
+        told = highest >= least
+        figures = {"accuracy": accuracy, "uar": uar}
+        measured = {
+            name: figure(truth[told], said[told]) if told.any() else None
+            for name, figure in figures.items()
+        }
+        curve.append({"min_confidence": least, "answered": float(told.mean()), **measured})
+    return curve
 
 
 def fit_temperature(logits: FloatArray, truth: IntArray) -> float:

@@ -46,7 +46,7 @@ def voted_probs(
     answers: dict[str, list[FloatArray]] = {vote: [] for vote in votes}
     for probs in _block_probs(model, clips, temperature, every, batch_size):
         for vote, said in answers.items():
-            said.append(VOTES[vote](probs))
+            said.append(VOTES[vote](probs, labels=clips.labels))
     return {vote: np.stack(said) for vote, said in answers.items()}
 
 

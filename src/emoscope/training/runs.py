@@ -29,7 +29,6 @@ from emoscope.core.errors import RecipeError
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Sample, read_rows
 from emoscope.media.files import replacing
-from emoscope.training.dataset import distributions
 from emoscope.training.recipe import Recipe
 
 __all__ = ["FINAL", "Predictions", "Run", "read_run", "write_json", "write_table"]
@@ -56,11 +55,6 @@ class Predictions:
     def truth(self) -> IntArray:
         """(N,) column of each clip's label."""
         return np.array([self.labels.index(sample.label) for sample in self.samples], dtype=int)
-
-    @property
-    def shares(self) -> FloatArray:
-        """(N, C) votes; 1 for the label where nobody voted."""
-        return distributions(self.samples, self.labels)
 
     @property
     def predicted(self) -> IntArray:
