@@ -242,3 +242,28 @@ def test_a_training_shorter_than_an_epoch_is_judged_and_kept(home: Path, tmp_pat
     )
     go(home, tmp_path / "short", recipe)
     assert read_run(tmp_path / "short").results()[0]["chosen_epoch"] == 0
+
+
+def test_where_saving_takes_longer_than_epochs_few_of_them_are_saved(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first and the last; killed in between, it goes on from the first."""
+    monkeypatch.setattr(callbacks, "_TIMES_THE_COST", 1e9)
+    saved, usual = [], callbacks.save_tensors
+
+    def counting(content: Any, path: Path) -> None:
+        saved.append(content["epoch"])
+        usual(content, path)
+
+    monkeypatch.setattr(callbacks, "save_tensors", counting)
+    recipe = tiny_recipe(
+        protocol=RECIPE.protocol.model_dump(), schedule={"epochs": 5, "batch_size": 4}
+    )
+    go(home, tmp_path / "whole", recipe)
+    assert saved == [0, 4]
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, callbacks, "write_table", 4)
+        with pytest.raises(Killed):
+            go(home, tmp_path / "run", recipe)
+    resume(tmp_path / "run", cache=home / "cache")
+    assert_same(tmp_path / "run", tmp_path / "whole")

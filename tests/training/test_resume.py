@@ -14,7 +14,7 @@ from tiny_corpora import make_corpus, tiny_recipe, write_toml
 
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import read_run
+from emoscope.training.runs import read_run, read_table
 
 EMOSCOPE = [sys.executable, "-m", "emoscope"]
 RECIPE = tiny_recipe(
@@ -61,6 +61,11 @@ def whole(recipe: Recipe, corpus: Path, folder: Path) -> dict[str, torch.Tensor]
     return weights(folder)
 
 
+def told(log: Path) -> list[dict[str, str]]:
+    """Its rows but for the seconds: an epoch that was not saved yet is gone through again."""
+    return [{**row, "seconds": ""} for row in read_table(log)]
+
+
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
     corpus: Path, tmp_path: Path
@@ -77,15 +82,15 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    rows = log.read_text().splitlines()
+    rows = told(log)
     assert not (log.parent / "fold.json").exists(), "the training was quicker than the kill"
     read_run(tmp_path / "killed")
 
     again = resume(tmp_path / "killed")
     _, complaint = again.communicate(timeout=120)
     assert again.returncode == 0, complaint.decode()
-    assert log.read_text().splitlines()[: len(rows)] == rows, "nothing of the log is lost"
-    assert len(log.read_text().splitlines()) == 1 + 6
+    assert told(log)[: len(rows)] == rows, "nothing of the log is lost"
+    assert len(told(log)) == 6
     found = weights(tmp_path / "killed")
     assert set(found) == set(expected)
     for name, value in expected.items():

@@ -1,5 +1,6 @@
 """What happens around the steps: the log, checkpoints that are whole, and news of how far it is."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+_TIMES_THE_COST = 10
 _COLUMNS = (
     "epoch",
     "step",
@@ -81,10 +83,12 @@ class Reporter(pl.Callback):
 
 
 class Keeper(Checkpoint):
-    """At every epoch's end: best.ckpt where `monitor` rose, last.ckpt, a row of metrics.csv.
+    """At an epoch's end: best.ckpt where `monitor` rose, last.ckpt, a row of metrics.csv.
 
-    The log's rows travel in the checkpoint: log and weights agree whenever the process was killed.
-    Where that was between best.ckpt and last.ckpt, the epoch is repeated and found best again.
+    Where epochs are short and weights are many, last.ckpt waits until the training has gone on for
+    ten times what writing it takes: a kill costs an epoch, or that long. The log's rows travel in
+    the checkpoint: log and weights agree whenever the process was killed. Where that was between
+    best.ckpt and last.ckpt, the epoch is repeated and found best again.
     """
 
     def __init__(self, folder: Path, monitor: str | None) -> None:
@@ -92,6 +96,7 @@ class Keeper(Checkpoint):
         self.rows: list[list[float | str]] = []
         self.best, self.best_epoch = -1.0, -1
         self.before_s, self.begun_s = 0.0, time.monotonic()
+        self.saved_s, self.took_s = -math.inf, 0.0  # when the last one was written, and how long
 
     @property
     def seconds(self) -> float:
@@ -124,13 +129,26 @@ class Keeper(Checkpoint):
         better = self.monitor is not None and metrics.get(self.monitor, -1.0) > self.best
         if better and self.monitor is not None:
             self.best, self.best_epoch = metrics[self.monitor], epoch
+        is_last = trainer.should_stop or epoch + 1 == trainer.max_epochs
+        if better or is_last or self._is_due(trainer):
+            self._save(trainer, better)
+        self._write_log(trainer)
+
+    def _is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether to write now, by the clock of the first process: all of them take part."""
+        due = time.monotonic() - self.saved_s >= _TIMES_THE_COST * self.took_s
+        return bool(trainer.strategy.broadcast(due))
+
+    def _save(self, trainer: pl.Trainer, better: bool) -> None:
+        begun_s = time.monotonic()
         last = self.folder / "checkpoints" / LAST
         best = last.with_name(BEST)
         trainer.save_checkpoint(best if better else last)
         if better and trainer.is_global_zero:
             with replacing(last) as part:
                 shutil.copyfile(best, part)
-        self._write_log(trainer)
+        self.saved_s = time.monotonic()
+        self.took_s = self.saved_s - begun_s
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._write_log(trainer)  # a killed training may lack the last row, and have no epoch to go
