@@ -171,7 +171,8 @@ def _how_words(recipe: Recipe) -> str:
     every, searched = recipe.evaluation.every, {key: 0 for t in recipe.model.search for key in t}
     vote = f"; every block of frames, {every} apart, by {recipe.evaluation.vote}" if every else ""
     inner = f"; {', '.join(searched)} chosen in each training side by inner folds of persons"
-    return vote + (inner if searched else "")
+    taught = f"; taught by {Path(recipe.teacher.bundle).stem}" if recipe.teacher else ""
+    return vote + (inner if searched else "") + taught
 
 
 def corpus_words(run: Run) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities import rank_zero
 
+from emoscope.analysis.bundle import load_bundle
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.core.votes import VOTES
@@ -38,6 +39,7 @@ from emoscope.training.networks import (
 from emoscope.training.parts import Part, fit_part
 from emoscope.training.recipe import Recipe
 from emoscope.training.runs import FINAL, Run, read_run, write_json
+from emoscope.training.teacher import check_teacher
 
 __all__ = ["Observer", "is_leader", "resume", "train"]
 
@@ -94,7 +96,7 @@ def train(
         raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
     manifest = choose_samples(recipe, corpora)
     spec = _spec(recipe, len(manifest.labels))
-    _begin(recipe, spec, len(manifest.labels), observer)
+    _begin(recipe, spec, manifest.labels, observer)
     prepared = _prepare(recipe, spec, manifest.samples, cache, hardware, observer)
     left_out = dict(Counter(failure.reason for failure in prepared.failures))
     if not prepared.samples:
@@ -165,15 +167,16 @@ def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
     return clip_spec_of(recipe, own)
 
 
-def _begin(recipe: Recipe, spec: ClipSpec, num_classes: int, observer: Observer) -> None:
-    """Refuse a schedule that the network cannot follow and tell what published weights fill,
-    before anything is cut or written."""
+def _begin(recipe: Recipe, spec: ClipSpec, labels: Sequence[str], observer: Observer) -> None:
+    """Refuse a schedule or a teacher that the network cannot follow, and tell what published
+    weights fill, before anything is cut or written."""
     if is_estimator(recipe):
         return
-    check_growing(recipe, num_classes)
+    check_growing(recipe, len(labels))
+    check_teacher(recipe, spec, labels)
     if recipe.model.weights is None:
         return
-    model, told = beginning(recipe, num_classes)
+    model, told = beginning(recipe, len(labels))
     if recipe.model.frozen:
         why_not = why_not_kept(recipe, spec, model)
         told += "; frozen, its features " + (
@@ -183,9 +186,17 @@ def _begin(recipe: Recipe, spec: ClipSpec, num_classes: int, observer: Observer)
 
 
 def _same_weights(run: Run) -> None:
-    path = run.recipe.model.weights
-    if path is not None and digest(path) != run.info["weights"]:
-        raise RecipeError(f"{path}: not the weights that {run.folder} began with. Put them back.")
+    for what, path in _learned_from(run.recipe).items():
+        if digest(path) != run.info[what]:
+            raise RecipeError(f"{path}: not the {what} {run.folder} began with. Put it back.")
+
+
+def _learned_from(recipe: Recipe) -> dict[str, Path]:
+    """What a training begins with besides the clips."""
+    found = {"weights": recipe.model.weights} if recipe.model.weights else {}
+    if recipe.teacher:
+        found["teacher"] = load_bundle(recipe.teacher.bundle).path
+    return found
 
 
 def _prepare(
@@ -236,7 +247,7 @@ def _write_run(
             "seeds": recipe.seeds,
             "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
             "parameters": _parameters(recipe, len(manifest.labels)),
-            "weights": digest(recipe.model.weights) if recipe.model.weights else None,
+            **{what: digest(path) for what, path in _learned_from(recipe).items()},
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from emoscope.analysis.bundle import load_bundle
 from emoscope.core.errors import EmoscopeError, RecipeError
 from emoscope.models.checkpoints import trunks
 from emoscope.training.callbacks import (
@@ -36,6 +37,7 @@ from emoscope.training.dataset import ClipDataset, EpochSampler, shrunk
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.recipe import Recipe, Schedule
 from emoscope.training.schedule import create_optimiser, lr_factor, side_part
+from emoscope.training.teacher import softened
 
 __all__ = ["Classifier", "Fitted", "Hardware", "fit_network"]
 
@@ -79,6 +81,7 @@ class Classifier(pl.LightningModule):
             if weights.dim() == 4:  # faster in bf16; `Module.to` would refuse kernels in time
                 weights.data = weights.data.contiguous(memory_format=torch.channels_last)
         self.recipe, self.seed = recipe, seed
+        self.teacher = load_bundle(recipe.teacher.bundle) if recipe.teacher else None
         self._seen: list[tuple[Tensor, Tensor]] = []
         self.train()
 
@@ -109,6 +112,8 @@ class Classifier(pl.LightningModule):
         place = np.random.SeedSequence((self.seed, self.current_epoch, index, self.global_rank))
         torch.manual_seed(int(place.generate_state(1)[0]))
         inputs, target = batch
+        if self.teacher and self.recipe.teacher:
+            target = softened(self.teacher, self.recipe.teacher.share, inputs, target)
         steps = int(self.trainer.estimated_stepping_batches)
         part = side_part(_schedule(self.recipe), self.trainer.global_step, steps)
         loss = F.cross_entropy(self.model(**shrunk(inputs, part)), target)

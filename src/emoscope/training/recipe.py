@@ -222,6 +222,17 @@ class Schedule(_Frozen):
         return self
 
 
+class TeacherChoice(_Frozen):
+    """A bundle whose answers a network learns beside the labels (training/teacher.py).
+
+    bundle   an installed bundle's name, or the path of one, as of another recipe's run
+    share    of its answers in what is learned; the rest is the labels, or the votes
+    """
+
+    bundle: str
+    share: float = Field(default=0.5, gt=0, le=1)
+
+
 class Evaluation(_Frozen):
     """On what a clip is judged.
 
@@ -293,6 +304,7 @@ class Recipe(_Frozen):
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser | None = None
     schedule: Schedule | None = None
+    teacher: TeacherChoice | None = None
     evaluation: Evaluation = Evaluation()
     published: PublishedRow | None = None
     bundle: BundleFacts
@@ -305,6 +317,8 @@ class Recipe(_Frozen):
             raise ValueError("optimiser and schedule go together")
         if self.evaluation.every and self.schedule is None:
             raise ValueError("evaluation.every is for networks: an estimator sees a clip whole")
+        if self.teacher and (self.schedule is None or self.model.frozen):
+            raise ValueError("teacher is for networks that see every clip, none of them frozen")
         keeps_best = self.schedule is not None and self.schedule.keep != "last"
         if keeps_best and not self.protocol.holdout:
             raise ValueError("schedule.keep needs a protocol.holdout to choose the epoch by")
