@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measuring import machine, table
-from stills import CLIPS, Still, films, read_stills, unpacked, without_prior
+from measuring import machine, table, unpacked
+from stills import CLIPS, Still, films, read_stills, without_prior
 
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import Bundle, load_bundle
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=CLIPS)
     args = parser.parse_args()
     bundle = load_bundle(args.model)
-    stills = read_stills(args.ferplus or unpacked(), args.part, clear=False)
+    stills = read_stills(args.ferplus or unpacked("ferplus"), args.part, clear=False)
     pool = pooled(stills, bundle)
     uniform = {kind: without_prior(said, bundle) for kind, said in pool.items()}
     for prior, said in (("uniform", uniform), ("train", pool)):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measuring import machine, table
+from measuring import machine, table, unpacked
 from stills import (
     RECIPE,
     YUNET,
@@ -29,7 +29,6 @@ from stills import (
     read_stills,
     roll_deg,
     said,
-    unpacked,
     whole,
     without_prior,
 )
@@ -225,7 +224,7 @@ def main() -> None:
     args = parser.parse_args()
     bundle = load_bundle(args.model)
     margin = bundle.clip_spec.margin if args.margin is None else args.margin
-    stills = read_stills(args.ferplus or unpacked(), args.part, args.stills)
+    stills = read_stills(args.ferplus or unpacked("ferplus"), args.part, args.stills)
     by_name = {name: find(stills, detector) for name, detector in detectors(args.yunet).items()}
     framing_table(by_name)
     margin_tables(bundle, by_name, len(stills))

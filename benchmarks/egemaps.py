@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import opensmile
-from measuring import machine, spread, table
+from measuring import machine, spread, table, unpacked
 from opensmile.core.lib import OpenSMILE
-from voice import unpacked
 
 from emoscope import Analyzer
 from emoscope.analysis.bundle import Bundle, load_bundle
@@ -119,7 +118,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--clips", type=int, default=16)
     args = parser.parse_args()
-    names = sorted(unpacked().rglob("*.flac"))
+    names = sorted(unpacked("ravdess").rglob("*.flac"))
     sounds = [read_sound(path).samples for path in names[:: len(names) // args.clips]]
     talk = np.concatenate(sounds)
     with tempfile.TemporaryDirectory() as name:

@@ -19,8 +19,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from measuring import machine, table
-from stills import CLIPS, Still, films, read_stills, unpacked, without_prior
+from measuring import machine, table, unpacked
+from stills import CLIPS, Still, films, read_stills, without_prior
 
 from emoscope.analysis.analyzer import DEFAULT_RATE_HZ, Analyzer
 from emoscope.analysis.bundle import Bundle, load_bundle
@@ -200,7 +200,9 @@ def main() -> None:
     bundle = load_bundle(args.model)
     analyzer = Analyzer(bundle, detector=args.detector, prior="train", smooth_s=0)
     name = args.detector.partition("=")[0]
-    stills = chosen(read_stills(args.ferplus or unpacked(), args.part), bundle.labels, args.stills)
+    stills = chosen(
+        read_stills(args.ferplus or unpacked("ferplus"), args.part), bundle.labels, args.stills
+    )
     told = [by_prior(timeline, bundle) for timeline in analysed(stills, analyzer)]
     of_stills = {prior: [t[prior] for t in told] for prior in ("uniform", "train")}
     of_films = {path.stem: by_prior(analyzer.analyze(path), bundle) for path in films(args.clips)}

@@ -20,14 +20,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from measuring import CACHE, machine, table
+from measuring import CACHE, SHARED, machine, table, unpacked
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from voice import ARCHIVE, unpacked
 
 from emoscope.analysis.fusion import RULES
 from emoscope.corpora.manifest import Sample
@@ -42,7 +41,7 @@ from emoscope.training.published import PublishedFigure, papers
 from emoscope.training.searching import Search, choose_pipeline
 from emoscope.training.splits import group_k_fold
 
-FACES = ARCHIVE.with_name("ravdess-face-au-actors01-20.csv")
+FACES = SHARED / "data" / "ravdess-face-au-actors01-20.csv"
 FOLDS = 5
 SEED = 0
 PRINTED = {  # ours: what Fan & Ke print that is nearest to it
@@ -232,7 +231,7 @@ def main() -> None:
     parser.add_argument("--ravdess", type=Path)
     parser.add_argument("--faces", type=Path, default=FACES)
     options = parser.parse_args()
-    clips, samples = read_clips(options.ravdess or unpacked(), options.faces)
+    clips, samples = read_clips(options.ravdess or unpacked("ravdess"), options.faces)
     folds = outer_folds(samples)
     single = judged(clips, folds)
     rules = [chosen(clips.of(train)) for train, _ in folds]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measuring import machine, table
+from measuring import machine, table, unpacked
 from stills import (
     CLIPS,
     ENLARGED,
@@ -29,7 +29,6 @@ from stills import (
     range_of,
     read_stills,
     roll_deg,
-    unpacked,
 )
 
 from emoscope.core.results import Box
@@ -149,7 +148,7 @@ def main() -> None:
     parser.add_argument("--yunet", type=Path, default=YUNET)
     parser.add_argument("--clips", type=Path, default=CLIPS)
     args = parser.parse_args()
-    stills = read_stills(args.ferplus or unpacked(), args.part, SHIFTED)
+    stills = read_stills(args.ferplus or unpacked("ferplus"), args.part, SHIFTED)
     jitter_table(stills, detectors(args.yunet), films(args.clips))
     print(f"{SHIFTED} stills of FER+'s {args.part} part. {machine()}.")
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import statistics
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,6 +15,11 @@ import numpy as np
 import skimage.data
 
 CACHE = Path(tempfile.gettempdir()) / "emoscope-bench"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+_ARCHIVES = {
+    "ferplus": SHARED / "data" / "ferplus-train-valid.tar.gz",
+    "ravdess": SHARED / "data" / "ravdess-speech-actors01-20.tar",
+}
 
 
 def machine() -> str:
@@ -24,6 +30,20 @@ def machine() -> str:
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
         cpu = names[0].partition(":")[2].strip() if names else cpu
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
+
+
+def unpacked(name: str) -> Path:
+    """The folder of the corpus "ferplus" or "ravdess", as it lies in its archive."""
+    folder = CACHE / name
+    if not folder.is_dir():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        with (
+            tarfile.open(_ARCHIVES[name]) as archive,
+            tempfile.TemporaryDirectory(dir=CACHE) as part,
+        ):
+            archive.extractall(part, filter="data")
+            (Path(part) / name).replace(folder)
+    return folder
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:

@@ -14,8 +14,6 @@ import argparse
 import csv
 import os
 import sys
-import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -26,7 +24,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from footprint import installed_mb
-from measuring import CACHE, machine, spread, table
+from measuring import CACHE, SHARED, machine, spread, table, unpacked
 from peers_tools import FER, LOG, NEEDED, Tool, Worker, environment, resolved_mb, site_mb
 
 from emoscope.analysis.bundle import load_bundle
@@ -43,8 +41,6 @@ from emoscope.training.metrics import (
     uar_ci,
 )
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-ARCHIVE = SHARED / "data" / "ferplus-train-valid.tar.gz"
 CLIP = SHARED / "clips" / "pyfeat_single_face.mp4"
 CALLS = 50  # of the classifier, for one time
 Answers = dict[str, dict[str, float]]  # picture -> label -> probability
@@ -70,16 +66,6 @@ def task(name: str, labels: tuple[str, ...], pictures: Sequence[tuple[Path, str]
     kept = [(str(path), labels.index(label)) for path, label in pictures if label in labels]
     paths, truth = zip(*kept, strict=True)
     return Task(name, labels, paths, np.array(truth))
-
-
-def unpacked() -> Path:
-    """The corpus, as it lies in the archive."""
-    folder = CACHE / "ferplus"
-    if not folder.is_dir():
-        with tarfile.open(ARCHIVE) as archive, tempfile.TemporaryDirectory(dir=CACHE) as part:
-            archive.extractall(part, filter="data")
-            (Path(part) / "ferplus").replace(folder)
-    return folder
 
 
 def tasks(root: Path) -> tuple[Task, ...]:
@@ -328,7 +314,7 @@ def main() -> None:
         )
         for model in args.model or ["face-ferplus"]
     ]
-    report_stills(tasks(args.ferplus or unpacked()), columns_of_stills(fers, owns))
+    report_stills(tasks(args.ferplus or unpacked("ferplus")), columns_of_stills(fers, owns))
     report_face([*fers, *owns], args.repeats)
     report_films(fers, owns, args.repeats)
     report_start([*fers, *owns], args.repeats)

@@ -1,7 +1,6 @@
 """Stills of FER+ for the benchmarks that look at them: read, enlarged, found, scored."""
 
 import math
-import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from measuring import CACHE
+from measuring import SHARED
 
 from emoscope.analysis.bundle import Bundle
 from emoscope.core.errors import EmoscopeError
@@ -23,8 +22,6 @@ from emoscope.training.folds import plan_folds
 from emoscope.training.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"
-ARCHIVE = SHARED / "data" / "ferplus-train-valid.tar.gz"
 RECIPE = ROOT / "recipes" / "face-ferplus.toml"
 YUNET = SHARED / "models" / "face_detection_yunet_2026may.onnx"
 CLIPS = SHARED / "clips"
@@ -63,15 +60,6 @@ def read_stills(
 def _still(sample: Sample, labels: Sequence[str]) -> Still:
     picture = np.asarray(read_image(sample.path))
     return Still(picture, labels.index(sample.label), np.array(sample.votes))
-
-
-def unpacked() -> Path:
-    """The corpus, as it lies in the archive."""
-    folder = CACHE / "ferplus"
-    if not folder.is_dir():
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(CACHE, filter="data")
-    return folder
 
 
 def films(folder: Path) -> list[Path]:

@@ -9,12 +9,11 @@ seen them. `voice-ravdess` is the model that packages/emoscope-voice ships.
 """
 
 import argparse
-import tarfile
 import tempfile
 from collections import Counter
 from pathlib import Path
 
-from measuring import CACHE, machine, table
+from measuring import CACHE, machine, table, unpacked
 
 from emoscope.training.evaluate import evaluate
 from emoscope.training.experiment import train
@@ -23,7 +22,6 @@ from emoscope.training.runs import Run
 from emoscope.training.searching import words
 
 ROOT = Path(__file__).parents[1]
-ARCHIVE = ROOT.parent / "shared" / "data" / "ravdess-speech-actors01-20.tar"
 KERNELS = (
     '[{kernel = ["linear"], C = [0.003, 0.01, 0.03, 0.1]}, {kernel = ["rbf"], C = [0.3, 1, 3, 10]}]'
 )
@@ -45,15 +43,6 @@ RUNS: tuple[tuple[str, str, dict[str, str]], ...] = (
 )
 
 
-def unpacked() -> Path:
-    """The corpus, as it lies in the archive."""
-    folder = CACHE / "ravdess"
-    if not folder.is_dir():
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(folder, filter="data")
-    return folder
-
-
 def line(name: str, run: Run) -> list[str]:
     figures = evaluate(run.folder)["figures"]
     low, high = figures["uar_ci95"]
@@ -69,7 +58,7 @@ def line(name: str, run: Run) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--ravdess", type=Path)
-    corpus = parser.parse_args().ravdess or unpacked()
+    corpus = parser.parse_args().ravdess or unpacked("ravdess")
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         for name, file, changes in RUNS:
