@@ -1,6 +1,8 @@
 import multiprocessing
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from slow_jobs import half_written, process_of, squared
@@ -8,12 +10,22 @@ from slow_jobs import half_written, process_of, squared
 from emoscope.core.errors import EmoscopeError
 from emoscope.corpora.workers import Crashed, each_in_processes
 
+Processes = Callable[[], set[Any]]
 
-def test_every_item_is_done_once_also_where_one_kills_its_process() -> None:
+
+@pytest.fixture
+def left_behind() -> Processes:
+    """The processes that are alive and were not before this test: a loader of another test's may
+    live until it is collected."""
+    earlier = set(multiprocessing.active_children())
+    return lambda: set(multiprocessing.active_children()) - earlier
+
+
+def test_every_item_is_done_once_also_where_one_kills_its_process(left_behind: Processes) -> None:
     numbers = [1, 2, 13, 3, 4]
     done = dict(each_in_processes(squared, numbers, workers=2))
     assert done == {1: 1, 2: 4, 3: 9, 4: 16, 13: Crashed(7)}
-    assert multiprocessing.active_children() == []
+    assert left_behind() == set()
 
 
 def test_the_work_is_shared(tmp_path: Path) -> None:
@@ -28,17 +40,17 @@ def test_one_worker_is_this_process(tmp_path: Path) -> None:
     assert done == [(tmp_path, os.getpid())]
 
 
-def test_what_a_job_refuses_is_raised_here_and_ends_the_others() -> None:
+def test_what_a_job_refuses_is_raised_here_and_ends_the_others(left_behind: Processes) -> None:
     with pytest.raises(EmoscopeError, match="99: no such number"):
         list(each_in_processes(squared, [99, 1, 2], workers=2))
-    assert multiprocessing.active_children() == []
+    assert left_behind() == set()
 
 
-def test_who_stops_listening_leaves_no_process_behind() -> None:
+def test_who_stops_listening_leaves_no_process_behind(left_behind: Processes) -> None:
     results = each_in_processes(squared, range(10), workers=2)
     next(results)
     results.close()
-    assert multiprocessing.active_children() == []
+    assert left_behind() == set()
 
 
 def test_a_process_that_is_stopped_takes_what_it_was_writing_along(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ DEFAULT_FRAME_VOTE = "expressive-weighted"  # of what an image model says frame 
 
 _EQUAL = 1e-9  # what rounding makes of equal seconds, and of one sum in another order
 _AHEAD = 1e-4  # a share that tables of a few digits still show
-_NEUTRAL_COUNTS = 1 / 3  # of a frame that is nothing but neutral; see benchmarks/clip_votes.py
+_NEUTRAL_COUNTS = 1 / 6  # of a frame that is nothing but neutral; see benchmarks/clip_votes.py
 
 
 @VOTES.register("sum-probability")
@@ -77,7 +77,7 @@ def max_probability(
 def expressive_weighted(
     probs: FloatArray, weights: FloatArray | None = None, labels: Sequence[str] = ()
 ) -> FloatArray:
-    """Add the units' probabilities, a surely neutral unit counting a third of one that surely is
+    """Add the units' probabilities, a surely neutral unit counting a sixth of one that surely is
     not: an expression that comes and goes is not drowned by the face at rest between, and a film
     that is neutral throughout stays so. Labels without "neutral": sum-probability (ours)."""
     if "neutral" not in labels:
