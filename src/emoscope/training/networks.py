@@ -94,8 +94,10 @@ def beginning(recipe: Recipe, num_classes: int) -> tuple[nn.Module, str]:
 def check_growing(recipe: Recipe, num_classes: int) -> None:
     """Raises RecipeError where a schedule would show pictures of sizes that the network does not
     take."""
-    model = create_model(recipe, num_classes).eval()
     parts = {part for _, part in recipe.schedule.grow} if recipe.schedule else set()
+    if not parts:
+        return
+    model = create_model(recipe, num_classes).eval()
     try:
         with torch.inference_mode():
             for part in parts:
