@@ -193,9 +193,9 @@ def test_an_estimator_that_answers_otherwise_is_not_written(
 def test_a_network_that_answers_otherwise_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, plain = small("face-cnn"), export._network_graph
+    model, plain = small("face-cnn"), export.network_graph
     other = models.create("face-cnn", num_classes=len(LABELS), **models.small("face-cnn")).eval()
-    monkeypatch.setattr(export, "_network_graph", lambda _: plain(other))
+    monkeypatch.setattr(export, "network_graph", lambda _: plain(other))
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError, match=r"small: torch and ONNX Runtime differ by \d"):
         export_bundle(model, card_for(model.clip_spec), path)  # type: ignore[arg-type]

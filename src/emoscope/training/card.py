@@ -81,6 +81,8 @@ def _cost(cost: Figures | None) -> dict[str, str]:
     if cost is None:
         return {}
     held = f"; {cost['parameters']:,} parameters learned" if cost["parameters"] else ""
+    if cost.get("precision") == "int8":
+        held += ", those of hidden convolutions kept in eight bits"
     return {
         "Size": f"{cost['file_mb']:.1f} MB{held}",
         "Speed": f"{cost['cpu_ms_a_clip']:.2f} ms for one input through ONNX Runtime on one thread "

@@ -1,10 +1,8 @@
 """A trained network or estimator as a bundle: ONNX with its card inside."""
 
-import logging
 import platform
 import statistics
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,14 @@ from emoscope.analysis.bundle import METADATA_KEY, Bundle, BundleCard, load_bund
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, RecipeError
 from emoscope.media.files import replacing
-from emoscope.models.deformable import onnx_translations
 from emoscope.training.card import card_page
 from emoscope.training.estimator_graph import PARITY, estimator_graph
 from emoscope.training.estimators import ESTIMATORS, Fitted
-from emoscope.training.networks import clip_spec_of, loaded, trained_network
-from emoscope.training.runs import Run, read_json, read_run, write_json
+from emoscope.training.network_graph import network_graph
+from emoscope.training.networks import clip_spec_of, create_model, loaded, trained_network
+from emoscope.training.runs import EIGHT_BITS, Run, read_json, read_run, write_json
 
 __all__ = ["export_bundle", "export_estimator", "export_run", "stamp"]
-
-_OPSET = 19  # of networks: the first that has DeformConv
 
 
 def export_run(run_dir: Path, path: Path) -> BundleCard:
@@ -45,11 +41,16 @@ def export_run(run_dir: Path, path: Path) -> BundleCard:
     if run.info["estimator"]:
         card = _card(run, ESTIMATORS[run.recipe.model.name].clip_spec)
         stamp(loaded(onnx.load, weights), card, path)
+    elif run.recipe.bundle.precision == "int8":
+        model = create_model(run.recipe, len(run.labels))
+        card = _card(run, model.clip_spec)  # type: ignore[arg-type]
+        stamp(loaded(onnx.load, weights.with_name(EIGHT_BITS)), card, path)
     else:
         model = trained_network(run)
         card = _card(run, model.clip_spec)  # type: ignore[arg-type]
         export_bundle(model, card, path)
-    cost = {**_cost(path, card.clip_spec), "parameters": run.info["parameters"]}
+    held = {"parameters": run.info["parameters"], "precision": run.recipe.bundle.precision}
+    cost = _cost(path, card.clip_spec) | held
     card = card.model_copy(update={"figures": {**card.figures, "cost": cost}})
     stamp(onnx.load(path), card, path)
     with replacing(path.with_suffix(".md")) as part:
@@ -89,7 +90,7 @@ def export_bundle(model: nn.Module, card: BundleCard, path: Path) -> None:
 
     Raises BundleError when the probabilities differ by 1e-4 or more on random input.
     """
-    graph = _network_graph(model.eval())
+    graph = network_graph(model)
     with replacing(path) as part:
         _check_parity(model, _write(graph, card, part, path))
 
@@ -134,27 +135,6 @@ def _card(run: Run, own: ClipSpec) -> BundleCard:
 def _modality(spec: ClipSpec) -> str:
     seen = "face" if spec.region == "face" else "body"
     return "+".join([*([seen] if spec.seen else []), *(["voice"] if spec.heard else [])])
-
-
-def _network_graph(model: nn.Module) -> onnx.ModelProto:
-    inputs = model.example_inputs(2)  # type: ignore[operator]
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations
-        program = torch.onnx.export(
-            model,
-            kwargs=inputs,
-            dynamo=True,
-            dynamic_shapes={name: {0: batch} for name in inputs},
-            input_names=list(inputs),
-            output_names=["logits"],
-            opset_version=_OPSET,
-            custom_translation_table=onnx_translations(),
-            verbose=False,
-        )
-    assert program is not None
-    return program.model_proto
 
 
 def _write(graph: onnx.ModelProto, card: BundleCard, part: Path, path: Path) -> Bundle:

@@ -9,11 +9,13 @@ from typing import Any
 
 import lightning as pl
 import numpy as np
+import onnx
 from torch import nn
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import Prepared
+from emoscope.media.files import replacing
 from emoscope.training import estimators
 from emoscope.training.callbacks import Progress, save_tensors
 from emoscope.training.dataset import ClipDataset, distributions
@@ -21,10 +23,11 @@ from emoscope.training.estimator_graph import write_estimator
 from emoscope.training.frozen import Features, Head
 from emoscope.training.loop import Hardware, fit_network
 from emoscope.training.metrics import fit_temperature
+from emoscope.training.network_graph import GraphNetwork, in_eight_bits, network_graph
 from emoscope.training.networks import beginning
 from emoscope.training.predict import clip_logits, clip_probs, voted_probs
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run, part_folder, write_json, write_table
+from emoscope.training.runs import EIGHT_BITS, Run, part_folder, write_json, write_table
 from emoscope.training.searching import choose
 
 __all__ = ["Part", "fit_part"]
@@ -122,13 +125,15 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     if not fitted.is_first_process:
         return
     model.to(part.hardware.device)
+    if (part.rows["name"], part.seed) == part.run.exported:
+        save_tensors(model.state_dict(), part.folder / "weights.pt")
+    model = _as_shipped(part, model)
     temperature = 1.0
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()
-        temperature = fit_temperature(clip_logits(learner, judged, _batch_size(recipe)), truth)
+        logits = clip_logits(_learner(part, model), judged, _batch_size(recipe))
+        temperature = fit_temperature(logits, truth)
     answers = _answers(part, model, temperature)
-    if (part.rows["name"], part.seed) == part.run.exported:
-        save_tensors(model.state_dict(), part.folder / "weights.pt")
     _finish(
         part,
         answers,
@@ -138,6 +143,18 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
         chosen_epoch=fitted.chosen_epoch,
     )
     shutil.rmtree(part.folder / "checkpoints")  # a hundred folds of them would fill a disk
+
+
+def _as_shipped(part: Part, model: nn.Module) -> nn.Module:
+    """The network as its bundle will answer, which is what is to be judged: itself, or in eight
+    bits, whose graph is kept where it becomes the bundle."""
+    if part.run.recipe.bundle.precision == "float32":
+        return model
+    graph = in_eight_bits(network_graph(model.cpu()), part.clips(part.samples("train")))
+    if (part.rows["name"], part.seed) == part.run.exported:
+        with replacing(part.folder / EIGHT_BITS) as file:
+            onnx.save(graph, file)
+    return GraphNetwork(graph)
 
 
 def _answers(part: Part, model: nn.Module, temperature: float) -> dict[str, Any]:

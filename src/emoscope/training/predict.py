@@ -62,7 +62,7 @@ def _block_probs(
 
 @torch.inference_mode()
 def _logits(model: nn.Module, inputs: dict[str, Tensor]) -> FloatArray:
-    device = next(model.parameters()).device
+    device = next((held.device for held in model.parameters()), torch.device("cpu"))
     there = {name: value.to(device) for name, value in inputs.items()}
     logits = model.eval()(**there).float().cpu().numpy()
     if not np.isfinite(logits).all():

@@ -279,9 +279,11 @@ class PublishedRow(_Frozen):
 
 
 class BundleFacts(_Frozen):
-    """What the exported bundle says of itself."""
+    """What the exported bundle says of itself, and `precision`: int8 for hidden kernels in eight
+    bits, which are what the run is judged by (training/network_graph.py)."""
 
     version: str = "1"
+    precision: Literal["float32", "int8"] = "float32"
     licence: str
     trained_on: str
     paper: str = ""
@@ -319,6 +321,8 @@ class Recipe(_Frozen):
             raise ValueError("evaluation.every is for networks: an estimator sees a clip whole")
         if self.teacher and (self.schedule is None or self.model.frozen):
             raise ValueError("teacher is for networks that see every clip, none of them frozen")
+        if self.bundle.precision == "int8" and (self.schedule is None or self.model.frozen):
+            raise ValueError("bundle.precision is for networks, none of them frozen")
         keeps_best = self.schedule is not None and self.schedule.keep != "last"
         if keeps_best and not self.protocol.holdout:
             raise ValueError("schedule.keep needs a protocol.holdout to choose the epoch by")

@@ -2,9 +2,10 @@
 
     recipe.json, run.json     the resolved recipe; where, when and with what it ran
     corpus.csv, folds.json    the samples as used (row i is sample i), and who is on which side
-    folds/FOLD/seed-S/        metrics.csv, checkpoints/, weights.pt or estimator.onnx,
-                              predictions.csv (by other votes than the recipe's:
-                              predictions-VOTE.csv), and fold.json, whose presence means: done
+    folds/FOLD/seed-S/        metrics.csv, checkpoints/, weights.pt or estimator.onnx, int8.onnx
+                              where that becomes the bundle, predictions.csv (by other votes than
+                              the recipe's: predictions-VOTE.csv), and fold.json, whose presence
+                              means: done
     final/seed-S/             the same, trained on everything, where a protocol has several folds
     evaluation.*, NAME.onnx   by `evaluate` and `export`
 
@@ -31,11 +32,12 @@ from emoscope.corpora.manifest import Sample, read_rows
 from emoscope.media.files import replacing
 from emoscope.training.recipe import Recipe
 
-__all__ = ["FINAL", "Predictions", "Run", "read_run", "write_json", "write_table"]
+__all__ = ["EIGHT_BITS", "FINAL", "Predictions", "Run", "read_run", "write_json", "write_table"]
 
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.integer]
 
+EIGHT_BITS = "int8.onnx"  # beside weights.pt
 FINAL = "final"  # the pseudo-fold that has everything to learn from
 _SIDES = ("train", "holdout", "test")
 _RUN_FILES = ("recipe.json", "run.json", "corpus.csv", "folds.json")
