@@ -21,6 +21,7 @@ NAMES = (
     "decode",
     "deformable",
     "egemaps",
+    "eight_bits",
     "faces",
     "flicker",
     "footprint",

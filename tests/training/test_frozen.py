@@ -76,6 +76,7 @@ def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
     [
         ("vgg16", VGG, {"classifier.6"}),
         ("c3d", SMALL_C3D, {"fc8"}),
+        ("face-cnn", models.small("face-cnn"), {"classifier"}),
         ("vgg16-bilstm", OPTIONS, {"lstm", "classifier"}),
         ("vgg19-lstm", models.small("vgg19-lstm"), {"lstm", "classifier"}),
     ],
@@ -100,7 +101,12 @@ def test_of_four_streams_the_residual_ones_do_not_learn() -> None:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("vgg16", VGG), ("c3d", SMALL_C3D), ("vgg16-bilstm", OPTIONS)],
+    [
+        ("vgg16", VGG),
+        ("c3d", SMALL_C3D),
+        ("vgg16-bilstm", OPTIONS),
+        ("face-cnn", models.small("face-cnn")),
+    ],
 )
 def test_a_network_asked_in_two_steps_answers_as_in_one(name: str, options: dict[str, Any]) -> None:
     model: Any = models.create(name, num_classes=2, **options).eval()

@@ -68,6 +68,21 @@ def test_every_fold_begins_with_the_files_weights(
     )
 
 
+def test_a_face_model_of_other_labels_is_a_beginning(corpus: Path, tmp_path: Path) -> None:
+    options = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
+    torch.manual_seed(2)
+    learnt = models.create("face-cnn", num_classes=8, **options).state_dict()
+    torch.save(learnt, tmp_path / "weights.pt")
+    model = {"name": "face-cnn", "options": options, "weights": str(tmp_path / "weights.pt")}
+    schedule = {"epochs": 1, "batch_size": 2}
+    recipe = tiny_recipe(model=model, optimiser={"lr": 1e-12}, schedule=schedule)
+    run = go(recipe, corpus, tmp_path / "run")
+    begun = torch.load(run.weights, weights_only=True)
+    kernel = "stages.1.conv1.weight"
+    torch.testing.assert_close(begun[kernel], learnt[kernel], atol=1e-6, rtol=0)
+    assert begun["classifier.weight"].shape == (2, 8)
+
+
 def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(
     corpus: Path, tmp_path: Path
 ) -> None:

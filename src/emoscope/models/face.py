@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
+from emoscope.models.checkpoints import Published
 from emoscope.models.layers import MODELS, ModelEntry, SqueezeExcite, example_inputs
 
 __all__ = ["FaceCNN", "FaceGRU"]
@@ -47,7 +48,11 @@ class FaceCNN(nn.Module):
     widths     channels of each stage; every stage halves the picture
     blocks     residual blocks of each stage
     dropout    on the pooled features
+
+    A run's weights.pt can be what another begins with ([model] weights), also of other labels.
     """
+
+    published = Published(first="stem.0", head=("classifier",))
 
     def __init__(
         self,
@@ -79,7 +84,14 @@ class FaceCNN(nn.Module):
 
     def forward(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, 48, 48) -> logits (B, num_classes)."""
-        features = self.stages(self.stem(gray.squeeze(1))).mean((2, 3))
+        return self.of_features(self.trunk_features(gray))
+
+    def trunk_features(self, gray: Tensor) -> Tensor:
+        """(B, 1, 1, 48, 48) -> (B, channels of the last stage)."""
+        return self.stages(self.stem(gray.squeeze(1))).mean((2, 3))
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """(B, channels of the last stage) -> logits (B, num_classes)."""
         return self.classifier(self.dropout(features))
 
     def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:

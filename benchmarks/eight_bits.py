@@ -1,0 +1,163 @@
+"""What eight bits do to a trained face model: size, time, accuracy, beside float32.
+
+    python benchmarks/eight_bits.py [--run RUN] [--ferplus DIR]
+
+RUN is a finished run of `recipes/face-ferplus.toml` (by default runs/face-ferplus), whose float32
+weights are quantised twice: as ONNX Runtime does when it is told nothing else (every operator,
+ranges from least to largest), and as `[bundle] precision = "int8"` does. Ranges are set by pictures
+of the training side, accuracy is of the valid part.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+from measuring import machine, spread, table, unpacked
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from stills import Still, read_stills
+
+from emoscope.analysis.bundle import softmax
+from emoscope.core.clipspec import ClipSpec
+from emoscope.corpora.manifest import Sample
+from emoscope.corpora.stills import read_ferplus
+from emoscope.media.clips import Material, finish
+from emoscope.media.images import read_image
+from emoscope.training.dataset import ClipDataset
+from emoscope.training.metrics import accuracy, bootstrap_ci, uar, uar_ci
+from emoscope.training.network_graph import in_eight_bits, network_graph
+from emoscope.training.networks import trained_network
+from emoscope.training.runs import Run, read_run
+
+SIDE = (48, 48)
+SHOWN = 512  # pictures that set the ranges
+REPEATS, CALLS = 9, 50
+
+FloatArray = npt.NDArray[np.floating]
+
+
+def seen(picture: npt.NDArray[np.uint8], spec: ClipSpec) -> FloatArray:
+    """(1, 1, 48, 48) of a still that is a face from edge to edge."""
+    return finish(Material({SIDE: picture[None]}, {}, {}), spec)["gray"]
+
+
+def learned_from(run: Run, root: Path, spec: ClipSpec) -> ClipDataset:
+    """The training side of the run, its pictures read from `root`."""
+    there = {(s.path.parent.name, s.path.name): s.path for s in read_ferplus(root).samples}
+    samples = [run.samples[row] for row in run.planned[0]["train"]]
+
+    def load(sample: Sample) -> Material:
+        path = there[sample.path.parent.name, sample.path.name]
+        return Material({SIDE: np.asarray(read_image(path))[None]}, {}, {})
+
+    return ClipDataset(samples, run.labels, spec, load)
+
+
+class Pictures(CalibrationDataReader):  # type: ignore[misc]
+    """Some of them, one by one."""
+
+    def __init__(self, clips: ClipDataset) -> None:
+        rows = range(0, len(clips), len(clips) // SHOWN)[:SHOWN]
+        self.inputs: Iterator[dict[str, FloatArray]] = (
+            {"gray": clips[row][0]["gray"][None].numpy()} for row in rows
+        )
+
+    def get_next(self) -> dict[str, FloatArray] | None:
+        return next(self.inputs, None)
+
+
+def as_it_comes(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto:
+    """ONNX Runtime's static quantisation, by channel, with its own settings otherwise."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, folded, written = (Path(folder) / f"{n}.onnx" for n in ("plain", "folded", "eight"))
+        onnx.save(graph, plain)
+        quant_pre_process(plain, folded, skip_symbolic_shape=True)
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+        quantize_static(folded, written, Pictures(clips), per_channel=True, **kinds)
+        return onnx.load(written)
+
+
+def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(
+        graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def times_ms(sessions: Sequence[ort.InferenceSession], one: FloatArray) -> list[list[float]]:
+    """Of one picture on one thread, the sessions in turns."""
+    took: list[list[float]] = [[] for _ in sessions]
+    for _ in range(REPEATS):
+        for session, spent in zip(sessions, took, strict=True):
+            begun_s = time.thread_time()
+            for _ in range(CALLS):
+                session.run(None, {"gray": one})
+            spent.append(1000 * (time.thread_time() - begun_s) / CALLS)
+    return took
+
+
+def answers(session: ort.InferenceSession, pictures: FloatArray) -> FloatArray:
+    """(N, C) probabilities."""
+    parts = np.split(pictures, range(100, len(pictures), 100))
+    logits = [np.asarray(session.run(None, {"gray": part})[0]) for part in parts]
+    return softmax(np.concatenate(logits))
+
+
+def percent(value: float, interval: tuple[float, float]) -> str:
+    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * part for part in (value, *interval)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--run", type=Path, default=Path("runs/face-ferplus"))
+    parser.add_argument("--ferplus", type=Path)
+    args = parser.parse_args()
+    root, run = args.ferplus or unpacked("ferplus"), read_run(args.run)
+    model = trained_network(run)
+    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    stills: list[Still] = read_stills(root, "valid")
+    pictures = np.stack([seen(still.picture, spec) for still in stills])
+    truth = np.array([still.truth for still in stills])
+    clips, graph = learned_from(run, root, spec), network_graph(model)
+    graphs = {
+        "float32": graph,
+        "int8, every operator, least to largest": as_it_comes(graph, clips),
+        'int8, as `precision = "int8"`': in_eight_bits(graph, clips),
+    }
+    sessions = [opened(one) for one in graphs.values()]
+    took = times_ms(sessions, pictures[:1])
+    exact, rows = answers(sessions[0], pictures), []
+    for name, session, spent in zip(graphs, sessions, took, strict=True):
+        said = answers(session, pictures)
+        guess = said.argmax(axis=1)
+        apart = (exact * np.log(exact / said)).sum(axis=1).mean()
+        rows.append(
+            [
+                name,
+                f"{len(graphs[name].SerializeToString()) / 1e6:.1f}",
+                spread(spent),
+                percent(accuracy(truth, guess), bootstrap_ci(guess == truth)),
+                percent(uar(truth, guess), uar_ci(truth, guess)),
+                f"{100 * (guess == exact.argmax(axis=1)).mean():.1f}",
+                f"{apart:.5f}",
+            ]
+        )
+    header = ("", "MB", "CPU-ms a face, one thread", "accuracy, %", "UAR, %")
+    print(table([*header, "same label, %", "KL from float32, nats"], rows))
+    parameters = sum(p.numel() for p in model.parameters())
+    print(
+        f"\n{run.recipe.name}, {parameters:,} parameters; {len(truth)} pictures of the valid part, "
+        f"training prior. Times: median (min to max) of {REPEATS} means over {CALLS} calls, in "
+        f"turns. {machine()}."
+    )
+
+
+if __name__ == "__main__":
+    main()
