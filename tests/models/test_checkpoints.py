@@ -288,8 +288,8 @@ def test_one_layer_by_two_names_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_without_published_weights_is_told(tmp_path: Path) -> None:
-    told = refused(models.create("face-cnn"), tmp_path / "vgg.pth")
-    assert "FaceCNN has no part with published weights" in told
+    told = refused(models.create("face-gru"), tmp_path / "vgg.pth")
+    assert "FaceGRU has no part with published weights" in told
 
 
 class Payload:
