@@ -103,6 +103,15 @@ def test_a_network_without_hidden_convolutions_has_none_to_shrink() -> None:
         in_eight_bits(network_graph(OneConvolution(3)), [])  # type: ignore[arg-type]
 
 
+def test_a_network_without_them_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    options = {"stem": 2, "widths": [3], "blocks": [1]}
+    recipe = tiny_recipe(model={"name": "face-cnn", "options": options}, bundle=INT8)
+    make_corpus(tmp_path / "corpus", subjects=2, each=1)
+    with pytest.raises(RecipeError, match="hidden convolutions"):
+        train(recipe, {"folder": tmp_path / "corpus"}, tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 def test_only_whole_networks_can_be_had_in_eight_bits() -> None:
     with pytest.raises(ValueError, match=r"bundle\.precision is for networks, none of them frozen"):
         tiny_recipe(model={"frozen": True, "weights": "w.pt"}, bundle=INT8)

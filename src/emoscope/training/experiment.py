@@ -29,6 +29,7 @@ from emoscope.training.dataset import ClipDataset
 from emoscope.training.folds import Plan, plan_folds
 from emoscope.training.frozen import Features, why_not_kept
 from emoscope.training.loop import Hardware
+from emoscope.training.network_graph import hidden_convolutions, network_graph
 from emoscope.training.networks import (
     beginning,
     check_growing,
@@ -168,12 +169,14 @@ def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
 
 
 def _begin(recipe: Recipe, spec: ClipSpec, labels: Sequence[str], observer: Observer) -> None:
-    """Refuse a schedule or a teacher that the network cannot follow, and tell what published
-    weights fill, before anything is cut or written."""
+    """Refuse a schedule, a teacher or a precision that the network cannot follow, and tell
+    what published weights fill, before anything is cut or written."""
     if is_estimator(recipe):
         return
     check_growing(recipe, len(labels))
     check_teacher(recipe, spec, labels)
+    if recipe.bundle.precision == "int8":
+        hidden_convolutions(network_graph(create_model(recipe, len(labels))))
     if recipe.model.weights is None:
         return
     model, told = beginning(recipe, len(labels))

@@ -25,7 +25,7 @@ from emoscope.core.errors import RecipeError
 from emoscope.models.deformable import onnx_translations
 from emoscope.training.dataset import ClipDataset
 
-__all__ = ["GraphNetwork", "in_eight_bits", "network_graph"]
+__all__ = ["GraphNetwork", "hidden_convolutions", "in_eight_bits", "network_graph"]
 
 _OPSET = 19  # the first that has DeformConv
 _SHOWN = 512  # clips that set the ranges of the eight bits
@@ -70,11 +70,7 @@ def in_eight_bits(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto
         plain, folded, written = (Path(there) / name for name in names)
         onnx.save(graph, plain)
         quant_pre_process(plain, folded, skip_symbolic_shape=True)
-        hidden = _hidden_convolutions(onnx.load(folded))
-        if not hidden:
-            raise RecipeError(
-                "bundle.precision = 'int8' is for networks with hidden convolutions: leave it out."
-            )
+        hidden = hidden_convolutions(onnx.load(folded))
         quantize_static(
             folded,
             written,
@@ -91,17 +87,23 @@ def in_eight_bits(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto
         return onnx.load(written)
 
 
-def _hidden_convolutions(graph: onnx.ModelProto) -> list[str]:
-    """Names of convolutions of several taps behind the first."""
+def hidden_convolutions(graph: onnx.ModelProto) -> list[str]:
+    """Names of convolutions of several taps behind the first. Raises RecipeError for a network
+    without any."""
     kernels = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     convolutions = (node for node in graph.graph.node if node.op_type == "Conv")
-    return [
+    hidden = [
         node.name
         for node in convolutions
         if (dims := kernels.get(node.input[1]))
         and dims[1] > _PICTURE_CHANNELS
         and np.prod(dims[2:]) > 1
     ]
+    if not hidden:
+        raise RecipeError(
+            "bundle.precision = 'int8' is for networks with hidden convolutions: leave it out."
+        )
+    return hidden
 
 
 class _Shown(CalibrationDataReader):  # type: ignore[misc]
