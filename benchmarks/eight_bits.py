@@ -9,18 +9,15 @@ of the training side, accuracy is of the valid part.
 """
 
 import argparse
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
-from measuring import machine, spread, table, unpacked
-from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-from onnxruntime.quantization.shape_inference import quant_pre_process
+from measuring import machine, percent, spread, table, unpacked
 from stills import Still, read_stills
 
 from emoscope.analysis.bundle import softmax
@@ -31,12 +28,11 @@ from emoscope.media.clips import Material, finish
 from emoscope.media.images import read_image
 from emoscope.training.dataset import ClipDataset
 from emoscope.training.metrics import accuracy, bootstrap_ci, uar, uar_ci
-from emoscope.training.network_graph import in_eight_bits, network_graph
+from emoscope.training.network_graph import in_eight_bits, network_graph, quantised
 from emoscope.training.networks import trained_network
 from emoscope.training.runs import Run, read_run
 
 SIDE = (48, 48)
-SHOWN = 512  # pictures that set the ranges
 REPEATS, CALLS = 9, 50
 
 FloatArray = npt.NDArray[np.floating]
@@ -57,30 +53,6 @@ def learned_from(run: Run, root: Path, spec: ClipSpec) -> ClipDataset:
         return Material({SIDE: np.asarray(read_image(path))[None]}, {}, {})
 
     return ClipDataset(samples, run.labels, spec, load)
-
-
-class Pictures(CalibrationDataReader):  # type: ignore[misc]
-    """Some of them, one by one."""
-
-    def __init__(self, clips: ClipDataset) -> None:
-        rows = range(0, len(clips), len(clips) // SHOWN)[:SHOWN]
-        self.inputs: Iterator[dict[str, FloatArray]] = (
-            {"gray": clips[row][0]["gray"][None].numpy()} for row in rows
-        )
-
-    def get_next(self) -> dict[str, FloatArray] | None:
-        return next(self.inputs, None)
-
-
-def as_it_comes(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto:
-    """ONNX Runtime's static quantisation, by channel, with its own settings otherwise."""
-    with tempfile.TemporaryDirectory() as folder:
-        plain, folded, written = (Path(folder) / f"{n}.onnx" for n in ("plain", "folded", "eight"))
-        onnx.save(graph, plain)
-        quant_pre_process(plain, folded, skip_symbolic_shape=True)
-        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-        quantize_static(folded, written, Pictures(clips), per_channel=True, **kinds)
-        return onnx.load(written)
 
 
 def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
@@ -110,10 +82,6 @@ def answers(session: ort.InferenceSession, pictures: FloatArray) -> FloatArray:
     return softmax(np.concatenate(logits))
 
 
-def percent(value: float, interval: tuple[float, float]) -> str:
-    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * part for part in (value, *interval)))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--run", type=Path, default=Path("runs/face-ferplus"))
@@ -128,7 +96,7 @@ def main() -> None:
     clips, graph = learned_from(run, root, spec), network_graph(model)
     graphs = {
         "float32": graph,
-        "int8, every operator, least to largest": as_it_comes(graph, clips),
+        "int8, every operator, least to largest": quantised(graph, clips),
         'int8, as `precision = "int8"`': in_eight_bits(graph, clips),
     }
     sessions = [opened(one) for one in graphs.values()]

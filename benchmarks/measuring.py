@@ -52,6 +52,11 @@ def spread(values: Sequence[float], form: str = ".2f") -> str:
     return f"{statistics.median(values):{form}} ({low:{form}} to {high:{form}})"
 
 
+def percent(value: float, interval: tuple[float, float]) -> str:
+    """A share and its interval, without the sign of percent."""
+    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * part for part in (value, *interval)))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

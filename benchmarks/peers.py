@@ -12,7 +12,6 @@ but the pictures is asked of all tools in turns. Linux only.
 
 import argparse
 import csv
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -24,11 +23,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from footprint import installed_mb
-from measuring import CACHE, SHARED, machine, spread, table, unpacked
+from measuring import CACHE, SHARED, machine, percent, spread, table, unpacked
 from peers_tools import FER, LOG, NEEDED, Tool, Worker, environment, resolved_mb, site_mb
 
 from emoscope.analysis.bundle import load_bundle
 from emoscope.core.labels import LABEL_SETS, canonical
+from emoscope.core.processors import usable_processors
 from emoscope.corpora.stills import read_ferplus
 from emoscope.media.video import probe, read_frames
 from emoscope.media.writer import write_video
@@ -119,10 +119,6 @@ def emphasised(values: Sequence[float], cells: Sequence[str]) -> list[str]:
     ]
 
 
-def percent(value: float, interval: tuple[float, float]) -> str:
-    return "{:.1f} ({:.1f} to {:.1f})".format(*(100 * part for part in (value, *interval)))
-
-
 def accuracies(judged: Sequence[Task], said: dict[str, Answers]) -> Iterator[list[str]]:
     """Two rows a task."""
     for one in judged:
@@ -190,7 +186,7 @@ def in_turns(tools: Sequence[Tool], repeats: int, **job: Any) -> list[tuple[Any,
 
 def report_face(tools: Sequence[Tool], repeats: int) -> None:
     rows = []
-    for name, processors in (("one processor", 1), (f"all {usable()} processors", None)):
+    for name, processors in (("one processor", 1), (f"all {usable_processors()} processors", None)):
         bound = [replace(tool, processors=processors) for tool in tools]
         took = in_turns(bound, repeats, face=CALLS)
         for unit, key in (("CPU-ms", "cpu_s"), ("ms", "wall_s")):
@@ -198,10 +194,6 @@ def report_face(tools: Sequence[Tool], repeats: int) -> None:
             rows.append([f"{name}, {unit} a face", *cells])
     print(table(["the classifier alone", *(tool.name for tool in tools)], rows))
     print(f"\nOne face a call, means of {CALLS} calls, {repeats} times.\n")
-
-
-def usable() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 def scaled_up(clip: Path) -> Path:

@@ -327,6 +327,18 @@ def test_a_package_that_cannot_be_imported_is_named(
         bundle_names()
 
 
+def ran_in_a_fresh_process(code: str, path: Path) -> str:
+    """What the code prints of a bundle."""
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": ""},
+    )
+    return ran.stdout.strip()
+
+
 def test_loading_and_predicting_bring_no_torch(bundle: Bundle) -> None:
     code = (
         "import sys, numpy as np, emoscope\n"
@@ -335,14 +347,23 @@ def test_loading_and_predicting_bring_no_torch(bundle: Bundle) -> None:
         "heavy = {'torch', 'scipy', 'sklearn', 'cv2', 'av', 'openvino', 'onnx'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, str(bundle.path)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONWARNINGS": ""},
+    assert ran_in_a_fresh_process(code, bundle.path) == "[]"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs Linux's processor sets")
+@pytest.mark.skipif(os.cpu_count() == 1, reason="needs two processors")
+def test_a_process_bound_to_one_processor_stays_on_it(bundle: Bundle) -> None:
+    code = (
+        "import os, sys, time\n"
+        "here = {min(os.sched_getaffinity(0))}\n"
+        "os.sched_setaffinity(0, here)\n"
+        "from emoscope.analysis.bundle import load_bundle\n"
+        "bundle = load_bundle(sys.argv[1])\n"
+        "time.sleep(0.2)\n"  # a thread binds itself when it has begun
+        "threads = map(int, os.listdir('/proc/self/task'))\n"
+        "print([t for t in threads if os.sched_getaffinity(t) != here])"
     )
-    assert ran.stdout.strip() == "[]"
+    assert ran_in_a_fresh_process(code, bundle.path) == "[]"
 
 
 def test_a_card_survives_json() -> None:

@@ -57,18 +57,19 @@ def test_hidden_kernels_alone_are_made_orthogonal() -> None:
     net = nn.ModuleDict(
         {
             "first": nn.Conv2d(1, 8, 3),
+            "first_of_colours": nn.Conv2d(3, 8, 3),
             "hidden": nn.Conv2d(8, 8, 3),
             "in_time": nn.Conv3d(8, 8, (3, 1, 1)),
             "mixing": nn.Conv2d(8, 8, 1),
             "classes": nn.Linear(8, 2),
         }
     )
-    chosen = {name for name, p in net.named_parameters() if is_hidden_kernel(p)}
+    chosen = {name for name, p in net.named_parameters() if is_hidden_kernel(p.shape)}
     assert chosen == {"hidden.weight", "in_time.weight"}
     made = create_optimiser(Optimiser(name="muon", lr=0.02, weight_decay=0.05), net)
     kernels, matrices, biases = made.param_groups
     assert [group["orthogonal"] for group in made.param_groups] == [True, False, False]
-    assert [len(group["params"]) for group in (kernels, matrices)] == [2, 3]
+    assert [len(group["params"]) for group in (kernels, matrices)] == [2, 4]
     assert {p.ndim for p in biases["params"]} == {1}
     shrink = [group["lr"] * group["decay"] for group in (kernels, matrices)]
     assert shrink == pytest.approx([0.001, 0.001])

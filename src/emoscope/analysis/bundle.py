@@ -1,6 +1,7 @@
 """Model bundles: one ONNX file whose metadata says all that is needed to run and to judge it."""
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
+from emoscope.core.processors import usable_processors
 from emoscope.core.registry import Registry
 
 __all__ = [
@@ -203,6 +205,9 @@ def open_session(path: Path) -> ort.InferenceSession:
     """An ONNX file, ready to run on the CPU. Raises BundleError."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, once
+    if (processors := usable_processors()) < (os.cpu_count() or 1):
+        # Told nothing, it binds a thread to every core of the machine, the forbidden ones too.
+        options.intra_op_num_threads = processors
     # Spinning threads would take the video decoder's processor time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

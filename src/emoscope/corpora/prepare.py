@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, SpecError
+from emoscope.core.processors import usable_processors
 from emoscope.corpora.clip_cache import ClipCache, DigestBook, Finding
 from emoscope.corpora.cutting import Cut, Cutting, Faces, cut
 from emoscope.corpora.manifest import Sample, digest
@@ -166,7 +167,7 @@ def prepare(
 
 
 def _crew(clips: int) -> int:
-    return max(1, min(os.cpu_count() or 1, clips // _WORTH_A_PROCESS))
+    return max(1, min(usable_processors(), clips // _WORTH_A_PROCESS))
 
 
 def _found(

@@ -4,7 +4,8 @@ Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. 
 takes matrices alone.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -64,7 +65,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     return near * max(1.0, rows / columns) ** 0.5
 
 
-def is_hidden_kernel(parameter: Tensor) -> bool:
-    """A convolution's kernel with several input channels and several taps: neither a first layer
-    of grey pictures, nor a 1 x 1 convolution."""
-    return parameter.ndim > 3 and parameter.shape[1] > 1 and parameter[0, 0].numel() > 1
+def is_hidden_kernel(shape: Sequence[int]) -> bool:
+    """Whether (output channels, input channels, *taps) is a kernel of several taps on more channels
+    than a picture's three: neither a first layer, nor a depthwise or a 1 x 1 convolution."""
+    return len(shape) > 3 and shape[1] > 3 and math.prod(shape[2:]) > 1

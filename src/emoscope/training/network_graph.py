@@ -24,13 +24,13 @@ from torch import Tensor, nn
 from emoscope.core.errors import RecipeError
 from emoscope.models.deformable import onnx_translations
 from emoscope.training.dataset import ClipDataset
+from emoscope.training.muon import is_hidden_kernel
 
-__all__ = ["GraphNetwork", "hidden_convolutions", "in_eight_bits", "network_graph"]
+__all__ = ["GraphNetwork", "hidden_convolutions", "in_eight_bits", "network_graph", "quantised"]
 
 _OPSET = 19  # the first that has DeformConv
 _SHOWN = 512  # clips that set the ranges of the eight bits
 _PORTION = 16  # of them at a time, for all maps of these are in memory
-_PICTURE_CHANNELS = 3  # a kernel that reads no more than these reads what was shown
 
 
 def network_graph(model: nn.Module) -> onnx.ModelProto:
@@ -65,24 +65,33 @@ def in_eight_bits(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto
     1 x 1 convolutions, stay as they are: there a bit is dear and time is not.
 
     Raises RecipeError for a network without such convolutions."""
+    return quantised(
+        graph,
+        clips,
+        nodes_to_quantize=hidden_convolutions(graph),
+        op_types_to_quantize=["Conv"],
+        reduce_range=True,
+        calibrate_method=CalibrationMethod.Percentile,
+    )
+
+
+def quantised(graph: onnx.ModelProto, clips: ClipDataset, **settings: Any) -> onnx.ModelProto:
+    """What ONNX Runtime's static quantisation, by output channel, makes of the graph with batch
+    normalisations folded into kernels."""
     with tempfile.TemporaryDirectory() as there, redirect_stdout(io.StringIO()):
         names = ("plain.onnx", "folded.onnx", "eight.onnx")
         plain, folded, written = (Path(there) / name for name in names)
         onnx.save(graph, plain)
         quant_pre_process(plain, folded, skip_symbolic_shape=True)
-        hidden = hidden_convolutions(onnx.load(folded))
         quantize_static(
             folded,
             written,
             _Shown(clips),
-            nodes_to_quantize=hidden,
-            op_types_to_quantize=["Conv"],
             per_channel=True,
-            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.Percentile,
             extra_options={"CalibStridedMinMax": 1},  # of any method: portion by portion
+            **settings,
         )
         return onnx.load(written)
 
@@ -93,11 +102,7 @@ def hidden_convolutions(graph: onnx.ModelProto) -> list[str]:
     kernels = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     convolutions = (node for node in graph.graph.node if node.op_type == "Conv")
     hidden = [
-        node.name
-        for node in convolutions
-        if (dims := kernels.get(node.input[1]))
-        and dims[1] > _PICTURE_CHANNELS
-        and np.prod(dims[2:]) > 1
+        node.name for node in convolutions if is_hidden_kernel(kernels.get(node.input[1], ()))
     ]
     if not hidden:
         raise RecipeError(

@@ -43,8 +43,8 @@ def _muon(settings: Optimiser, learning: list[nn.Parameter]) -> Muon:
     """Orthogonal steps on hidden kernels, plain ones on the rest. All that has more than one
     dimension shrinks by the same share a step, whatever its rate."""
     lr, other_lr = settings.lr, settings.other_lr
-    kernels = [p for p in learning if is_hidden_kernel(p)]
-    others = [p for p in learning if not is_hidden_kernel(p)]
+    kernels = [p for p in learning if is_hidden_kernel(p.shape)]
+    others = [p for p in learning if not is_hidden_kernel(p.shape)]
     decay = settings.weight_decay
     groups: list[dict[str, Any]] = [
         {"params": kernels, "lr": lr, "decay": decay, "orthogonal": True},
