@@ -298,13 +298,8 @@ def main() -> None:
         Tool("`fer`, Keras", python, "fer", {"use_tflite": False}),
     ]
     owns = [
-        Tool(
-            f"Emoscope, {model}",
-            sys.executable,
-            "emoscope",
-            {"model": str(load_bundle(model).path)},
-        )
-        for model in args.model or ["face-ferplus"]
+        Tool(f"Emoscope, {own.name}", sys.executable, "emoscope", {"model": str(own.path)})
+        for own in map(load_bundle, args.model or ["face-ferplus"])
     ]
     report_stills(tasks(args.ferplus or unpacked("ferplus")), columns_of_stills(fers, owns))
     report_face([*fers, *owns], args.repeats)

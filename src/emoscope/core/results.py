@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.core.stretches import absorb_short, stretches
 from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
 
 __all__ = ["Box", "FaceTrack", "Provenance", "Segment", "Timeline", "TrackSummary"]
@@ -328,7 +329,7 @@ class Timeline:
     def _segments_of_one(self, min_s: float) -> list[Segment]:
         """Segments of a Timeline that holds one face only."""
         part = self.rows(self.answered)
-        runs = _runs(part.probs.argmax(axis=1).tolist(), part.spans_s)
+        found = stretches(part.probs.argmax(axis=1).tolist(), part.spans_s)
         return [
             Segment(
                 track=int(part.track[first]),
@@ -342,59 +343,8 @@ class Timeline:
                     )
                 ),
             )
-            for label, first, last, _, _ in _absorb_short(runs, min_s)
+            for label, first, last, _, _ in absorb_short(found, min_s)
         ]
-
-
-class _Run(NamedTuple):
-    label: int
-    first: int
-    last: int  # rows, both inclusive
-    start_s: float
-    end_s: float
-
-    @property
-    def seconds(self) -> float:
-        return self.end_s - self.start_s
-
-
-def _runs(labels: Sequence[int], spans_s: FloatArray) -> list[_Run]:
-    """Rows of equal label that touch in time."""
-    rows = enumerate(zip(labels, spans_s.tolist(), strict=True))
-    return _joined(_Run(label, row, row, *span) for row, (label, span) in rows)
-
-
-def _joined(runs: Iterable[_Run]) -> list[_Run]:
-    joined: list[_Run] = []
-    for run in runs:
-        if joined and joined[-1].label == run.label and _touch(joined[-1], run):
-            joined[-1] = joined[-1]._replace(last=run.last, end_s=run.end_s)
-        else:
-            joined.append(run)
-    return joined
-
-
-def _touch(left: _Run, right: _Run) -> bool:
-    return right.start_s - left.end_s < 1e-3
-
-
-def _absorb_short(runs: list[_Run], min_s: float) -> list[_Run]:
-    """Give each run under `min_s`, shortest first, to its longer touching neighbour."""
-    runs = list(runs)
-    lengths = [run.seconds for run in runs]
-    while lengths and min(lengths) < min_s - 1e-9:
-        i = lengths.index(min(lengths))
-        around = slice(max(i - 1, 0), i + 2)
-        left, run, right = runs[max(i - 1, 0) : i], runs[i], runs[i + 1 : i + 2]
-        near = [r for r in left if _touch(r, run)] + [r for r in right if _touch(run, r)]
-        if near:
-            longest = max(near, key=lambda r: r.seconds)
-            changed = _joined([*left, run._replace(label=longest.label), *right])
-        else:
-            changed = [*left, *right]
-        runs[around] = changed
-        lengths[around] = [r.seconds for r in changed]
-    return runs
 
 
 def _plain(value: Any) -> Any:

@@ -1,14 +1,11 @@
 """Recipes: TOML read into frozen settings that refuse unknown keys."""
 
-import difflib
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from emoscope.core.clipspec import explain
 from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
@@ -16,6 +13,7 @@ from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.corpora import CORPORA
 from emoscope.corpora.cutting import Faces
 from emoscope.training.augment import Augmentation
+from emoscope.training.complaints import complaint
 
 __all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
 
@@ -343,7 +341,7 @@ class Recipe(_Frozen):
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise RecipeError(f"{path}: {_complaint(cls, error)}") from None
+            raise RecipeError(f"{path}: {complaint(cls, error)}") from None
 
 
 def _registered(registry: Registry[Any], name: str) -> str:
@@ -365,41 +363,3 @@ def _put(settings: dict[str, Any], key: str, value: str) -> None:
         settings[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         settings[last] = value  # a bare word is a string, as on any command line
-
-
-def _complaint(model: type[BaseModel], error: ValidationError) -> str:
-    errors = error.errors(include_url=False)
-    # A required key that is misspelt is missing as well: the spelling is the news.
-    unknown = [e for e in errors if e["type"] == "extra_forbidden"]
-    if not unknown:
-        return explain(error)
-    *tables, key = (str(part) for part in unknown[0]["loc"])
-    shown, known = _keys_at(model, tables)
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-    return f"unknown key {'.'.join((*shown, key))!r}. {hint}"
-
-
-def _keys_at(model: type[BaseModel], tables: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The path of a table as the recipe writes it, and the keys that are known there.
-
-    pydantic's path also names the member of a union: ("protocol", "group-k-fold")."""
-    shown: list[str] = []
-    members: tuple[type[BaseModel], ...] = (model,)
-    for part in tables:
-        fields = [m.model_fields[part].annotation for m in members if part in m.model_fields]
-        if fields:
-            shown.append(part)
-            members = tuple(m for field in fields for m in _models(field))
-        else:
-            members = tuple(
-                m for m in members if part in get_args(m.model_fields["name"].annotation)
-            )
-    return shown, sorted({key for member in members for key in member.model_fields})
-
-
-def _models(annotation: Any) -> tuple[type[BaseModel], ...]:
-    if get_origin(annotation) in (Union, type(int | str)):
-        return tuple(model for part in get_args(annotation) for model in _models(part))
-    is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
-    return (annotation,) if is_model else ()
