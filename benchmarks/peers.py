@@ -271,14 +271,16 @@ def report_start(tools: Sequence[Tool], repeats: int) -> None:
     print(table(["fresh process", *(tool.name for tool in tools)], rows), end="\n\n")
 
 
-def report_sizes(python: str) -> None:
+def report_sizes(python: str, *, skip_install: bool) -> None:
     measured: dict[str, Callable[[], float]] = {
         "Emoscope, `pip install .`": installed_mb,
-        f"`pip install {FER}`, which brings TensorFlow, and torch with CUDA": resolved_mb,
         "the environment that `fer` ran in: TensorFlow for the CPU, no torch": lambda: site_mb(
             python
         ),
     }
+    if not skip_install:
+        name = f"`pip install {FER}`, which brings TensorFlow, and torch with CUDA"
+        measured[name] = resolved_mb
     rows = [[name, f"{size():,.0f} MB"] for name, size in measured.items()]
     print(table(["installed, without bytecode", ""], rows), end="\n\n")
 
@@ -305,8 +307,7 @@ def main() -> None:
     report_face([*fers, *owns], args.repeats)
     report_films(fers, owns, args.repeats)
     report_start([*fers, *owns], args.repeats)
-    if not args.skip_install:
-        report_sizes(python)
+    report_sizes(python, skip_install=args.skip_install)
     print(f"{FER} with {NEEDED[1]}. Median (min to max). {machine()}.")
 
 
