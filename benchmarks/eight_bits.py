@@ -2,10 +2,10 @@
 
     python benchmarks/eight_bits.py [--run RUN] [--ferplus DIR]
 
-RUN is a finished run of `recipes/face-ferplus.toml` (by default runs/face-ferplus), whose float32
-weights are quantised twice: as ONNX Runtime does when it is told nothing else (every operator,
-ranges from least to largest), and as `[bundle] precision = "int8"` does. Ranges are set by pictures
-of the training side, accuracy is of the valid part.
+RUN is a finished run of `recipes/face-ferplus-refined.toml` (by default runs/face-ferplus-refined).
+Its float32 weights are quantised twice: as ONNX Runtime does when it is told nothing else (every
+operator, ranges from least to largest), and as `[bundle] precision = "int8"` does. Ranges are set
+by pictures of the training side, accuracy is of the valid part.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def answers(session: ort.InferenceSession, pictures: FloatArray) -> FloatArray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--run", type=Path, default=Path("runs/face-ferplus"))
+    parser.add_argument("--run", type=Path, default=Path("runs/face-ferplus-refined"))
     parser.add_argument("--ferplus", type=Path)
     args = parser.parse_args()
     root, run = args.ferplus or unpacked("ferplus"), read_run(args.run)
