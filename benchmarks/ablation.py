@@ -17,13 +17,13 @@ import torch
 from measuring import CACHE, machine, table
 from synthetic import PAIRS, dynamics
 
-from emoscope.corpora.synthetic import synthesise
-from emoscope.training.compare import compare
-from emoscope.training.evaluate import evaluate
-from emoscope.training.evaluation_report import with_interval
+from emoscope.corpora.synthetic.corpus import synthesise
+from emoscope.training.evaluation.compare import compare
+from emoscope.training.evaluation.evaluate import evaluate
+from emoscope.training.evaluation.report import with_interval
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run, read_run
+from emoscope.training.run_folder import Run, read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "enhanced-convlstm"
 SIZE = {"width": "0.0625", "size_px": "48", "frames": "8"}

@@ -35,7 +35,8 @@ from stills import (
 
 from emoscope.analysis.bundle import Bundle, load_bundle
 from emoscope.core.results import Box
-from emoscope.media.faces import Detection, Detector, Picture, crop_face
+from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.people.crops import crop_face
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.recipe import Recipe
 

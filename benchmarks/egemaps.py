@@ -30,7 +30,7 @@ from emoscope.analysis.bundle import Bundle, load_bundle
 from emoscope.core.clipspec import ClipSpec, Vector, Window
 from emoscope.corpora.cutting import Cutting, cut
 from emoscope.corpora.manifest import Sample
-from emoscope.media.audio import RATE_HZ, read_sound
+from emoscope.media.sound.audio import RATE_HZ, read_sound
 
 Work = tuple[Callable[[Path], object], Sequence[Path]]
 FloatArray = npt.NDArray[np.floating]

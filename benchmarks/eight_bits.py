@@ -23,14 +23,14 @@ from stills import Still, read_stills
 from emoscope.analysis.bundle import softmax
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.stills import read_ferplus
+from emoscope.corpora.readers.stills import read_ferplus
 from emoscope.media.clips import Material, finish
-from emoscope.media.images import read_image
-from emoscope.training.dataset import ClipDataset
+from emoscope.media.reading.images import read_image
 from emoscope.training.metrics import accuracy, bootstrap_ci, uar, uar_ci
-from emoscope.training.network_graph import in_eight_bits, network_graph, quantised
-from emoscope.training.networks import trained_network
-from emoscope.training.runs import Run, read_run
+from emoscope.training.networks.build import trained_network
+from emoscope.training.networks.dataset import ClipDataset
+from emoscope.training.networks.onnx_graph import in_eight_bits, network_graph, quantised
+from emoscope.training.run_folder import Run, read_run
 
 SIDE = (48, 48)
 REPEATS, CALLS = 9, 50

@@ -17,8 +17,9 @@ import cv2
 from measuring import face_film, machine, spread, table
 
 from emoscope.core.errors import EmoscopeError
-from emoscope.media.faces import Detection, Detector, Picture, create_detector
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.detectors import create_detector
+from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.video import read_frames
 
 CLIPS = Path(__file__).parents[1] / ".." / "shared" / "clips"

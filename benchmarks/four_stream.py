@@ -42,7 +42,7 @@ from emoscope.core.clipspec import ClipSpec, Window
 from emoscope.media.clip_stream import ClipStream
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.video import probe, read_frames
-from emoscope.training.export import export_bundle
+from emoscope.training.export.bundle import export_bundle
 
 CLIPS = Path(__file__).parents[1] / ".." / "shared" / "clips"
 LABELS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -141,7 +141,7 @@ class Stopwatch:
 
 
 WRAPPED = {
-    "emoscope.analysis.sightings.sightings": "faces",
+    "emoscope.analysis.moments.sightings": "faces",
     "emoscope.media.clip_stream.optical_flow": "flow",
     "emoscope.media.clips.optical_flow": "flow",
     "emoscope.media.clip_stream._Pooled.push": "dynamic images",

@@ -31,14 +31,14 @@ from sklearn.svm import SVC
 from emoscope.analysis.fusion import RULES
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import prepare
-from emoscope.corpora.video_corpora import read_ravdess
-from emoscope.training.dataset import ClipDataset
-from emoscope.training.estimators import ESTIMATORS, folds_by_person, seeded
-from emoscope.training.fusing import uar_weights
-from emoscope.training.fusion import LEARNED, fit_fusion
+from emoscope.corpora.readers.video_corpora import read_ravdess
+from emoscope.training.estimators.pipelines import ESTIMATORS, folds_by_person, seeded
+from emoscope.training.estimators.search import Search, choose_pipeline
+from emoscope.training.evaluation.fit_fusion import LEARNED, fit_fusion
+from emoscope.training.evaluation.fuse_runs import uar_weights
 from emoscope.training.metrics import accuracy, bootstrap_ci, paired_bootstrap, uar, uar_ci
-from emoscope.training.published import PublishedFigure, papers
-from emoscope.training.searching import Search, choose_pipeline
+from emoscope.training.networks.dataset import ClipDataset
+from emoscope.training.papers.published import PublishedFigure, papers
 from emoscope.training.splits import group_k_fold
 
 FACES = SHARED / "data" / "ravdess-face-au-actors01-20.csv"

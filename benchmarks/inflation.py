@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 from measuring import CACHE, machine, spread
 
-from emoscope.corpora.synthetic import synthesise
+from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.experiment import train
-from emoscope.training.inflation import inflation_table
+from emoscope.training.papers.leakage import inflation_table
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run
+from emoscope.training.run_folder import Run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "deformable-convlstm"
 SHORT = {

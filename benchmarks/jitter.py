@@ -32,8 +32,8 @@ from stills import (
 )
 
 from emoscope.core.results import Box
-from emoscope.media.faces import Detector
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.detectors.base import Detector
+from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.video import read_frames
 
 SHIFTED, SHIFTS = 40, 6  # stills, and how often each is moved by less than one of its pixels

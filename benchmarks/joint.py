@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 from measuring import CACHE, machine, table
 
-from emoscope.corpora.synthetic import synthesise
-from emoscope.training.evaluate import evaluate
+from emoscope.corpora.synthetic.corpus import synthesise
+from emoscope.training.evaluation.evaluate import evaluate
+from emoscope.training.evaluation.fit_fusion import LEARNED
+from emoscope.training.evaluation.fuse_runs import EVERY_RULE, Stack, fused, stack_runs
 from emoscope.training.experiment import train
-from emoscope.training.fusing import EVERY_RULE, Stack, fused, stack_runs
-from emoscope.training.fusion import LEARNED
 from emoscope.training.metrics import (
     Difference,
     accuracy,
@@ -33,7 +33,7 @@ from emoscope.training.metrics import (
     uar_ci,
 )
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import read_run
+from emoscope.training.run_folder import read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 JOINT, PICTURE, SOUND = (f"synthetic-av-{name}" for name in ("joint", "picture", "sound"))

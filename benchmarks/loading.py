@@ -27,7 +27,7 @@ from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import prepare
 from emoscope.media.clips import Material
 from emoscope.training.augment import Augmentation
-from emoscope.training.dataset import ClipDataset, EpochSampler
+from emoscope.training.networks.dataset import ClipDataset, EpochSampler
 
 WANTED_CLIPS, WANTED_RATIO = 20, 10
 BATCH, FILMS = 4, 4

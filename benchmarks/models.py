@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from emoscope import models
 from emoscope.analysis.bundle import BundleCard
-from emoscope.training.export import export_bundle
+from emoscope.training.export.bundle import export_bundle
 
 # Minutes a step on one thread; benchmarks/memory.py and four_stream.py have some of theirs.
 _LONG = ("convlstm-body", "deformable-convlstm", "four-stream", "lstm")

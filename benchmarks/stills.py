@@ -14,10 +14,11 @@ from emoscope.analysis.bundle import Bundle
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.results import Box
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.stills import read_ferplus
+from emoscope.corpora.readers.stills import read_ferplus
 from emoscope.media.clips import Clip, build_clip
-from emoscope.media.faces import Detection, Detector, Picture, create_detector
-from emoscope.media.images import read_image
+from emoscope.media.detectors import create_detector
+from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.reading.images import read_image
 from emoscope.training.folds import plan_folds
 from emoscope.training.recipe import Recipe
 

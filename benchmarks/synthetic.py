@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from measuring import CACHE, machine, table
 
-from emoscope.corpora.synthetic import synthesise
-from emoscope.training.evaluate import evaluate
+from emoscope.corpora.synthetic.corpus import synthesise
+from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.metrics import bootstrap_ci
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Predictions, Run, read_run
+from emoscope.training.run_folder import Predictions, Run, read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PAIRS = (("smile-sudden", "smile-gradual"), ("frown-sudden", "frown-gradual"))

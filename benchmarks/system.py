@@ -26,14 +26,14 @@ from av.video.frame import VideoFrame
 from measuring import CACHE, machine, spread, table
 
 from emoscope import Timeline, analyze
+from emoscope.analysis.alignment import Said, heard_during, joined
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.fusion import average
-from emoscope.analysis.joining import Said, heard_during, joined
 from emoscope.analysis.system import System, SystemAnalyzer
 from emoscope.core.clipspec import Window
-from emoscope.media.audio import Sound, read_sound
-from emoscope.media.egemaps import egemaps
 from emoscope.media.files import replacing
+from emoscope.media.sound.audio import Sound, read_sound
+from emoscope.media.sound.egemaps import egemaps
 from emoscope.media.video import probe, read_frames
 
 SHARED = Path(__file__).parents[2] / "shared"

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from measuring import CACHE, machine, table, unpacked
 
-from emoscope.training.evaluate import evaluate
+from emoscope.training.estimators.search import words
+from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run
-from emoscope.training.searching import words
+from emoscope.training.run_folder import Run
 
 ROOT = Path(__file__).parents[1]
 KERNELS = (

@@ -11,15 +11,15 @@ from typing import Any
 from emoscope import models
 from emoscope.analysis.bundle import BACKENDS, bundle_names, installed_models, load_bundle
 from emoscope.analysis.fusion import RULES
-from emoscope.analysis.report import FORMATS
 from emoscope.analysis.system import System
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
 from emoscope.core.votes import VOTES
 from emoscope.corpora import CORPORA
-from emoscope.media.faces import DETECTORS
-from emoscope.training.estimators import ESTIMATORS
-from emoscope.training.fusion import LEARNED
+from emoscope.media.detectors import DETECTORS
+from emoscope.reports.formats import FORMATS
+from emoscope.training.estimators.pipelines import ESTIMATORS
+from emoscope.training.evaluation.fit_fusion import LEARNED
 
 PAGE = Path(__file__).with_name("reference.md")
 

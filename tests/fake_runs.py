@@ -8,7 +8,7 @@ import numpy as np
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import FINAL, part_folder, write_json, write_table
+from emoscope.training.run_folder import FINAL, part_folder, write_json, write_table
 
 LABELS = ("anger", "happiness", "sadness")
 SUBJECTS = ("1", "2", "3", "4", "5", "6")

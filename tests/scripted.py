@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emoscope.analysis.moments import Moment
 from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
 from emoscope.core.votes import DEFAULT_VOTE
-from emoscope.media.regions import Sighting
+from emoscope.media.people.sightings import Sighting
 
 LABELS = ("bright", "dark")
 Faces = dict[int, int]  # track -> grey level in percent

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from emoscope.corpora.synthetic_figures import draw_figure
-from emoscope.corpora.synthetic_motion import FPS, act
+from emoscope.corpora.synthetic.figures import draw_figure
+from emoscope.corpora.synthetic.motion import FPS, act
 
 
 def film(seed: int, frames: int, fps: int = FPS, size_px: int = 128) -> list[NDArray[np.uint8]]:

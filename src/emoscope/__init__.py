@@ -36,7 +36,7 @@ _HOMES = {
     "EmoscopeError": "emoscope.core.errors",
     "Timeline": "emoscope.core.results",
 }
-_ROOMS = ("analysis", "core", "corpora", "media", "models", "training")
+_ROOMS = ("analysis", "core", "corpora", "media", "models", "reports", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -22,7 +22,7 @@ from emoscope.core.clipspec import Last, Uniform, Window
 from emoscope.core.errors import MediaError, SpecError, UnknownName
 from emoscope.core.results import NO_TRACK, Box, Timeline
 from emoscope.media.clips import Clip, build_clip
-from emoscope.media.faces import Detection
+from emoscope.media.detectors.base import Detection
 from emoscope.media.video import Frame, read_frames
 
 LOSSLESS = {"qp": "0"}

@@ -13,8 +13,8 @@ from emoscope.analysis.analyzer import Analyzer
 from emoscope.core.results import Box, Timeline
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, build_clip, finish
-from emoscope.media.faces import crop_face
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.people.crops import crop_face
+from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.video import read_frames
 
 WALK_S = 1.0
@@ -60,7 +60,7 @@ def test_without_a_detector_the_frame_is_the_body(walk: Path, tmp_path: Path) ->
 
 
 def test_training_sees_the_bodies_that_analysis_sees(walk: Path, tmp_path: Path) -> None:
-    from emoscope.media.bodies import HogDetector
+    from emoscope.media.detectors.people import HogDetector
 
     spec = spec_of("rgb", region="body", margin=0.1)
     tracker, crops, times_s = FaceTracker(HogDetector()), [], []

@@ -10,11 +10,11 @@ from tiny_bundles import answer, clip_bundle, image_bundle
 
 import emoscope
 from emoscope.analysis.analyzer import Analyzer
-from emoscope.analysis.report import write_report
 from emoscope.core.clipspec import Uniform, Window
 from emoscope.core.errors import UnknownName
 from emoscope.core.results import Timeline
 from emoscope.media.video import read_frames
+from emoscope.reports.formats import write_report
 
 # With the training data's prior left in, 0.36 is middling by a little and 0.05 surely dark.
 NARROW, SURE = 0.36, 0.05

@@ -20,9 +20,9 @@ from emoscope.core.errors import SpecError
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.corpora.cutting import Cutting, cut
 from emoscope.corpora.manifest import Sample
-from emoscope.media.audio import Sound
 from emoscope.media.clips import Clip, build_clip, finish
-from emoscope.media.logmel import log_mel
+from emoscope.media.sound.audio import Sound
+from emoscope.media.sound.logmel import log_mel
 
 SOUND = LogMel(length_s=0.8, mels=20, normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
 SPEC = ClipSpec(

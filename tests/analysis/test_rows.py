@@ -19,11 +19,11 @@ from scripted import (
     scenes,
 )
 
+from emoscope.analysis.moments import Moment
 from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.sightings import Moment
 from emoscope.core.clipspec import Last, Uniform
 from emoscope.core.results import NO_TRACK, Box
-from emoscope.media.regions import Sighting
+from emoscope.media.people.sightings import Sighting
 
 nan = float("nan")
 

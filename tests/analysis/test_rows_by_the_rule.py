@@ -14,7 +14,7 @@ from scripted import (
     scene,
 )
 
-from emoscope.analysis.sightings import Moment
+from emoscope.analysis.moments import Moment
 from emoscope.core.clipspec import Last, Sampling, Uniform
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.sampling import sample_indices

@@ -14,11 +14,11 @@ from tiny_bundles import LABELS, answer, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
 from emoscope.analysis.analyzer import DEFAULT_SMOOTH_S, Analyzer
-from emoscope.analysis.report import to_deepface, write_report
 from emoscope.analysis.smoothing import smoothed
 from emoscope.core.errors import SpecError
 from emoscope.core.results import Timeline
 from emoscope.media.video import read_frames
+from emoscope.reports.formats import to_deepface, write_report
 
 DARK, BRIGHT, BETWEEN = 0.05, 0.95, 0.62  # sure, sure, and middling by a half
 LEVELS = [DARK] * 5 + [BETWEEN] * 5 + [DARK, BRIGHT] * 5

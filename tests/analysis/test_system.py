@@ -17,11 +17,11 @@ from emoscope.analysis import analyzer as analyzer_module
 from emoscope.analysis import voice as voice_module
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import installed_models
-from emoscope.analysis.report import FORMATS, to_deepface, write_report
 from emoscope.analysis.system import System, SystemAnalyzer, analyze, open_analyzer
 from emoscope.core.clipspec import Window
 from emoscope.core.errors import BundleError, EmoscopeError, MediaError, SpecError, UnknownName
 from emoscope.core.results import NO_TRACK, Timeline
+from emoscope.reports.formats import FORMATS, to_deepface, write_report
 
 pytest.importorskip("opensmile")
 

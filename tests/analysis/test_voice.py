@@ -21,12 +21,12 @@ from tiny_bundles import (
 
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import load_bundle
-from emoscope.analysis.report import to_deepface, write_report
 from emoscope.analysis.voice import hearings
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import NO_TRACK, Timeline
-from emoscope.media.audio import Sound, read_sound
 from emoscope.media.clips import Clip, build_clip
+from emoscope.media.sound.audio import Sound, read_sound
+from emoscope.reports.formats import to_deepface, write_report
 
 pytest.importorskip("opensmile")
 

@@ -16,14 +16,14 @@ from tiny_bundles import clip_bundle
 
 from emoscope.analysis import window_inputs
 from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.moments import Moment, moments
 from emoscope.analysis.rows import window_rows
-from emoscope.analysis.sightings import Moment, moments
 from emoscope.core.clipspec import CHANNELS, ClipSpec, Last, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
 from emoscope.media.clip_stream import ClipStream
-from emoscope.media.faces import WholeFrame
-from emoscope.media.regions import Sighting
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.detectors.whole_frame import WholeFrame
+from emoscope.media.people.sightings import Sighting
+from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.video import read_frames
 
 LABELS = ("this", "that")

@@ -17,8 +17,8 @@ from sounding import tone, write_wav
 from tiny_corpora import make_corpus, tiny_recipe, write_toml
 
 from emoscope.training import experiment
-from emoscope.training.loop import Classifier
-from emoscope.training.runs import read_json, read_run
+from emoscope.training.networks.fit import Classifier
+from emoscope.training.run_folder import read_json, read_run
 
 HOLDOUT = {"name": "stratified-group-holdout", "part": 0.34}
 
@@ -250,7 +250,7 @@ def test_a_network_that_breaks_in_its_last_step_is_not_measured(home: Path) -> N
 
 
 def test_a_damaged_checkpoint_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emoscope.training.parts.clip_probs", interrupt)
+    monkeypatch.setattr("emoscope.training.fold_training.clip_probs", interrupt)
     assert train(home).exit_code == 130
     monkeypatch.undo()
     (path,) = (home / "run").rglob("last.ckpt")

@@ -13,8 +13,8 @@ from making import make_video
 
 from emoscope import models
 from emoscope.media.video import read_frames
-from emoscope.training.class_images import STEPS
-from emoscope.training.runs import FINAL, part_folder
+from emoscope.training.explain.class_images import STEPS
+from emoscope.training.run_folder import FINAL, part_folder
 
 
 def run_of(folder: Path, name: str, detector: str = "none", **changes: object) -> Path:
@@ -187,7 +187,7 @@ def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> N
 def test_without_its_packages_it_names_the_extra(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("emoscope.apps.explaining", "emoscope.training.explain"):
+    for name in ("emoscope.apps.explaining", "emoscope.training.explain.attribution"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     ran = ask("explain", place / "film.mp4", "--model", place / "still")

@@ -11,8 +11,8 @@ import pytest
 from asking import lines, names
 from making import make_video
 
-from emoscope.analysis import report
 from emoscope.analysis.bundle import Bundle
+from emoscope.reports import formats
 
 Analyze = Callable[..., Any]  # -> the runner's result
 
@@ -39,13 +39,13 @@ def test_an_interrupt_while_looking_is_one_line_and_130(
 def test_an_interrupt_while_writing_leaves_no_part_of_a_file(
     analyze: Analyze, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    writer = report.FORMATS[kind]
+    writer = formats.FORMATS[kind]
 
     def interrupted(timeline: Any, path: Path, video: Path | None) -> None:
         writer(timeline, path, video)
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(report.FORMATS._entries, kind, interrupted)
+    monkeypatch.setitem(formats.FORMATS._entries, kind, interrupted)
     ran = analyze(media / "dark.mp4", "--out", tmp_path, "--format", kind)
     assert ran.exit_code == 130
     assert lines(ran.stderr) == ["emoscope: interrupted; nothing half-written."]

@@ -17,8 +17,8 @@ from emoscope import models
 from emoscope.analysis.bundle import load_bundle
 from emoscope.apps.cli import app
 from emoscope.training import estimators
-from emoscope.training.published import papers
-from emoscope.training.runs import read_json, read_run
+from emoscope.training.papers.published import papers
+from emoscope.training.run_folder import read_json, read_run
 
 LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
 LEAK = "LEAK: fold 'augmented-random' has the same subjects"

@@ -26,11 +26,11 @@ from emoscope.core.results import Box
 from emoscope.corpora import cutting
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import Counts
-from emoscope.media.audio import read_sound
 from emoscope.media.clips import Clip, build_clip, finish
-from emoscope.media.faces import crop_face
-from emoscope.media.logmel import FLOOR_DB, log_mel
-from emoscope.media.regions import Sighting
+from emoscope.media.people.crops import crop_face
+from emoscope.media.people.sightings import Sighting
+from emoscope.media.sound.audio import read_sound
+from emoscope.media.sound.logmel import FLOOR_DB, log_mel
 from emoscope.media.video import read_frames
 
 RULES: tuple[Sampling, ...] = (
@@ -253,9 +253,9 @@ def test_faces_that_are_missed_are_counted_by_label(
 
 @pytest.mark.data
 def test_training_sees_the_faces_that_analysis_sees(shared: Path, tmp_path: Path) -> None:
-    from emoscope.analysis.sightings import moments
-    from emoscope.media.faces import create_detector
-    from emoscope.media.tracking import FaceTracker
+    from emoscope.analysis.moments import moments
+    from emoscope.media.detectors import create_detector
+    from emoscope.media.people.tracking import FaceTracker
 
     clip = shared / "clips" / "pyfeat_single_face.mp4"
     spec = spec_of("rgb", region="face", margin=0.2, sampling=Uniform(length=8))

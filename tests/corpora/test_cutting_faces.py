@@ -18,8 +18,9 @@ from emoscope.corpora.cutting import Cutting
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import Counts, Prepared
 from emoscope.media.clips import finish
-from emoscope.media.faces import Detection, create_detector
-from emoscope.media.tracking import TrackedFace
+from emoscope.media.detectors import create_detector
+from emoscope.media.detectors.base import Detection
+from emoscope.media.people.tracking import TrackedFace
 
 SPEC = spec_of("gray", region="face", sampling=Last(length=3))
 

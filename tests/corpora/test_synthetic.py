@@ -7,11 +7,11 @@ import pytest
 from refusing import refusal
 
 from emoscope.core.errors import UnknownName
-from emoscope.corpora import synthetic as module
 from emoscope.corpora.manifest import digest, read_manifest
-from emoscope.corpora.synthetic import KINDS, synthesise
-from emoscope.corpora.synthetic_motion import Dynamics, Syllable, act, intensity, speaking
-from emoscope.corpora.synthetic_sound import RATE_HZ, Voice, speech
+from emoscope.corpora.synthetic import corpus as module
+from emoscope.corpora.synthetic.corpus import KINDS, synthesise
+from emoscope.corpora.synthetic.motion import Dynamics, Syllable, act, intensity, speaking
+from emoscope.corpora.synthetic.sound import RATE_HZ, Voice, speech
 from emoscope.media.video import probe, read_frames
 
 TINY = {"subjects": 2, "clips": 1, "seconds": 0.5, "size_px": 32}

@@ -20,9 +20,9 @@ from emoscope.core.clipspec import (
 )
 from emoscope.core.errors import SpecError
 from emoscope.media.clips import Clip, build_clip, finish, frames_needed, gather
-from emoscope.media.egemaps import egemaps
-from emoscope.media.logmel import log_mel
 from emoscope.media.motion import dynamic_image, optical_flow
+from emoscope.media.sound.egemaps import egemaps
+from emoscope.media.sound.logmel import log_mel
 
 KINDS: tuple[StreamKind, ...] = tuple(CHANNELS)
 MOTION: tuple[StreamKind, ...] = ("flow", "dynamic_rgb", "dynamic_flow")

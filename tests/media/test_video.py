@@ -18,8 +18,8 @@ from making import (
 )
 
 from emoscope.core.errors import MediaError
-from emoscope.media.decoding import PictureReader
-from emoscope.media.pixels import Converter
+from emoscope.media.reading.decoding import PictureReader
+from emoscope.media.reading.pixels import Converter
 from emoscope.media.video import Frame, probe, read_frames
 
 IRREGULAR_S = [0.0, 0.04, 0.1, 0.11, 0.3, 0.5, 0.52, 0.9]

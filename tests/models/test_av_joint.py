@@ -10,7 +10,7 @@ from emoscope import models
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import SpecError
 from emoscope.media.clip_stream import ClipStream
-from emoscope.media.logmel import FLOOR_DB
+from emoscope.media.sound.logmel import FLOOR_DB
 
 STREAMS = (("gray", "logmel"), ("gray",), ("logmel",))
 

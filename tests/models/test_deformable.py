@@ -19,7 +19,7 @@ from emoscope.core.errors import SpecError
 from emoscope.models import deformable
 from emoscope.models.deformable import deform_conv2d
 from emoscope.models.layers import example_inputs
-from emoscope.training.export import export_bundle
+from emoscope.training.export.bundle import export_bundle
 
 SETTINGS = [
     {},

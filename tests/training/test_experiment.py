@@ -12,11 +12,12 @@ from making import make_video
 from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
-from emoscope.training import dataset, experiment, loop
+from emoscope.training import experiment
 from emoscope.training.experiment import Observer, resume, train
-from emoscope.training.loop import Hardware
+from emoscope.training.networks import dataset, fit
+from emoscope.training.networks.fit import Hardware
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import Run, read_run
+from emoscope.training.run_folder import Run, read_run
 
 cv2 = pytest.importorskip("cv2")
 
@@ -157,7 +158,7 @@ def test_pictures_grow_while_a_network_learns(
         sides.append(smaller["gray"].shape[-1])
         return smaller
 
-    monkeypatch.setattr(loop, "shrunk", watched)
+    monkeypatch.setattr(fit, "shrunk", watched)
     schedule = {"epochs": 4, "grow": [[0.25, 0.5], [0.75, 0.75]]}
     run = go(tiny_recipe(schedule=schedule), corpus, tmp_path / "run")
     falls = sum(after < before for before, after in itertools.pairwise(sides))

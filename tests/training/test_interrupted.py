@@ -16,11 +16,11 @@ import torch
 from tiny_corpora import make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, RecipeError
-from emoscope.training import callbacks
 from emoscope.training.experiment import Observer, resume, train
-from emoscope.training.loop import Hardware
+from emoscope.training.networks import callbacks
+from emoscope.training.networks.fit import Hardware
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import read_run
+from emoscope.training.run_folder import read_run
 
 RECIPE = tiny_recipe(
     protocol={"name": "stratified-group-holdout", "part": 0.34, "holdout": 0.5},

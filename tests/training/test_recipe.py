@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from emoscope import models
 from emoscope.core.errors import RecipeError
 from emoscope.training import estimators
-from emoscope.training.networks import clip_spec_of, is_estimator
-from emoscope.training.published import papers
+from emoscope.training.networks.build import clip_spec_of, is_estimator
+from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.toml"))

@@ -14,7 +14,7 @@ from tiny_corpora import make_corpus, tiny_recipe, write_toml
 
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import read_run, read_table
+from emoscope.training.run_folder import read_run, read_table
 
 EMOSCOPE = [sys.executable, "-m", "emoscope"]
 RECIPE = tiny_recipe(

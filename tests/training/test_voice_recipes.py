@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.training import estimators
-from emoscope.training.networks import is_estimator
+from emoscope.training.networks.build import is_estimator
 from emoscope.training.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.analysis.bundle import Bundle, Prior, load_bundle
+from emoscope.analysis.moments import Moment, moments
 from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.sightings import Moment, moments
 from emoscope.analysis.smoothing import smoothed
 from emoscope.analysis.voice import hearings, sound_beside, sound_or_silence
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
 from emoscope.core.votes import DEFAULT_FRAME_VOTE, DEFAULT_VOTE, VOTES
-from emoscope.media.audio import Sound
-from emoscope.media.decoding import Grid
-from emoscope.media.faces import create_detector
-from emoscope.media.prefetch import prefetched
-from emoscope.media.regions import MAX_SIDE_PX, detector_for
-from emoscope.media.tracking import FaceTracker
+from emoscope.media.detectors import create_detector
+from emoscope.media.people.sightings import MAX_SIDE_PX, detector_for
+from emoscope.media.people.tracking import FaceTracker
+from emoscope.media.reading.decoding import Grid
+from emoscope.media.reading.prefetch import prefetched
+from emoscope.media.sound.audio import Sound
 from emoscope.media.video import Frame, VideoInfo, probe, read_frames
 
 __all__ = ["DEFAULT_RATE_HZ", "DEFAULT_SMOOTH_S", "Analyzer", "Progress"]

@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.analysis.sightings import Moment
+from emoscope.analysis.moments import Moment
 from emoscope.analysis.window_inputs import EPSILON_S, View, WindowInputs, by_track
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
-from emoscope.media.audio import Sound
 from emoscope.media.clips import Clip, build_clip
+from emoscope.media.sound.audio import Sound
 
 __all__ = ["Predict", "frame_rows", "window_rows"]
 

@@ -27,18 +27,24 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from emoscope.analysis.alignment import Fuse, Said, heard_during, joined
 from emoscope.analysis.analyzer import Analyzer, Progress
 from emoscope.analysis.bundle import Bundle, installed_models, load_bundle
-from emoscope.analysis.fusion import RULES, check_weights, weighted_average
-from emoscope.analysis.joining import Fuse, Said, heard_during, joined
-from emoscope.analysis.learned_rule import RULE_SUFFIX, LearnedRule, load_rule
-from emoscope.analysis.mouths import Mouths
+from emoscope.analysis.fusion import (
+    RULE_SUFFIX,
+    RULES,
+    LearnedRule,
+    check_weights,
+    load_rule,
+    weighted_average,
+)
+from emoscope.analysis.speakers import Mouths
 from emoscope.analysis.voice import sound_beside
 from emoscope.core.clipspec import Window, explain
 from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.results import Timeline
-from emoscope.media.audio import Sound
+from emoscope.media.sound.audio import Sound
 from emoscope.media.video import Frame
 
 __all__ = ["Member", "Speaker", "System", "SystemAnalyzer", "analyze", "open_analyzer"]
@@ -69,7 +75,7 @@ class Member(BaseModel):
 
 class System(BaseModel):
     """What a system file says. `speaker` is whose the sound is where several faces show: that of
-    "all", or of the one whose "mouth" moves with it (`analysis.mouths`)."""
+    "all", or of the one whose "mouth" moves with it (`analysis.speakers`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from emoscope.analysis.sightings import Moment
+from emoscope.analysis.moments import Moment
 from emoscope.core.errors import MediaError
 from emoscope.core.results import Box
-from emoscope.media.audio import RATE_HZ, Sound, read_sound
-from emoscope.media.regions import Sighting
+from emoscope.media.people.sightings import Sighting
+from emoscope.media.sound.audio import RATE_HZ, Sound, read_sound
 from emoscope.media.video import probe
 
 __all__ = ["hearings", "sound_beside", "sound_or_silence"]

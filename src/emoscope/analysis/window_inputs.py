@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from emoscope.analysis.sightings import Moment
+from emoscope.analysis.moments import Moment
 from emoscope.core.clipspec import ClipSpec
-from emoscope.media.audio import Sound, is_silent
 from emoscope.media.clip_stream import ClipStream
 from emoscope.media.clips import Clip, build_clip, frames_needed, grid
-from emoscope.media.regions import Sighting
+from emoscope.media.people.sightings import Sighting
 from emoscope.media.sampling import grid_slack_s
+from emoscope.media.sound.audio import Sound, is_silent
 
 __all__ = ["EPSILON_S", "Inputs", "View", "WindowInputs", "by_track"]
 

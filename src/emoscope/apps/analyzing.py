@@ -14,15 +14,15 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from emoscope.analysis.palette import UNSURE
-from emoscope.analysis.report import write_report
 from emoscope.analysis.system import open_analyzer
 from emoscope.core.errors import EmoscopeError, MediaError
 from emoscope.core.results import Timeline, TrackSummary
-from emoscope.media.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from emoscope.media.files import check_writable
-from emoscope.media.images import is_image
+from emoscope.media.reading.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from emoscope.media.reading.images import is_image
 from emoscope.media.video import probe
+from emoscope.reports.formats import write_report
+from emoscope.reports.palette import UNSURE
 
 __all__ = ["Request", "analyze_all"]
 

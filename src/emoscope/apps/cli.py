@@ -207,7 +207,7 @@ app.add_typer(corpus_app, name="corpus", help="Labelled recordings on disk.")
 def _formats(text: str | None, out: Path | None) -> tuple[str, ...]:
     if text is None:
         return ("json", "csv", "html") if out else ()
-    from emoscope.analysis.report import FORMATS
+    from emoscope.reports.formats import FORMATS
 
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     try:

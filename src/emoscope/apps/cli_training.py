@@ -62,7 +62,7 @@ def train(
     ends as it would have.
     """
     from emoscope.apps.training import resume_run, train_recipe
-    from emoscope.training.loop import Hardware
+    from emoscope.training.networks.fit import Hardware
 
     hardware = Hardware(accelerator, devices, nodes, strategy, workers, tensorboard)
     if resume is not None:
@@ -163,7 +163,7 @@ def reproduce(
     recipe whose file of published weights is not there is left out.
     """
     from emoscope.apps.training import reproduce_paper
-    from emoscope.training.loop import Hardware
+    from emoscope.training.networks.fit import Hardware
 
     hardware = Hardware(accelerator, devices, strategy="auto", workers=workers)
     changes = dict(pair(text, "--set KEY=VALUE") for text in settings or [])

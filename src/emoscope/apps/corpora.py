@@ -12,11 +12,11 @@ from emoscope.corpora.cutting import Faces
 from emoscope.corpora.manifest import Manifest, Sample, read_corpus
 from emoscope.corpora.prepare import Prepared, default_cache
 from emoscope.corpora.prepare import prepare as prepare_samples
-from emoscope.corpora.synthetic import synthesise
-from emoscope.training.augment_plan import Plan, paper_lines, printed_kinds, variants
-from emoscope.training.choosing import choose_samples
-from emoscope.training.published import papers
+from emoscope.corpora.synthetic.corpus import synthesise
+from emoscope.training.papers.published import papers
+from emoscope.training.papers.variants import Plan, paper_lines, printed_kinds, variants
 from emoscope.training.recipe import AugmentedRandom, Recipe
+from emoscope.training.samples import choose_samples
 
 __all__ = [
     "plan_augmentation",
@@ -89,7 +89,7 @@ def spec_of_model(name: str) -> ClipSpec:
         import torch
 
         from emoscope import models
-        from emoscope.training.estimators import ESTIMATORS
+        from emoscope.training.estimators.pipelines import ESTIMATORS
     except ImportError as error:
         raise MissingExtra(f"Reading a model's ClipSpec ({error.name})", "train") from None
     if name in ESTIMATORS:

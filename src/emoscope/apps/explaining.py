@@ -8,9 +8,9 @@ from emoscope.core.errors import MissingExtra
 from emoscope.media.files import check_writable
 
 try:
-    from emoscope.training.class_images import write_classes
-    from emoscope.training.explain import explain_clip
-    from emoscope.training.explain_drawing import write_explanation
+    from emoscope.training.explain.attribution import explain_clip
+    from emoscope.training.explain.class_images import write_classes
+    from emoscope.training.explain.drawing import write_explanation
 except ImportError as error:
     raise MissingExtra(f"Explaining ({error.name})", "train") from None
 

@@ -17,16 +17,16 @@ try:
     from emoscope import models
     from emoscope.apps.training_progress import Console
     from emoscope.training import estimators
-    from emoscope.training.compare import compare
-    from emoscope.training.evaluate import evaluate
+    from emoscope.training.evaluation.compare import compare
+    from emoscope.training.evaluation.evaluate import evaluate
+    from emoscope.training.evaluation.fuse_runs import fuse
     from emoscope.training.experiment import is_leader, resume, train
-    from emoscope.training.export import export_run
-    from emoscope.training.fusing import fuse
-    from emoscope.training.loop import Hardware
-    from emoscope.training.published import recipes_of
+    from emoscope.training.export.bundle import export_run
+    from emoscope.training.networks.fit import Hardware
+    from emoscope.training.papers.published import recipes_of
+    from emoscope.training.papers.reproduce import reproduction_table
     from emoscope.training.recipe import Recipe
-    from emoscope.training.reproduction import reproduction_table
-    from emoscope.training.runs import Run, read_run
+    from emoscope.training.run_folder import Run, read_run
 except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 

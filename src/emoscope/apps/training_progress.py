@@ -9,8 +9,8 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bars
 
-from emoscope.training.callbacks import Progress
 from emoscope.training.experiment import Observer, is_leader
+from emoscope.training.networks.callbacks import Progress
 
 __all__ = ["Console"]
 

@@ -143,7 +143,7 @@ class Stream(_Frozen):
 class Vector(_Frozen):
     """Numbers that describe a whole clip, as they are measured: a model scales them itself.
 
-    egemaps          88 functionals of the clip's sound (`media.egemaps`)
+    egemaps          88 functionals of the clip's sound (`media.sound.egemaps`)
     hog_klt, mbmic   classical descriptors of its frames (`media.descriptors`)
     """
 
@@ -161,7 +161,7 @@ class Vector(_Frozen):
 
 class LogMel(_Frozen):
     """Sound as a picture of bands over time, (T, mels): the energy of each band every 10 ms
-    (`media.logmel`), in dB before the normalisation.
+    (`media.sound.logmel`), in dB before the normalisation.
 
     It is of the last `length_s` seconds; shorter sound has silence before it. So does `last` choose
     frames: with it, and as many seconds of frames on a time grid, the two run side by side.

@@ -3,11 +3,11 @@
 `CORPORA` names the layouts, `read_corpus(name, folder)` reads one.
 """
 
-from emoscope.corpora import (  # noqa: F401  # each registers its readers
+from emoscope.corpora.manifest import CORPORA, Manifest, Sample, read_corpus
+from emoscope.corpora.readers import (  # noqa: F401  # each registers its readers
     image_sequences,
     stills,
     video_corpora,
 )
-from emoscope.corpora.manifest import CORPORA, Manifest, Sample, read_corpus
 
 __all__ = ["CORPORA", "Manifest", "Sample", "read_corpus"]

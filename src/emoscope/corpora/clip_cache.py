@@ -22,7 +22,7 @@ from emoscope.corpora.cutting import Cut, Cutting
 from emoscope.corpora.manifest import Sample, digest
 from emoscope.media.clips import Material
 from emoscope.media.files import replacing
-from emoscope.media.images import numbered_images
+from emoscope.media.reading.images import numbered_images
 
 __all__ = ["ClipCache", "DigestBook", "Finding"]
 

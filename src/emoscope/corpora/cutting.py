@@ -10,13 +10,13 @@ import numpy as np
 from emoscope.core.clipspec import ClipSpec, LogMel, Uniform, Vector
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.corpora.manifest import Sample
-from emoscope.media.audio import RATE_HZ, Sound, is_silent, read_sound
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
-from emoscope.media.faces import create_detector
-from emoscope.media.images import is_image
-from emoscope.media.regions import MAX_SIDE_PX, Sighting, detector_for, sightings
+from emoscope.media.detectors import create_detector
+from emoscope.media.people.sightings import MAX_SIDE_PX, Sighting, detector_for, sightings
+from emoscope.media.people.tracking import FaceFinder, FaceTracker, LargestFace
+from emoscope.media.reading.images import is_image
 from emoscope.media.sampling import grid_indices, sample_indices
-from emoscope.media.tracking import FaceFinder, FaceTracker, LargestFace
+from emoscope.media.sound.audio import RATE_HZ, Sound, is_silent, read_sound
 from emoscope.media.video import Frame, probe, read_frames
 
 __all__ = ["Cut", "Cutting", "Faces", "cut"]

@@ -13,7 +13,7 @@ from emoscope.core.errors import CorpusError
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
 from emoscope.media.files import replacing
-from emoscope.media.images import numbered_images
+from emoscope.media.reading.images import numbered_images
 
 __all__ = [
     "CORPORA",

@@ -17,8 +17,8 @@ from emoscope.corpora.cutting import Cut, Cutting, Faces, cut
 from emoscope.corpora.manifest import Sample, digest
 from emoscope.corpora.workers import Crashed, each_in_processes
 from emoscope.media.clips import Material
-from emoscope.media.faces import create_detector
-from emoscope.media.images import is_image
+from emoscope.media.detectors import create_detector
+from emoscope.media.reading.images import is_image
 
 __all__ = ["Counts", "Failure", "Prepared", "default_cache", "prepare"]
 

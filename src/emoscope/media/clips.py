@@ -10,10 +10,10 @@ import numpy.typing as npt
 from emoscope.core.clipspec import ClipSpec, LogMel, Offsets, Stream, Vector
 from emoscope.core.errors import SpecError
 from emoscope.media.descriptors import hog_klt, mbmic
-from emoscope.media.egemaps import egemaps
-from emoscope.media.logmel import FLOOR_DB, log_mel
 from emoscope.media.motion import dynamic_image, optical_flow
 from emoscope.media.sampling import grid_indices, sample_indices
+from emoscope.media.sound.egemaps import egemaps
+from emoscope.media.sound.logmel import FLOOR_DB, log_mel
 from emoscope.media.streams import check_frame, gray, normalised, resized, unit
 
 __all__ = [

@@ -17,10 +17,10 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from emoscope.core.errors import MediaError
-from emoscope.media.container import existing, open_media, zero_s
-from emoscope.media.decoding import Grid, PictureReader, picture_stream
-from emoscope.media.images import is_image, numbered_images, read_image
-from emoscope.media.pixels import Converter, Orientation
+from emoscope.media.reading.container import existing, open_media, zero_s
+from emoscope.media.reading.decoding import Grid, PictureReader, picture_stream
+from emoscope.media.reading.images import is_image, numbered_images, read_image
+from emoscope.media.reading.pixels import Converter, Orientation
 
 __all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
 

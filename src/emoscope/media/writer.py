@@ -19,9 +19,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from emoscope.core.errors import MediaError
-from emoscope.media.container import existing, open_media, packets, zero_s
 from emoscope.media.files import replacing
-from emoscope.media.images import is_image
+from emoscope.media.reading.container import existing, open_media, packets, zero_s
+from emoscope.media.reading.images import is_image
 from emoscope.media.video import Frame
 
 __all__ = ["write_video"]

@@ -23,24 +23,24 @@ from emoscope.corpora.prepare import Prepared, default_cache, prepare
 from emoscope.media.files import check_writable, replacing
 from emoscope.models.checkpoints import freeze
 from emoscope.training import estimators
-from emoscope.training.callbacks import Progress
-from emoscope.training.choosing import choose_samples
-from emoscope.training.dataset import ClipDataset
+from emoscope.training.fold_training import Part, fit_part
 from emoscope.training.folds import Plan, plan_folds
-from emoscope.training.frozen import Features, why_not_kept
-from emoscope.training.loop import Hardware
-from emoscope.training.network_graph import hidden_convolutions, network_graph
-from emoscope.training.networks import (
+from emoscope.training.networks.build import (
     beginning,
     check_growing,
     clip_spec_of,
     create_model,
     is_estimator,
 )
-from emoscope.training.parts import Part, fit_part
+from emoscope.training.networks.callbacks import Progress
+from emoscope.training.networks.dataset import ClipDataset
+from emoscope.training.networks.distillation import check_teacher
+from emoscope.training.networks.fit import Hardware
+from emoscope.training.networks.frozen_features import Features, why_not_kept
+from emoscope.training.networks.onnx_graph import hidden_convolutions, network_graph
 from emoscope.training.recipe import Recipe
-from emoscope.training.runs import FINAL, Run, read_run, write_json
-from emoscope.training.teacher import check_teacher
+from emoscope.training.run_folder import FINAL, Run, read_run, write_json
+from emoscope.training.samples import choose_samples
 
 __all__ = ["Observer", "is_leader", "resume", "train"]
 

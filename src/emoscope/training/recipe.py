@@ -13,7 +13,7 @@ from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.corpora import CORPORA
 from emoscope.corpora.cutting import Faces
 from emoscope.training.augment import Augmentation
-from emoscope.training.complaints import complaint
+from emoscope.training.recipe_errors import complaint
 
 __all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
 
@@ -35,7 +35,7 @@ class CorpusChoice(_Frozen):
     detector   as in `emoscope analyze`; "none": the pictures are faces already
     faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
     min_frames sequences of fewer are left out
-    pattern    gemep: how this release names its files (`corpora.video_corpora.read_gemep`)
+    pattern    gemep: how this release names its files (`corpora.readers.video_corpora.read_gemep`)
     """
 
     name: tuple[str, ...] = Field(min_length=1)
@@ -145,8 +145,9 @@ class ModelChoice(_Frozen):
     """Which network or estimator, and the options its builder takes.
 
     search           of an estimator: options and the values to try, {C = [0.01, 0.1]}; each
-                     training side chooses by inner folds of whole persons (training/searching.py).
-                     Of several tables the combinations of each are tried
+                     training side chooses by inner folds of whole persons
+                     (training/estimators/search.py). Of several tables the combinations of each
+                     are tried
     weights          a file of published weights that a network begins with (models/checkpoints.py)
     adapt_channels   of a first layer with other channels than the file's, the mean over the file's
     frozen           what has published weights stays as `weights` made it, up to its last layer of
@@ -169,7 +170,7 @@ class ModelChoice(_Frozen):
 class Optimiser(_Frozen):
     """Adam, AdamW, SGD or Muon. `nesterov` is SGD's only: Nesterov's momentum, or the plain one
     (Polyak's). With Muon `lr` and `weight_decay`, decoupled, are of orthogonal steps on convolution
-    kernels, `other_lr` of SGD's on the rest (training/muon.py)."""
+    kernels, `other_lr` of SGD's on the rest (training/networks/muon.py)."""
 
     name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     lr: float = Field(gt=0)
@@ -221,7 +222,7 @@ class Schedule(_Frozen):
 
 
 class TeacherChoice(_Frozen):
-    """A bundle whose answers a network learns beside the labels (training/teacher.py).
+    """A bundle whose answers a network learns beside the labels (networks/distillation.py).
 
     bundle   an installed bundle's name, or the path of one, as of another recipe's run
     share    of its answers in what is learned; the rest is the labels, or the votes
@@ -250,7 +251,7 @@ class Evaluation(_Frozen):
 
 
 class PublishedRow(_Frozen):
-    """What a recipe reproduces of a paper's tables (training/published.toml).
+    """What a recipe reproduces of a paper's tables (training/papers/published.toml).
 
     row       the row that its figures answer to
     by_vote   the row of each vote, where blocks are voted on: {sum-probability = "..."}
@@ -278,7 +279,7 @@ class PublishedRow(_Frozen):
 
 class BundleFacts(_Frozen):
     """What the exported bundle says of itself, and `precision`: int8 for hidden kernels in eight
-    bits, which are what the run is judged by (training/network_graph.py)."""
+    bits, which are what the run is judged by (training/networks/onnx_graph.py)."""
 
     version: str = "1"
     precision: Literal["float32", "int8"] = "float32"

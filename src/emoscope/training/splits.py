@@ -10,7 +10,7 @@ import numpy as np
 
 from emoscope.core.errors import CorpusError
 from emoscope.corpora.manifest import Sample, twins
-from emoscope.media.images import natural_key
+from emoscope.media.reading.images import natural_key
 
 __all__ = [
     "Fold",

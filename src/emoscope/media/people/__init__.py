@@ -1,0 +1,1 @@
+"""Who is seen in a film: tracks, crops and sightings."""

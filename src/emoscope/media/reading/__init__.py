@@ -1,0 +1,1 @@
+"""Files to pixels: containers, decoding, numbered images."""

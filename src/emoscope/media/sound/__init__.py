@@ -1,0 +1,1 @@
+"""Samples, and what models hear of them: eGeMAPS, log-mel bands."""

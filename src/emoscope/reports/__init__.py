@@ -1,0 +1,1 @@
+"""Timelines as files: JSON, tables, pages, annotated films. Core and media only."""

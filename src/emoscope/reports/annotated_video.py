@@ -1,0 +1,184 @@
+"""The video with what was read in it drawn on it: boxes, ids, leading labels, small bars."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from emoscope.core.results import Timeline
+from emoscope.media.video import Frame, read_frames
+from emoscope.media.writer import write_video
+from emoscope.reports.palette import NO_COLOUR, UNSURE, colours, rgb
+
+__all__ = ["annotate", "write_annotated"]
+
+Picture = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.floating]
+Colour = tuple[int, int, int]
+
+MAX_BARS = 5
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+LIGHT: Colour = (245, 245, 245)
+DARK: Colour = (22, 26, 30)
+GREY: Colour = rgb(NO_COLOUR)
+SAME_TIME_S = 1e-6
+
+
+def write_annotated(timeline: Timeline, path: str | Path, video: str | Path) -> None:
+    """Draw the Timeline on every frame of `video` (of the span that was analysed), at its own times
+    and with its own sound.
+
+    Raises MediaError where the video cannot be read or the file cannot be written."""
+    start_s, end_s = timeline.provenance.start_s, timeline.provenance.end_s
+    frames = read_frames(video, start_s=start_s, end_s=end_s)
+    drawn = annotate(timeline, frames)
+    write_video(path, drawn, sound_from=video, start_s=start_s, end_s=end_s)
+
+
+def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same frames, drawn on wherever a row of the Timeline covers their time.
+
+    Boxes move linearly from one span's start to the next, so that they do not hop."""
+    faces = [_Face.of(timeline, track) for track in timeline.tracks]
+    for frame in frames:
+        seen = [(face, row) for face in faces if (row := face.row_at(frame.time_s)) is not None]
+        if not seen:
+            yield frame
+            continue
+        picture = frame.rgb.copy()
+        for face, row in seen:
+            _draw(picture, face, row, face.box_at(row, frame.time_s))
+        yield replace(frame, rgb=picture)
+
+
+@dataclass(frozen=True, eq=False)
+class _Face:
+    rows: Timeline  # of this face only
+    answered: npt.NDArray[np.bool_]  # (N,)
+    colours: tuple[Colour, ...]  # (C,)
+    bars: tuple[int, ...]  # columns shown as bars; always the same, so that the list does not jump
+
+    @classmethod
+    def of(cls, timeline: Timeline, track: int) -> "_Face":
+        rows = timeline.of(track)
+        peaks = np.where(rows.seen[:, None], rows.probs, 0.0).max(axis=0)
+        highest = np.argsort(-peaks, kind="stable")[:MAX_BARS]
+        paint = colours(rows.labels)
+        return cls(
+            rows=rows,
+            answered=rows.answered,
+            colours=tuple(rgb(paint[label]) for label in rows.labels),
+            bars=tuple(sorted(highest.tolist())),
+        )
+
+    def row_at(self, time_s: float) -> int | None:
+        """The row whose span covers this time, if it saw the face."""
+        starts_s, ends_s = self.rows.spans_s.T
+        row = int(np.searchsorted(starts_s, time_s + SAME_TIME_S, side="right")) - 1
+        if row < 0 or np.isnan(self.rows.probs[row]).any():
+            return None
+        covered = time_s < ends_s[row] - SAME_TIME_S or time_s - starts_s[row] < SAME_TIME_S
+        return row if covered else None
+
+    def box_at(self, row: int, time_s: float) -> FloatArray:
+        """(4,) xyxy, between this span's box and the next one's, if the spans touch."""
+        spans_s, boxes = self.rows.spans_s, self.rows.boxes_xyxy
+        after = row + 1
+        if after == len(boxes) or spans_s[after, 0] - spans_s[row, 1] >= 1e-3:
+            return boxes[row]
+        share = (time_s - spans_s[row, 0]) / (spans_s[after, 0] - spans_s[row, 0])
+        return (1 - share) * boxes[row] + share * boxes[after]
+
+
+def _draw(picture: Picture, face: _Face, row: int, box: FloatArray) -> None:
+    height, width = picture.shape[:2]
+    if np.isnan(box).any():  # a model of the whole picture
+        box = np.array([0, 0, width - 1, height - 1])
+    x1, y1, x2, y2 = (round(float(value)) for value in box)
+    probs = face.rows.probs[row]
+    label, colour = UNSURE, GREY
+    if face.answered[row]:
+        leading = int(probs.argmax())
+        label, colour = f"{face.rows.labels[leading]} {probs[leading]:.0%}", face.colours[leading]
+    pen = _Pen.of(picture)
+    pen.frame(x1, y1, x2, y2, colour)
+    pen.title(x1, y1, f"{int(face.rows.track[row])}  {label}", colour)
+    bars = [(face.rows.labels[c], float(probs[c]), face.colours[c]) for c in face.bars]
+    pen.bars(x1, y1, x2, bars)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pen:
+    """Draws on one picture, with sizes that follow its smaller side."""
+
+    picture: Picture
+    scale: float  # of the font
+    line: int  # px, height of a line of text
+    thick: int  # px
+
+    @classmethod
+    def of(cls, picture: Picture) -> "_Pen":
+        side = min(picture.shape[:2])
+        scale = max(0.38, side / 1200)  # smaller letters cannot be read
+        (_, letters), below = cv2.getTextSize("Ag", FONT, scale, 1)
+        return cls(picture, scale, letters + 2 * below, max(1, round(side / 360)))
+
+    def width(self, text: str) -> int:
+        return int(cv2.getTextSize(text, FONT, self.scale, self._weight)[0][0])
+
+    def frame(self, x1: int, y1: int, x2: int, y2: int, colour: Colour) -> None:
+        # The dark line around the coloured one keeps it visible on any skin and wall.
+        cv2.rectangle(self.picture, (x1, y1), (x2, y2), DARK, self.thick + 2, cv2.LINE_AA)
+        cv2.rectangle(self.picture, (x1, y1), (x2, y2), colour, self.thick, cv2.LINE_AA)
+
+    def title(self, x: int, y: int, text: str, colour: Colour) -> None:
+        """A coloured plate above the point, or below it at the picture's top."""
+        wide = self.width(text) + self.line
+        x = max(0, min(x, self.picture.shape[1] - wide))
+        top = y - self.line if y >= self.line else max(y, 0)
+        cv2.rectangle(self.picture, (x, top), (x + wide, top + self.line), colour, cv2.FILLED)
+        bright = np.dot(colour, (0.299, 0.587, 0.114)) > 128
+        self._text(x + self.line // 2, top, text, DARK if bright else LIGHT)
+
+    def bars(self, x1: int, y1: int, x2: int, bars: list[tuple[str, float, Colour]]) -> None:
+        """A small list right of the box, else left of it, else inside if it covers no more than
+        half the face; where there is no room it is left out."""
+        half = self.line // 2
+        names = max(self.width(name) for name, _, _ in bars)
+        wide, tall = names + 5 * self.line, len(bars) * self.line + half
+        if x2 + half + wide <= self.picture.shape[1]:
+            left = x2 + half
+        elif x1 - half - wide >= 0:
+            left = x1 - half - wide
+        elif 2 * wide <= x2 - x1:
+            left = x2 - wide
+        else:
+            return
+        top = max(min(y1, self.picture.shape[0] - tall), 0)
+        plate = self.picture[top : top + tall, left : left + wide]
+        plate[:] = plate // 3 + np.array(DARK, np.uint8) // 3 * 2
+        for i, (name, prob, colour) in enumerate(bars):
+            y = top + half // 2 + i * self.line
+            self._text(left + half, y, name, LIGHT)
+            start = left + names + self.line
+            end = start + round(prob * (wide - names - self.line - half))
+            cv2.rectangle(
+                self.picture,
+                (start, y + self.line // 4),
+                (end, y + 3 * self.line // 4),
+                colour,
+                cv2.FILLED,
+            )
+
+    @property
+    def _weight(self) -> int:
+        return max(1, round(self.scale * 1.6))
+
+    def _text(self, x: int, top: int, text: str, colour: Colour) -> None:
+        base = top + round(0.72 * self.line)
+        cv2.putText(
+            self.picture, text, (x, base), FONT, self.scale, colour, self._weight, cv2.LINE_AA
+        )

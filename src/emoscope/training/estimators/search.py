@@ -1,0 +1,129 @@
+"""An estimator's settings, chosen inside a training side by persons that it does not learn from.
+
+The test side decides nothing: every fold of a run, and its final training, chooses anew.
+"""
+
+import difflib
+import functools
+import inspect
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import Pipeline
+
+from emoscope.core.errors import RecipeError
+from emoscope.training.estimators.pipelines import (
+    ESTIMATORS,
+    Features,
+    create,
+    folds_by_person,
+    matrix,
+    seeded,
+)
+from emoscope.training.metrics import uar
+
+__all__ = [
+    "Choice",
+    "Search",
+    "candidates",
+    "check_search",
+    "choose",
+    "choose_pipeline",
+    "words",
+]
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.integer]
+Settings = dict[str, Any]
+Search = Sequence[Mapping[str, Sequence[Any]]]  # tables of values to try, as in a recipe
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen, and the unweighted average recall (UAR) of all that was tried."""
+
+    chosen: Settings
+    tried: tuple[tuple[Settings, float], ...]
+
+    def facts(self) -> dict[str, Any]:
+        """For a fold.json."""
+        tried = [{"settings": settings, "uar": score} for settings, score in self.tried]
+        return {"chosen": self.chosen, "tried": tried}
+
+
+def candidates(search: Search) -> Iterator[Settings]:
+    """Every combination of each table's values; the last option changes fastest."""
+    for table in search:
+        for values in itertools.product(*table.values()):
+            yield dict(zip(table, values, strict=True))
+
+
+def check_search(name: str, options: Mapping[str, Any], search: Search) -> None:
+    """Raises RecipeError for what cannot be searched: an option that the estimator has not, one
+    that is set already, a single candidate."""
+    known = list(inspect.signature(ESTIMATORS[name].build).parameters)
+    for key in itertools.chain.from_iterable(search):
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+            raise RecipeError(f"{name}: model.search: no option {key!r}. {hint}")
+        if key in options:
+            raise RecipeError(f"{name}: {key} stands in model.options and in model.search.")
+    if search and len(list(itertools.islice(candidates(search), 2))) < 2:
+        raise RecipeError(f"{name}: model.search has one candidate. Put it into model.options.")
+
+
+def choose(
+    name: str,
+    options: Mapping[str, Any],
+    search: Search,
+    features: Mapping[str, FloatArray],
+    truth: IntArray,
+    subjects: npt.NDArray[np.str_],
+    seed: int,
+) -> Choice:
+    """The candidate with the highest UAR, of equals the first, on up to five inner folds of whole
+    persons; arguments as in `estimators.fit`.
+
+    The recall is over the answers of all inner folds together, by the classifier itself, before
+    calibration. Raises as `estimators.fit`, and RecipeError for values that make no sense.
+    """
+    vector = ESTIMATORS[name].vector
+    build = functools.partial(create, name, **options)
+    return choose_pipeline(name, build, vector, search, features, truth, subjects, seed)
+
+
+def choose_pipeline(
+    name: str,
+    build: Callable[..., Pipeline],
+    vector: Features,
+    search: Search,
+    features: Mapping[str, FloatArray],
+    truth: IntArray,
+    subjects: npt.NDArray[np.str_],
+    seed: int,
+) -> Choice:
+    """`choose` for a pipeline that stands in no registry, on whatever vector it eats."""
+    inputs = matrix(name, vector, features)
+    columns, seen = np.unique(truth, return_inverse=True)
+    folds = folds_by_person(name, columns, seen, subjects, seed)
+    tried = []
+    for settings in candidates(search):
+        try:
+            said = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
+        except (TypeError, ValueError) as error:
+            raise RecipeError(
+                f"{name}: model.search: {words(settings)} does not fit: {error}."
+            ) from None
+        tried.append((settings, uar(seen, said)))
+    return Choice(max(tried, key=lambda one: one[1])[0], tuple(tried))
+
+
+def words(settings: Mapping[str, Any]) -> str:
+    """ "C = 0.03, kernel = linear"."""
+    return ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -1,0 +1,1 @@
+"""Networks in training: built, fed, fitted, asked, written as graphs."""

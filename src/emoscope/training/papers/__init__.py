@@ -1,0 +1,1 @@
+"""The papers' printed figures, and ours beside them."""

@@ -1,0 +1,227 @@
+"""What a paper prints beside what finished runs of its recipes measured."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from emoscope.core.errors import RecipeError
+from emoscope.training.evaluation.evaluate import corpus_words, judge, measure, protocol_words
+from emoscope.training.evaluation.report import ABSENT, Table, confusion_table, with_interval
+from emoscope.training.metrics import confusion_matrix
+from emoscope.training.papers.fused_rows import fuse_row
+from emoscope.training.papers.leakage import inflation_table
+from emoscope.training.papers.published import Paper, PublishedFigure, papers
+from emoscope.training.run_folder import Run
+
+__all__ = ["reproduction_table"]
+
+_MINE = ("ours: accuracy", "ours: UAR", "ours: clips")
+
+
+def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
+    """Markdown: what a paper prints in columns of its own, and beside it what finished runs of its
+    recipes measured. A row nobody ran shows a dash; runs that answer to no row stand beneath. A
+    fusion is made here, of the first run of each of its members, once all are there. The table is
+    to lie in `folder`: there begin the links to the runs' pages.
+
+    Raises UnknownName for a paper or a row that is not in the table, RecipeError for a run that is
+    not finished, or that did not hold a vote it is to answer by."""
+    source = papers()[paper]
+    measured = list(runs)
+    by_row: dict[str, list[_Ours]] = {row: [] for row in source.rows}
+    runs_of: dict[str, list[Run]] = {row: [] for row in source.rows}
+    beyond = []
+    for run in measured:
+        for row, ours in _answers(run, paper, folder):
+            if row is None:
+                beyond.append(ours)
+            else:
+                by_row[source.rows[row].id].append(ours)
+                runs_of[row].append(run)
+    notes = []
+    for fusion in (row for row in _rows(source) if row.rule):
+        made = _fusion(fusion, [(source.rows[name], runs_of[name]) for name in fusion.members])
+        if isinstance(made, str):
+            notes.append(made)
+        else:
+            by_row[fusion.id].append(made)
+    tables = [
+        _figures(source, by_row, " ".join(notes)),
+        _costs(source, by_row),
+        _pictures(source, by_row),
+        _beyond(beyond),
+        inflation_table(measured),
+        _faces(source, measured),
+        *(ours.confusion for group in [*by_row.values(), beyond] for ours in group),
+    ]
+    warnings = [
+        f"> **Warning, {run.info['name']}**: {text}"
+        for run in measured
+        for text in run.info["warnings"]
+    ]
+    how = "as printed" if source.unit == "percent" else "as printed, its fractions in percent"
+    head = f"# {source.authors}: {source.title}\n\nThe paper's columns are {how}."
+    shown = [table.markdown() for table in tables if table.rows]
+    return "\n\n".join([*warnings, head, *shown]) + "\n"
+
+
+@dataclass(frozen=True)
+class _Ours:
+    """What a run measured, by one vote where its blocks were voted on, as the tables' cells."""
+
+    name: str
+    what: str
+    figures: tuple[str, str, str]  # as _MINE
+    costs: tuple[str, str]  # parameters, seconds of one training
+    machine: str
+    page: str  # a link
+    confusion: Table
+
+
+def _answers(run: Run, paper: str, folder: Path) -> Iterator[tuple[str | None, _Ours]]:
+    """The rows that a run answers to, None for no row, and what it says there."""
+    figures = measure(run, judge(run))
+    named = run.recipe.published
+    if named is None or named.paper != paper or not named.by_vote:
+        row = named.row if named and named.paper == paper else None
+        yield row, _ours(run, figures, folder)
+        return
+    for vote, row in named.by_vote.items():
+        said = judge(run, vote).predictions
+        confusion = confusion_matrix(said.truth, said.predicted, len(run.labels)).tolist()
+        by_vote = figures.get("by_vote", {}).get(vote, {})
+        yield row, _ours(run, {**figures, **by_vote, "confusion": confusion}, folder, vote)
+
+
+def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") -> _Ours:
+    name, what = str(run.info["name"]), figures["what"]
+    if vote:
+        what = f"{corpus_words(run)}; {protocol_words(run.recipe)}; by {vote}"
+    title = f"Confusion matrix of {name}" + (f" by {vote}" if vote else "")
+    accuracy, uar = (with_interval(figures, metric) for metric in ("accuracy", "uar"))
+    seconds = float(np.median([result["seconds"] for result in run.results()]))
+    parameters = run.info["parameters"]
+    page = run.folder / "evaluation.html"
+    place = quote(Path(os.path.relpath(page, folder)).as_posix())
+    return _Ours(
+        name=name,
+        what=what,
+        figures=(accuracy, uar, f"{figures['samples']:,}"),
+        costs=(ABSENT if parameters is None else f"{parameters:,}", f"{seconds:,.0f}"),
+        machine=str(run.info["machine"]),
+        page=f"[{name}]({place})" if page.is_file() else ABSENT,
+        confusion=confusion_table(title, run.labels, figures["confusion"]),
+    )
+
+
+def _fusion(
+    row: PublishedFigure, members: Sequence[tuple[PublishedFigure, Sequence[Run]]]
+) -> _Ours | str:
+    """What the row's rule makes of the first run of each member, or why there is nothing."""
+    missing = [member.system for member, runs in members if not runs]
+    if missing:
+        return f"Not fused: {row.system} (no run of {', '.join(missing)})."
+    try:
+        made = fuse_row(row.rule, [runs[0] for _, runs in members])
+    except RecipeError as error:
+        return f"Not fused: {row.system} ({error})"
+    accuracy, uar = (with_interval(made.figures, metric) for metric in ("accuracy", "uar"))
+    return _Ours(
+        name=made.name,
+        what=made.what,
+        figures=(accuracy, uar, f"{made.figures['samples']:,}"),
+        costs=(ABSENT, ABSENT),
+        machine=str(members[0][1][0].info["machine"]),
+        page=ABSENT,
+        confusion=confusion_table(
+            f"Confusion matrix of {made.name}", made.labels, made.figures["confusion"]
+        ),
+    )
+
+
+def _figures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]], note: str) -> Table:
+    rows: list[tuple[str, ...]] = []
+    for row in _rows(paper):
+        about = (row.system, row.corpus, row.protocol)
+        printed = (*about, f"{row.value} %", _number(row.clips), row.where)
+        for ours in by_row[row.id]:
+            rows.append((*printed, *ours.figures, ours.name, ours.what))
+        if not by_row[row.id]:
+            rows.append((*printed, *[ABSENT] * 5))
+    header = ("system", "corpus", "protocol", "paper: accuracy", "paper: clips", "paper: where")
+    mine = (*_MINE, "ours: run", "ours: measured on")
+    return Table("Figures", (*header, *mine), tuple(rows), note)
+
+
+def _costs(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:
+    """Parameters and seconds; no rows where the paper prints neither."""
+    rows: list[tuple[str, ...]] = []
+    for row in _rows(paper):
+        if row.parameters is not None or row.train_seconds is not None:
+            printed = (row.system, row.corpus, _number(row.parameters), _number(row.train_seconds))
+            for ours in by_row[row.id]:
+                rows.append((*printed, *ours.costs, ours.name))
+            if not by_row[row.id]:
+                rows.append((*printed, *[ABSENT] * 3))
+    header = ("system", "corpus", "paper: parameters", "paper: seconds a training")
+    mine = ("ours: parameters", "ours: seconds a training", "ours: run")
+    machines = sorted({ours.machine for group in by_row.values() for ours in group})
+    note = [f"The paper's seconds: on {paper.machine}."] if paper.machine else []
+    if machines:
+        note.append(f"Ours: the median over folds and seeds, on {'; '.join(machines)}.")
+    return Table("Size and training time", (*header, *mine), tuple(rows), " ".join(note))
+
+
+def _pictures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:
+    """Where training curves and confusion matrices are drawn; no rows where the paper has none."""
+    rows: list[tuple[str, ...]] = []
+    for row in _rows(paper):
+        if row.pictures is not None:
+            pages = [ours.page for ours in by_row[row.id]] or [ABSENT]
+            rows += [(row.system, row.corpus, row.pictures, page) for page in pages]
+    return Table(
+        "Training curves and confusion matrices as pictures",
+        ("system", "corpus", "paper: pictures", "ours: page"),
+        tuple(rows),
+    )
+
+
+def _faces(paper: Paper, runs: Sequence[Run]) -> Table:
+    """Frames without a face, once for all runs that looked at the same; no rows where the paper
+    does not tell, or nobody looked."""
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for run in runs:
+        counts = run.info.get("faces", {}).values()
+        frames, missed = (sum(c[name] for c in counts) for name in ("frames", "without_face"))
+        if frames and run.recipe.corpus.detector != "none":
+            words = f"{corpus_words(run)}, detector {run.recipe.corpus.detector}"
+            found.setdefault((words, frames, missed), []).append(str(run.info["name"]))
+    rows: list[tuple[str, ...]] = []
+    if paper.faces is not None:
+        printed = (f"{paper.faces.missed:,} of {paper.faces.frames:,}", paper.faces.where)
+        for (words, frames, missed), names in found.items():
+            rows.append((*printed, f"{missed:,} of {frames:,}", words, ", ".join(names)))
+    header = ("paper: frames without a face", "paper: where", "ours: frames without the face")
+    mine = ("ours: looked for in", "ours: runs")
+    return Table("Faces not found", (*header, *mine), tuple(rows))
+
+
+def _beyond(runs: Sequence[_Ours]) -> Table:
+    costs = ("ours: parameters", "ours: seconds a training")
+    header = ("ours: run", *_MINE, *costs, "ours: page", "ours: measured on")
+    rows = tuple((ours.name, *ours.figures, *ours.costs, ours.page, ours.what) for ours in runs)
+    return Table("Runs that answer to no row of the paper", header, rows)
+
+
+def _rows(paper: Paper) -> Iterator[PublishedFigure]:
+    return (paper.rows[name] for name in paper.rows)
+
+
+def _number(value: int | Decimal | None) -> str:
+    return ABSENT if value is None else f"{value:,}"

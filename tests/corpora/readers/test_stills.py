@@ -1,0 +1,312 @@
+import csv
+import tarfile
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from refusing import refusal
+
+from emoscope.core.labels import LABEL_SETS
+from emoscope.corpora.manifest import Manifest, Sample, read_corpus
+from emoscope.corpora.readers.stills import read_fer2013, read_ferplus, unpack_fer2013
+from emoscope.training.folds import plan_folds
+from emoscope.training.recipe import Fixed
+
+COLUMNS = (*LABEL_SETS["ferplus8"].labels, "unknown", "NF")
+FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
+
+
+class Tree:
+    """A FER+ tree as its authors lay it out, a picture at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.rows: list[list[object]] = []
+
+    def add(self, usage: str = "Training", shade: int | None = 0, **votes: int) -> str:
+        """A row, and unless `shade` is None a picture of that shade; equal shades are twins."""
+        name = f"fer{len(self.rows):07d}.png"
+        if shade is not None:
+            folder = self.root / FOLDERS[usage]
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / name), np.full((48, 48), shade, np.uint8))
+        self.rows.append([usage, name, *(votes.get(column, 0) for column in COLUMNS)])
+        return name
+
+    def read(self, columns: tuple[str, ...] = COLUMNS) -> Manifest:
+        self.root.mkdir(exist_ok=True)
+        with (self.root / "fer2013new.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["Usage", "Image name", *columns], *self.rows])
+        return read_ferplus(self.root)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    return Tree(tmp_path / "ferplus")
+
+
+def test_votes_become_a_distribution_over_the_eight_emotions(tree: Tree) -> None:
+    tree.add(happiness=6, surprise=2, unknown=2)
+    corpus = tree.read()
+    (still,) = corpus.samples
+    assert corpus.labels == LABEL_SETS["ferplus8"].labels
+    assert still.votes == (0, 0.6, 0.2, 0, 0, 0, 0, 0)  # a fifth of the votes is for no emotion
+    assert still.label == "happiness"
+    assert still.is_clear
+    assert still.path.is_file()
+
+
+def test_parts_are_told_by_usage(tree: Tree) -> None:
+    for usage in ("Training", "PublicTest", "PublicTest", "PrivateTest"):
+        tree.add(usage, fear=10)
+    corpus = tree.read()
+    assert [len(corpus.split(part)) for part in ("train", "valid", "test")] == [1, 2, 1]
+
+
+def test_rows_topped_by_unknown_or_no_face_are_left_out_and_counted(tree: Tree) -> None:
+    tree.add(unknown=6, anger=4)
+    tree.add(NF=10)
+    tree.add(unknown=5, anger=5)  # no emotion has more votes than "unknown"
+    tree.add()  # no votes at all
+    kept = tree.add(anger=6, unknown=4)
+    corpus = tree.read()
+    assert [still.path.name for still in corpus.samples] == [kept]
+    assert corpus.left_out == {"train: topped by unknown or NF": 4}
+
+
+def test_rows_without_a_picture_are_left_out_and_counted(tree: Tree) -> None:
+    tree.add(shade=None, anger=10)
+    tree.add(anger=10)
+    tree.rows.append(["Training", "", *([10] + [0] * 9)])  # FER+ names no file for some rows
+    corpus = tree.read()
+    assert len(corpus.samples) == 1
+    assert corpus.left_out == {"train: no picture": 2}
+
+
+def test_a_tie_is_kept_but_not_clear(tree: Tree) -> None:
+    tree.add(anger=4, fear=4, sadness=2)
+    tree.add(anger=5, fear=4)
+    tie, clear = tree.read().samples
+    assert (tie.is_clear, clear.is_clear) == (False, True)
+    assert tie.votes is not None
+    np.testing.assert_allclose(sorted(tie.votes)[-3:], [0.2, 0.4, 0.4])
+
+
+def without_twins(corpus: Manifest) -> tuple[list[Sample], int]:
+    """What the corpus's own split trains on where `drop_twins` is asked for, and how many went."""
+    protocol = Fixed(name="fixed", drop_twins=True)
+    plan = plan_folds(corpus.samples, corpus.labels, protocol, seed=0, final="final")
+    (fold,) = plan.folds
+    return [plan.samples[row] for row in fold.train], sum(plan.left_out.values())
+
+
+def test_twins_are_dropped_across_parts_and_counted(tree: Tree) -> None:
+    twin = tree.add(shade=7, anger=10)
+    inner = [tree.add(shade=9, anger=10), tree.add(shade=9, fear=10)]  # twins of each other only
+    tree.add("PublicTest", shade=7, sadness=10)
+    corpus = tree.read()
+    kept, dropped = without_twins(corpus)
+    assert [still.path.name for still in kept] == inner
+    assert twin not in inner
+    assert dropped == 1
+
+
+def test_a_table_that_begins_with_a_byte_order_mark_is_read(tree: Tree) -> None:
+    tree.add(anger=10)
+    tree.read()
+    table = tree.root / "fer2013new.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert len(read_ferplus(tree.root).samples) == 1
+
+
+def test_a_folder_without_the_table_is_told_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").touch()
+    message = refusal(lambda: read_ferplus(tmp_path))
+    assert message == f"{tmp_path}: expected FER+'s fer2013new.csv, found fer2013.csv."
+    missing = tmp_path / "missing"
+    assert refusal(lambda: read_ferplus(missing)).endswith("found nothing.")
+
+
+def test_a_table_without_pictures_is_refused(tree: Tree) -> None:
+    tree.add(shade=None, anger=10)
+    message = refusal(tree.read)
+    assert "expected the pictures that fer2013new.csv names in FER2013Train" in message
+    assert message.endswith("found fer2013new.csv.")
+
+
+def test_a_table_of_other_columns_is_refused(tree: Tree) -> None:
+    tree.add(anger=10)
+    message = refusal(lambda: tree.read(columns=("emotion", *COLUMNS[:-2], "pixels")))
+    assert "expected the columns unknown, NF, found Usage, Image name, emotion" in message
+
+
+def test_an_empty_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "fer2013new.csv").touch()
+    assert refusal(lambda: read_ferplus(tmp_path)).endswith("found nothing.")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["Holdout", "a.png", *([1] * 10)],
+        ["Training", "a.png", *([1] * 9), "many"],
+        ["Training", "a.png", *([1] * 9), -1],
+        ["Training", "a.png", 1, 1],
+    ],
+    ids=["another usage", "no number", "negative", "cut short"],
+)
+def test_a_row_that_cannot_be_read_is_named_by_its_line(tree: Tree, row: list[object]) -> None:
+    tree.add(anger=10)
+    tree.rows.append(row)
+    message = refusal(tree.read)
+    assert "line 3: expected one of Training, PublicTest, PrivateTest and 10 vote" in message
+    assert f"found {row[0]}, a.png" in message
+
+
+def folders(root: Path, *names: str) -> Path:
+    """FER2013's folders, with a small picture for each name."""
+    for shade, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(root / name), np.full((48, 48), shade, np.uint8))
+    return root
+
+
+def test_the_folders_of_fer2013_tell_part_and_label(tmp_path: Path) -> None:
+    folders(tmp_path, "train/angry/1.jpg", "train/happy/2.jpg", "test/neutral/3.jpg")
+    (tmp_path / "train/happy/notes.txt").touch()
+    (tmp_path / "train/.cache").mkdir()
+    corpus = read_corpus("fer2013", tmp_path)
+    assert corpus.labels == LABEL_SETS["fer2013"].labels
+    assert [(s.split, s.label, s.path.name) for s in corpus.samples] == [
+        ("train", "anger", "1.jpg"),
+        ("train", "happiness", "2.jpg"),
+        ("test", "neutral", "3.jpg"),
+    ]
+    assert corpus.left_out == {"train: no picture": 1}
+    assert all(s.is_clear and s.votes is None for s in corpus.samples)
+
+
+def labels_beside_ferplus(root: Path, *rows: str) -> None:
+    (root / "fer2013_labels.csv").write_text("\n".join(["folder,image,emotion", *rows]))
+
+
+def test_fer2013_is_read_from_a_table_beside_the_pictures_of_ferplus(tmp_path: Path) -> None:
+    folders(tmp_path, "FER2013Train/fer0.png", "FER2013Valid/fer1.png")
+    rows = ("FER2013Train,fer0.png,angry", "FER2013Valid,fer1.png,sad", "FER2013Train,gone.png,sad")
+    labels_beside_ferplus(tmp_path, *rows)
+    corpus = read_corpus("fer2013", tmp_path)
+    assert [(s.split, s.label, s.path.name) for s in corpus.samples] == [
+        ("train", "anger", "fer0.png"),
+        ("valid", "sadness", "fer1.png"),
+    ]
+    assert corpus.left_out == {"train: no picture": 1}
+
+
+@pytest.mark.parametrize("row", ["FER2013Train,fer0.png,bored", "Train,fer0.png,sad"])
+def test_a_table_beside_ferplus_with_another_word_is_refused(row: str, tmp_path: Path) -> None:
+    labels_beside_ferplus(tmp_path, row)
+    message = refusal(lambda: read_fer2013(tmp_path))
+    assert "fer2013_labels.csv, line 2: expected one of FER2013Train" in message
+    assert message.endswith(f"found {row.replace(',', ', ')}.")
+
+
+def test_a_table_beside_no_pictures_is_refused(tmp_path: Path) -> None:
+    labels_beside_ferplus(tmp_path, "FER2013Train,fer0.png,sad")
+    assert "expected the pictures that it names" in refusal(lambda: read_fer2013(tmp_path))
+
+
+def test_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:
+    folders(tmp_path, "train/angry/1.jpg", "train/bored/2.jpg")
+    message = refusal(lambda: read_fer2013(tmp_path))
+    assert "expected folders named anger, disgust" in message
+    assert message.endswith("found bored.")
+
+
+def test_a_folder_without_the_parts_is_told_what_it_holds(tmp_path: Path) -> None:
+    folders(tmp_path, "angry/1.jpg")
+    message = refusal(lambda: read_fer2013(tmp_path))
+    assert message.endswith("expected pictures in train/angry, test/angry and so on, found angry.")
+
+
+def fer2013_table(folder: Path, *rows: tuple[str, str, str]) -> Path:
+    table = folder / "fer2013.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("emotion", "pixels", "Usage"), *rows])
+    return table
+
+
+GREY = " ".join(str(level % 256) for level in range(48 * 48))
+
+
+def test_the_table_of_fer2013_is_unpacked_to_its_folders(tmp_path: Path) -> None:
+    table = fer2013_table(
+        tmp_path, ("3", GREY, "Training"), ("0", GREY, "PublicTest"), ("6", GREY, "PrivateTest")
+    )
+    assert "found fer2013.csv. Unpack the table:" in refusal(lambda: read_fer2013(tmp_path))
+    unpack_fer2013(table, tmp_path / "unpacked")
+    corpus = read_fer2013(tmp_path / "unpacked")
+    assert [(s.split, s.label, s.path.name) for s in corpus.samples] == [
+        ("train", "happiness", "fer0000000.png"),
+        ("valid", "anger", "fer0000001.png"),
+        ("test", "neutral", "fer0000002.png"),
+    ]
+    picture = cv2.imread(str(corpus.samples[0].path), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    np.testing.assert_array_equal(picture.ravel(), np.arange(48 * 48) % 256)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("7", GREY, "Training"),
+        ("1", GREY, "Holdout"),
+        ("1", "1 2 3", "Training"),
+        ("1", GREY.replace("17", "300"), "Training"),
+        ("1", GREY.replace("17", "x"), "Training"),
+        ("1",),
+    ],
+    ids=["emotion", "usage", "few pixels", "no grey level", "no number", "cut short"],
+)
+def test_an_odd_row_leaves_nothing_half_unpacked(tmp_path: Path, row: tuple[str, ...]) -> None:
+    table = fer2013_table(tmp_path, ("3", GREY, "Training"), row)  # type: ignore[arg-type]
+    message = refusal(lambda: unpack_fer2013(table, tmp_path / "unpacked"))
+    assert "fer2013.csv, line 3: expected an emotion from 0 to 6, 2304 grey levels" in message
+    assert list(tmp_path.iterdir()) == [table]
+
+
+def test_nothing_is_unpacked_over_a_folder_or_from_an_empty_table(tmp_path: Path) -> None:
+    table = fer2013_table(tmp_path)
+    assert "found no row" in refusal(lambda: unpack_fer2013(table, tmp_path / "unpacked"))
+    assert "exists already" in refusal(lambda: unpack_fer2013(table, tmp_path))
+    inside = table / "unpacked"  # in a file
+    assert f"{inside}: cannot be written: " in refusal(lambda: unpack_fer2013(table, inside))
+    message = refusal(lambda: unpack_fer2013(tmp_path / "gone.csv", tmp_path / "unpacked"))
+    assert "gone.csv: not a readable CSV file" in message
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_published_pictures_are_read_and_counted(shared: Path, tmp_path: Path) -> None:
+    root = tmp_path
+    with tarfile.open(shared / "data" / "ferplus-train-valid.tar.gz") as archive:
+        archive.extractall(root, filter="data")
+    corpus = read_corpus("ferplus", root / "ferplus")
+    train, valid = corpus.split("train"), corpus.split("valid")
+    # Counted from the table and the files by other means (awk, sha256sum).
+    assert (len(train), len(valid)) == (26_940 + 1_213, 3_396 + 128)
+    assert [sum(not still.is_clear for still in part) for part in (train, valid)] == [1_213, 128]
+    assert corpus.left_out == {
+        "train: topped by unknown or NF": 556,
+        "valid: topped by unknown or NF": 65,
+    }
+    assert without_twins(corpus)[1] == 333
+    votes = np.array([still.votes for still in corpus.samples])
+    sums = votes.sum(axis=1)
+    assert sums.min() > 0.1
+    assert sums.max() == pytest.approx(1)
+    assert sum(still.is_agreed for still in valid) == 2_862
+    led = Counter(still.label for still in valid if still.is_clear)
+    assert led["neutral"] == 1_242
+    assert led["contempt"] == 24

@@ -1,0 +1,193 @@
+import base64
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from emoscope.core.labels import LABEL_SETS
+from emoscope.core.results import Timeline
+from emoscope.reports.formats import write_report
+from emoscope.reports.html import MAX_POINTS, outline, page
+from emoscope.reports.palette import colours
+
+VOID = {"meta", "img", "br", "link", "input"}
+HOSTILE = '<img src=x onerror="alert(1)">&amp;.mp4'
+
+
+class Page(HTMLParser):
+    """What a browser would make of it: tags in balance, text outside scripts, attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+        self.scripts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif self.open and self.open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
+        wanted = {name.rstrip("_"): value for name, value in attributes.items()}
+        return [
+            found for name, found in self.tags if name == tag and wanted.items() <= found.items()
+        ]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        read: dict[str, Any] = json.loads(self.scripts[0])
+        return read
+
+
+def test_nothing_is_fetched_from_a_network(two_people: Timeline) -> None:
+    found = Page(page(two_people))
+    for tag, attributes in found.tags:
+        for name in ("src", "href", "data", "action", "poster", "srcset"):
+            assert not re.match(r"\s*(https?:|//)", attributes.get(name, "")), (tag, attributes)
+    assert not found.all("link")
+    (policy,) = found.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert policy["content"].startswith("default-src 'none'")
+    assert "http" not in policy["content"]
+
+
+def test_the_page_is_whole_and_says_what_it_must(two_people: Timeline, tmp_path: Path) -> None:
+    (path,) = write_report(two_people, tmp_path, ["html"])
+    found = Page(path.read_text(encoding="utf-8"))
+    assert found.all("html", lang="en")
+    assert found.all("meta", name="viewport")
+    assert found.all("noscript")
+    for words in (
+        "two.mp4",
+        "face-ferplus 1.0",
+        "haar",
+        "160 × 120",
+        "Trained on grey pictures.",
+        "not\nwhat a person feels",
+        "Article 5(1)(f)",
+    ):
+        assert words in found.text
+    assert any("plotly.js" in script for script in found.scripts)
+
+
+def test_each_person_has_a_plot_a_key_and_a_table(two_people: Timeline) -> None:
+    found = Page(page(two_people))
+    assert len(found.all("div", class_="plot")) == 2
+    assert all(plot["aria-label"] for plot in found.all("div", class_="plot"))
+    first, second = found.data["people"]
+    stretches = [(start_s, end_s, label) for start_s, end_s, label, _ in first["segments"]]
+    assert stretches == [(0.0, 0.5, 0), (1.0, 2.0, 1)]  # neutral, happiness
+    assert len(second["y"]) == len(two_people.labels)
+    assert len(found.all("table")) == 2
+    assert found.text.index("Person 1") < found.text.index("Person 2")  # seen for longer
+    assert "happiness 67" in found.text.replace("\xa0", " ")  # 1 s of 1.5
+
+
+def test_the_plot_has_a_gap_where_no_face_was_seen(two_people: Timeline) -> None:
+    times_s, probs = outline(two_people.of(1))
+    total = probs.sum(axis=1)
+    inside = (times_s > 0.5) & (times_s < 1.0)
+    assert not inside.any()
+    # Straight up at 0, down at 0.5, up at 1, down at 2, and all of it in between.
+    assert times_s[total == 0].tolist() == [0.0, 0.5, 1.0, 2.0]
+    np.testing.assert_allclose(total[total > 0], 1)
+    assert np.all(np.diff(times_s) >= 0)
+
+
+def test_an_hour_is_thinned_to_means_that_still_sum_to_1(two_people: Timeline) -> None:
+    n = 36_000
+    start_s = np.arange(n) / 10
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(8), size=n)
+    seen = (start_s < 1000) | (start_s >= 1060)
+    hour = replace(
+        two_people,
+        spans_s=np.column_stack([start_s, start_s + 0.1])[seen],
+        track=np.ones(seen.sum(), int),
+        boxes_xyxy=np.full((seen.sum(), 4), 10.0),
+        probs=probs[seen],
+        modalities=np.full(seen.sum(), "face"),
+        padded=np.zeros(seen.sum(), bool),
+    )
+    times_s, values = outline(hour)
+    assert len(times_s) <= MAX_POINTS + 8
+    total = values.sum(axis=1)
+    np.testing.assert_allclose(total[total > 0], 1)
+    assert not ((times_s > 1000.01) & (times_s < 1059.99)).any()
+    assert (total == 0).sum() == 4
+    np.testing.assert_allclose(values[1:-1].mean(axis=0), probs.mean(axis=0), atol=0.01)
+
+
+def test_a_hostile_name_and_label_stay_text(two_people: Timeline) -> None:
+    labels = ("</script><script>alert(2)</script>", *two_people.labels[1:])
+    provenance = replace(two_people.provenance, path=HOSTILE, notes=("<b>bold</b>",))
+    text = page(replace(two_people, labels=labels, provenance=provenance))
+    found = Page(text)
+    assert not found.all("img")
+    assert len(found.all("script")) == 3
+    assert found.text.count(HOSTILE) == 2  # title and heading
+    assert "<b>bold</b>" in found.text
+    assert labels[0] in found.text
+    assert found.data["labels"][0] == labels[0]
+
+
+def test_a_thumbnail_shows_the_face_at_the_labels_peak(
+    two_people: Timeline, make_video: Callable[..., Path]
+) -> None:
+    # Person 1 is neutral in the red part, happy in the blue one.
+    video = make_video([(200, 20, 20)] * 8 + [(20, 20, 200)] * 12)
+    found = Page(page(two_people.of(1), video))
+    pictures = {image["alt"].split(", ")[-1]: image["src"] for image in found.all("img")}
+    assert set(pictures) == {"neutral", "happiness"}
+    for label, channel in (("neutral", 0), ("happiness", 2)):
+        kind, _, encoded = pictures[label].partition(",")
+        assert kind == "data:image/jpeg;base64"
+        jpeg = np.frombuffer(base64.b64decode(encoded), np.uint8)
+        bgr = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        assert bgr is not None
+        assert bgr.shape == (160, 160, 3)
+        assert bgr[:, :, ::-1].mean(axis=(0, 1)).argmax() == channel
+
+
+def test_a_video_that_cannot_be_read_costs_only_the_thumbnails(
+    two_people: Timeline, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for video in (tmp_path / "broken.mp4", tmp_path / "missing.mp4"):
+        found = Page(page(two_people, video))
+        assert not found.all("img")
+        assert len(found.all("div", class_="plot")) == 2
+
+
+def test_a_video_without_a_face_has_a_page_that_says_so(two_people: Timeline) -> None:
+    nobody = two_people.of(-1)
+    for timeline in (nobody, Timeline.empty(two_people.labels)):
+        found = Page(page(timeline))
+        assert "No face was seen" in found.text
+        assert not found.all("div", class_="plot")
+
+
+@pytest.mark.parametrize("name", list(LABEL_SETS))
+def test_no_two_labels_of_a_set_share_a_colour(name: str) -> None:
+    labels = LABEL_SETS[name].labels
+    assert len(set(colours(labels).values())) == len(labels)

@@ -1,0 +1,105 @@
+"""Picture and sound from their films to a bundle; the recipes that compare them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from making import make_video
+from tiny_corpora import tiny_recipe
+
+import emoscope
+from emoscope import models
+from emoscope.core.errors import RecipeError
+from emoscope.corpora.manifest import Sample
+from emoscope.corpora.prepare import prepare
+from emoscope.training.augment import Augmentation
+from emoscope.training.evaluation.evaluate import evaluate
+from emoscope.training.experiment import train
+from emoscope.training.export.bundle import export_run
+from emoscope.training.networks.dataset import ClipDataset
+from emoscope.training.recipe import Recipe
+
+RECIPES = Path(__file__).parents[3] / "recipes"
+LABELS = ("happiness", "sadness")
+
+
+def noisy(seed: int) -> Any:
+    pictures = np.random.default_rng(seed).integers(0, 255, (8, 48, 48, 3), dtype=np.uint8)
+    return lambda index: pictures[index]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three people, a film of 0.32 s of each label by each: one with sound, the other without."""
+    root = tmp_path_factory.mktemp("films")
+    for who in range(3):
+        for label, seconds in zip(LABELS, (0.32, 0.0), strict=True):
+            folder = root / f"p{who}" / label
+            folder.mkdir(parents=True)
+            picture = noisy(len(LABELS) * who + LABELS.index(label))
+            make_video(folder / "a.mp4", num_frames=8, picture=picture, sound_s=seconds)
+    return root
+
+
+def recipe(**changes: Any) -> Recipe:
+    protocol = {"name": "held-out-subjects", "subjects": ["p2"]}
+    model = {"name": "av-joint", "options": models.small("av-joint")}
+    return tiny_recipe(**{"model": model, "protocol": protocol, **changes})
+
+
+def test_augmentation_leaves_the_sound_alone(films: Path, tmp_path: Path) -> None:
+    spec = models.create("av-joint", **models.small("av-joint")).clip_spec
+    sample = Sample(films / "p0" / "happiness" / "a.mp4", "happiness")
+    ready = prepare([sample], spec, tmp_path, detector="none", workers=1)  # type: ignore[arg-type]
+    changed = Augmentation(flip=0.5, rotate_deg=30, shift=0.2, brightness=0.3, erase=1)
+    clips = ClipDataset([sample], LABELS, spec, ready.load, changed)  # type: ignore[arg-type]
+    plain, drawn = clips[0][0], [clips[epoch, 0][0] for epoch in range(3)]
+    assert plain["logmel"].shape == (32, 16)
+    assert plain["logmel"].max() > 0
+    for one in drawn:
+        assert one["logmel"].equal(plain["logmel"])
+        assert not one["gray"].equal(plain["gray"])
+
+
+def test_a_network_of_both_learns_and_its_bundle_looks_and_listens(
+    films: Path, tmp_path: Path
+) -> None:
+    """Here only the sound tells one label from the other."""
+    settings = {"epochs": 15, "batch_size": 4}
+    run = train(
+        recipe(schedule=settings, augmentation={}),
+        {"folder": films},
+        tmp_path / "run",
+        cache=tmp_path / "cache",
+    )
+    said = run.predictions()
+    assert said.predicted.tolist() == said.truth.tolist()
+    evaluate(run.folder)
+    card = export_run(run.folder, tmp_path / "both.onnx")
+    assert card.modality == "face+voice"
+    assert "a face *looks* and a voice *sounds*" in (tmp_path / "both.md").read_text()
+    for label, modality in zip(LABELS, ("face+voice", "face"), strict=True):
+        film = films / "p2" / label / "a.mp4"
+        found = emoscope.analyze(film, tmp_path / "both.onnx", detector="none", prior="train")
+        assert found.modalities.tolist() == [modality] * len(found)
+        assert set(found.leading) == {label}
+        row = said.probs[said.truth.tolist().index(LABELS.index(label))]
+        np.testing.assert_allclose(found.probs[0], row, atol=1e-4)
+
+
+def test_blocks_of_frames_have_no_sound_of_their_own(films: Path, tmp_path: Path) -> None:
+    asked = recipe(evaluation={"every": 2})
+    with pytest.raises(RecipeError, match="av-joint hears a clip whole: leave it out"):
+        train(asked, {"folder": films}, tmp_path / "run", cache=tmp_path / "cache")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_recipes_that_are_compared_differ_in_what_is_left_out_alone() -> None:
+    both, *alone = (
+        Recipe.read(RECIPES / f"synthetic-av-{name}.toml") for name in ("joint", "picture", "sound")
+    )
+    for one, streams in zip(alone, (["gray"], ["logmel"]), strict=True):
+        assert one.model.options == both.model.options | {"streams": streams}
+        same = one.model_dump(exclude={"name", "model"})
+        assert same == both.model_dump(exclude={"name", "model"})

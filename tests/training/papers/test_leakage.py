@@ -1,0 +1,76 @@
+"""What a leaking protocol adds: one system, the same persons, two protocols."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_runs import clips, fake_run
+
+from emoscope.training.metrics import protocol_difference
+from emoscope.training.papers.leakage import inflation, inflation_table
+from emoscope.training.papers.reproduce import reproduction_table
+from emoscope.training.run_folder import Run, read_run
+
+LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
+BY_PERSON = {"name": "leave-one-group-out", "groups": 2}
+
+
+def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -> Run:
+    samples = clips()
+    if leaky:
+        samples = [
+            replace(s, groups={**s.groups, "variant": str(i)}) for s in samples for i in (0, 1)
+        ]
+    protocol = LEAKY if leaky else BY_PERSON
+    fake_run(folder, skill=skill, samples=samples, protocol=protocol, name=folder.name, **changes)
+    return read_run(folder)
+
+
+def test_the_points_added_are_the_difference_of_the_two_accuracies(tmp_path: Path) -> None:
+    leaky = run_of(tmp_path / "leaky", 0.95, leaky=True)
+    honest = run_of(tmp_path / "honest", 0.5)
+    found = inflation(leaky, honest)
+    assert found.persons == 6
+    both = found.leaky["accuracy"] - found.honest["accuracy"]
+    assert found.added.difference == pytest.approx(both)
+    assert 0.25 < found.added.low < both < found.added.high < 0.7
+    assert found.added.p < 0.05  # as far as 2,000 draws of six persons can tell
+
+
+def test_a_table_pairs_runs_of_one_system_only(tmp_path: Path) -> None:
+    leaky = run_of(tmp_path / "leaky", 0.95, leaky=True)
+    honest = run_of(tmp_path / "honest", 0.5)
+    other = run_of(tmp_path / "other", 0.5, model={"name": "face-gru"})
+    table = inflation_table([other, leaky, honest])
+    ((system, corpus, _, there, _, _, points, persons),) = table.rows
+    assert (system, corpus, persons) == ("face-cnn", "folder", "6")
+    assert there.startswith(f"{100 * inflation(leaky, honest).leaky['accuracy']:.1f} % (")
+    assert points.startswith(f"{100 * inflation(leaky, honest).added.difference:+.1f} (")
+    assert inflation_table([other, leaky]).rows == inflation_table([honest]).rows == ()
+
+
+def test_a_reproduction_tells_what_the_leak_adds(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path / "leaky", 0.95, leaky=True), run_of(tmp_path / "honest", 0.5)]
+    assert "## What the leak adds" in reproduction_table("deformable-convlstm", runs, tmp_path)
+    assert "leak adds" not in reproduction_table("deformable-convlstm", runs[1:], tmp_path)
+
+
+def test_persons_are_resampled_and_not_clips() -> None:
+    """Nine of ten persons are read alike by both; all the difference is one person's."""
+    who = np.repeat(np.arange(10).astype(str), 20)
+    right = np.ones(200, dtype=bool)
+    worse = right.copy()
+    worse[:20] = False
+    found = protocol_difference(worse, who, right, who)
+    assert found.difference == pytest.approx(0.1)
+    assert found.low == 0
+    assert found.high > 0.2
+    assert found.p > 0.3  # of 200 independent clips it would be nothing of the kind
+
+
+def test_both_protocols_judge_the_same_persons() -> None:
+    right, who = np.ones(4, dtype=bool), np.array(["1", "1", "2", "2"])
+    with pytest.raises(ValueError, match="the same persons"):
+        protocol_difference(right, who, right[:2], who[:2])
