@@ -34,8 +34,9 @@ from stills import (
 )
 
 from emoscope.analysis.bundle import Bundle, load_bundle
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.detectors.base import Detection, Detector
 from emoscope.media.people.crops import crop_face
 from emoscope.training.metrics import accuracy, uar
 from emoscope.training.recipe import Recipe

@@ -16,9 +16,10 @@ from pathlib import Path
 import cv2
 from measuring import face_film, machine, spread, table
 
+from emoscope.core.arrays import Picture
 from emoscope.core.errors import EmoscopeError
 from emoscope.media.detectors import create_detector
-from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.detectors.base import Detection, Detector
 from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.video import read_frames
 

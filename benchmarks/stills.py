@@ -11,13 +11,14 @@ import numpy.typing as npt
 from measuring import SHARED
 
 from emoscope.analysis.bundle import Bundle
+from emoscope.core.arrays import Picture
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.results import Box
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.readers.stills import read_ferplus
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.detectors import create_detector
-from emoscope.media.detectors.base import Detection, Detector, Picture
+from emoscope.media.detectors.base import Detection, Detector
 from emoscope.media.reading.images import read_image
 from emoscope.training.folds import plan_folds
 from emoscope.training.recipe import Recipe

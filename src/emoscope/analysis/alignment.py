@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, FloatArray, StrArray
 from emoscope.core.labels import map_probs
 from emoscope.core.results import Timeline
 
 __all__ = ["Said", "heard_during", "joined"]
 
-FloatArray = npt.NDArray[np.floating]
 Fuse = Callable[[Mapping[str, FloatArray]], FloatArray]  # {model: (N, C)} -> (N, C)
 
 _INSTANT_S = 1e-6  # what a row of no length, as of a single image, takes of the sound
@@ -71,7 +70,7 @@ def heard_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
     return mean
 
 
-def _named(speaks: npt.NDArray[np.bool_], modalities: Sequence[str]) -> npt.NDArray[np.str_]:
+def _named(speaks: BoolArray, modalities: Sequence[str]) -> StrArray:
     """(M, N) who speaks -> (N,) "face+voice" ..., each modality once, in the models' order."""
     patterns, which = np.unique(speaks.T, axis=0, return_inverse=True)
     names = [

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from emoscope.core.arrays import Float64Array, FloatArray
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
 from emoscope.core.processors import usable_processors
@@ -37,7 +37,6 @@ METADATA_KEY = "emoscope"
 WEIGHTS_GROUP = "emoscope.weights"
 _MODEL_SUFFIXES = (".onnx", ".toml")
 
-FloatArray = npt.NDArray[np.floating]
 Prior = Literal["train", "uniform"]
 Run = Callable[[Mapping[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> logits (B, C)
 
@@ -107,7 +106,7 @@ class Bundle:
             logits = logits - np.log(self.card.prior)
         return softmax(logits)
 
-    def _logits(self, inputs: dict[str, FloatArray]) -> npt.NDArray[np.float64]:
+    def _logits(self, inputs: dict[str, FloatArray]) -> Float64Array:
         """(B, labels). No model is asked about NaN: a forest, for one, would answer."""
         vectors = [inputs[vector.kind] for vector in self.clip_spec.vectors]
         if not vectors:

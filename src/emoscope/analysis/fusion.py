@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emoscope.analysis.bundle import open_session, softmax
+from emoscope.core.arrays import BoolArray, Float64Array, FloatArray
 from emoscope.core.clipspec import explain
 from emoscope.core.errors import BundleError, SpecError
 from emoscope.core.registry import Registry
@@ -43,7 +43,6 @@ __all__ = [
     "weighted_average",
 ]
 
-FloatArray = npt.NDArray[np.floating]
 Probs = Mapping[str, FloatArray]  # {model: (N, C)}
 Rule = Callable[..., FloatArray]  # (Probs) -> (N, C); `weighted_average` takes weights, too
 
@@ -109,7 +108,7 @@ def highest_confidence(probs: Probs) -> FloatArray:
     return np.asarray(fused)
 
 
-def stacked(probs: Probs) -> npt.NDArray[np.float64]:
+def stacked(probs: Probs) -> Float64Array:
     """(M, N, C). Raises SpecError for no model, and for shapes that differ."""
     if not probs:
         raise SpecError("A fusion needs the probabilities of one model at least, got none.")
@@ -120,7 +119,7 @@ def stacked(probs: Probs) -> npt.NDArray[np.float64]:
     return np.stack([np.asarray(values, dtype=np.float64) for values in probs.values()])
 
 
-def _heard(said: FloatArray) -> npt.NDArray[np.bool_]:
+def _heard(said: FloatArray) -> BoolArray:
     """(M, N, C) -> (M, N): whose row is whole."""
     return np.asarray(~np.isnan(said).any(axis=2))
 

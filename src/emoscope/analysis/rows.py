@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from emoscope.analysis.moments import Moment
 from emoscope.analysis.window_inputs import EPSILON_S, View, WindowInputs, by_track
+from emoscope.core.arrays import FloatArray
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
@@ -20,7 +20,6 @@ from emoscope.media.sound.audio import Sound
 
 __all__ = ["Predict", "frame_rows", "window_rows"]
 
-FloatArray = npt.NDArray[np.floating]
 Predict = Callable[[dict[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> (B, C)
 
 

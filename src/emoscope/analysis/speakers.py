@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from emoscope.analysis.moments import Moment
+from emoscope.core.arrays import BoolArray, ByteArray, FloatArray
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.sound.audio import Sound
 
 __all__ = ["Mouths"]
 
-FloatArray = npt.NDArray[np.floating]
-BoolArray = npt.NDArray[np.bool_]
 
 _SIDE_PX, _LOWER_PX = 48, 32  # of a crop, and where its lower third begins
 _MOUTH = (slice(_LOWER_PX, None), slice(12, 36))
@@ -74,7 +72,7 @@ class Mouths:
         return chosen | ((follows > 0) & (follows == best[when.reshape(-1)]))
 
 
-def _small(picture: npt.NDArray[np.uint8]) -> FloatArray:
+def _small(picture: ByteArray) -> FloatArray:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     size = (_SIDE_PX, _SIDE_PX)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.float64)

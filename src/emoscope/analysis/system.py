@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emoscope.analysis.alignment import Fuse, Said, heard_during, joined
@@ -40,6 +39,7 @@ from emoscope.analysis.fusion import (
 )
 from emoscope.analysis.speakers import Mouths
 from emoscope.analysis.voice import sound_beside
+from emoscope.core.arrays import BoolArray
 from emoscope.core.clipspec import Window, explain
 from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
@@ -49,7 +49,6 @@ from emoscope.media.video import Frame
 
 __all__ = ["Member", "Speaker", "System", "SystemAnalyzer", "analyze", "open_analyzer"]
 
-BoolArray = npt.NDArray[np.bool_]
 Speaker = Literal["all", "mouth"]
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from emoscope.analysis.moments import Moment
+from emoscope.core.arrays import ByteArray, Float32Array, FloatArray
 from emoscope.core.clipspec import ClipSpec
 from emoscope.media.clip_stream import ClipStream
 from emoscope.media.clips import Clip, build_clip, frames_needed, grid
@@ -16,8 +16,6 @@ from emoscope.media.sound.audio import Sound, is_silent
 
 __all__ = ["EPSILON_S", "Inputs", "View", "WindowInputs", "by_track"]
 
-FloatArray = npt.NDArray[np.floating]
-ByteArray = npt.NDArray[np.uint8]
 Seen = list[tuple[Moment, Sighting]]  # one face in its moments
 
 EPSILON_S = 1e-6
@@ -129,7 +127,7 @@ class _Slides:
         self._streams: dict[int, ClipStream] = {}
         self._next = 0  # instant
 
-    def of(self, view: View) -> dict[int, dict[str, npt.NDArray[np.float32]]]:
+    def of(self, view: View) -> dict[int, dict[str, Float32Array]]:
         """The windows that are full at the last instant of this one, by track."""
         first = view.index * self._stride
         instants = np.arange(max(self._next, first), first + self._length)
@@ -142,7 +140,7 @@ class _Slides:
             full = self._push(instant, view.moments[index])
         return full
 
-    def _push(self, instant: int, shown: Moment) -> dict[int, dict[str, npt.NDArray[np.float32]]]:
+    def _push(self, instant: int, shown: Moment) -> dict[int, dict[str, Float32Array]]:
         """Who is not there at an instant is forgotten; who comes begins with a window."""
         begins = instant % self._stride == 0
         streams, self._streams = self._streams, {}

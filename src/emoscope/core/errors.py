@@ -6,7 +6,8 @@ EmoscopeError
 ├── BundleError     a model file that is not a bundle this version can run
 ├── CorpusError     a corpus folder whose layout or labels are not what was expected
 ├── RecipeError     a training recipe that cannot be run
-├── UnknownName     a name no registry holds
+├── UnknownName     a name that no registry holds
+├── PluginError     an installed package that extends Emoscope and cannot be loaded
 └── MissingExtra    an optional package that is not installed
 """
 
@@ -16,6 +17,7 @@ __all__ = [
     "EmoscopeError",
     "MediaError",
     "MissingExtra",
+    "PluginError",
     "RecipeError",
     "SpecError",
     "UnknownName",
@@ -50,6 +52,10 @@ class UnknownName(EmoscopeError, KeyError):
     """A name that no registry holds."""
 
     __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
+class PluginError(EmoscopeError):
+    """An installed package that extends Emoscope and cannot be loaded."""
 
 
 class MissingExtra(EmoscopeError, ImportError):

@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import FloatArray
 from emoscope.core.errors import SpecError
 from emoscope.core.registry import Registry
 
 __all__ = ["LABEL_SETS", "LabelSet", "canonical", "map_probs"]
-
-FloatArray = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)

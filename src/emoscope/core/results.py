@@ -6,15 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, FloatArray, IntArray, StrArray
 from emoscope.core.stretches import absorb_short, stretches
 from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
 
 __all__ = ["Box", "FaceTrack", "Provenance", "Segment", "Timeline", "TrackSummary"]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 NO_TRACK = -1
 _COLUMNS = ("spans_s", "track", "boxes_xyxy", "probs", "modalities", "padded")
@@ -133,9 +131,9 @@ class Timeline:
     track: IntArray  # (N,) stable id of a face; -1 where none was seen
     boxes_xyxy: FloatArray  # (N, 4) source pixels, where the face was at the start; or NaN
     probs: FloatArray  # (N, C); a row sums to 1, or is NaN where nobody was seen or heard
-    modalities: npt.NDArray[np.str_]  # (N,) who spoke: "face", "face+voice" ...; "" for nobody
+    modalities: StrArray  # (N,) who spoke: "face", "face+voice" ...; "" for nobody
     labels: tuple[str, ...]
-    padded: npt.NDArray[np.bool_]  # (N,) the clip was shorter than the model needs
+    padded: BoolArray  # (N,) the clip was shorter than the model needs
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
@@ -184,7 +182,7 @@ class Timeline:
         return len(self.spans_s)
 
     @property
-    def seen(self) -> npt.NDArray[np.bool_]:
+    def seen(self) -> BoolArray:
         """(N,) rows that hold probabilities."""
         return np.asarray(~np.isnan(self.probs).any(axis=1))
 
@@ -194,7 +192,7 @@ class Timeline:
         return tuple(dict.fromkeys(self.track[self.track != NO_TRACK].tolist()))
 
     @property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> BoolArray:
         """(N,) rows that have a label: their highest probability is the provenance's
         `min_confidence` or more."""
         return self._is_sure(np.where(self.seen[:, None], self.probs, -1.0).max(axis=1))
@@ -210,7 +208,7 @@ class Timeline:
         """The rows of one face."""
         return self.rows(self.track == track)
 
-    def rows(self, chosen: npt.NDArray[np.bool_] | IntArray | slice) -> "Timeline":
+    def rows(self, chosen: BoolArray | IntArray | slice) -> "Timeline":
         """These rows alone."""
         return replace(self, **{name: getattr(self, name)[chosen] for name in _COLUMNS})
 
@@ -304,7 +302,7 @@ class Timeline:
             ],
         }
 
-    def _is_sure(self, highest: FloatArray | float) -> npt.NDArray[np.bool_]:
+    def _is_sure(self, highest: FloatArray | float) -> BoolArray:
         return np.asarray(highest >= self.provenance.min_confidence - _EQUAL)
 
     def _summarise(self, track: int, vote: Vote) -> TrackSummary:

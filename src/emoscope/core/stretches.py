@@ -3,12 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from emoscope.core.arrays import FloatArray
 
 __all__ = ["Stretch", "absorb_short", "stretches"]
-
-FloatArray = npt.NDArray[np.floating]
 
 
 class Stretch(NamedTuple):

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, FloatArray
 from emoscope.core.registry import Registry
 
 __all__ = [
@@ -24,8 +24,6 @@ __all__ = [
     "max_probability",
     "sum_probability",
 ]
-
-FloatArray = npt.NDArray[np.floating]
 
 
 class Vote(Protocol):
@@ -87,5 +85,5 @@ def expressive_weighted(
     return sum_probability(said, counts if weights is None else counts * weights)
 
 
-def _largest(values: FloatArray) -> npt.NDArray[np.bool_]:
+def _largest(values: FloatArray) -> BoolArray:
     return np.asarray(values > values.max() - _EQUAL)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import AnyArray
 from emoscope.core.errors import EmoscopeError
 from emoscope.corpora.cutting import Cut, Cutting
 from emoscope.corpora.manifest import Sample, digest
@@ -109,7 +109,7 @@ class ClipCache:
                     part.unlink()
 
     @contextmanager
-    def _opened(self, key: str) -> "Iterator[Mapping[str, npt.NDArray[Any]]]":
+    def _opened(self, key: str) -> "Iterator[Mapping[str, AnyArray]]":
         # numpy leaves a damaged file open that it has opened itself.
         with (
             self._path(key, ".npz").open("rb") as file,
@@ -165,15 +165,15 @@ def _state(path: Path) -> str:
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 
 
-def _packed(material: Material) -> dict[str, npt.NDArray[Any]]:
+def _packed(material: Material) -> dict[str, AnyArray]:
     """Names like "pictures 112 112", "flow 112 112" and "vector egemaps"."""
     pictures = {f"pictures {h} {w}": values for (h, w), values in material.pictures.items()}
     flow = {f"flow {h} {w}": f.astype(np.float16) for (h, w), f in material.flow.items()}
     return pictures | flow | {f"vector {kind}": v for kind, v in material.vectors.items()}
 
 
-def _unpacked(arrays: dict[str, npt.NDArray[Any]]) -> Material:
-    parts: dict[str, dict[Any, npt.NDArray[Any]]] = {"pictures": {}, "flow": {}, "vector": {}}
+def _unpacked(arrays: dict[str, AnyArray]) -> Material:
+    parts: dict[str, dict[Any, AnyArray]] = {"pictures": {}, "flow": {}, "vector": {}}
     for name, values in arrays.items():
         part, *rest = name.split(" ")
         parts[part][rest[0] if part == "vector" else (int(rest[0]), int(rest[1]))] = values

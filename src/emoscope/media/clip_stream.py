@@ -3,11 +3,11 @@ twice: each frame is resized once, each flow field computed once, dynamic images
 
 import math
 from collections import deque
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import AnyArray, ByteArray, Float32Array, Int64Array
 from emoscope.core.clipspec import ClipSpec, Offsets, Stream
 from emoscope.core.errors import SpecError
 from emoscope.media.motion import optical_flow
@@ -15,10 +15,6 @@ from emoscope.media.streams import check_frame, gray, normalised, resized, unit
 
 __all__ = ["ClipStream"]
 
-FloatArray = npt.NDArray[np.float32]
-AnyArray = npt.NDArray[Any]
-ByteArray = npt.NDArray[np.uint8]
-IntArray = npt.NDArray[np.int64]
 Size = tuple[int, int]  # height, width
 
 _BYTE = 1 / 255  # of a picture's white
@@ -66,7 +62,7 @@ class ClipStream:
             and math.isclose(spec.window.stride_s * spec.rate_hz, stride, rel_tol=1e-9)
         )
 
-    def push(self, frame: ByteArray) -> dict[str, FloatArray] | None:
+    def push(self, frame: ByteArray) -> dict[str, Float32Array] | None:
         """The next frame on the grid, (H, W, 3) RGB uint8 -> {stream: (T, C, H, W)} where it ends a
         window, else None. Raises SpecError for what is no frame."""
         check_frame(frame)
@@ -96,7 +92,7 @@ class _Sliding(Protocol):
         """The next picture (H, W, 3) uint8, or flow field (H, W, 2); the oldest goes."""
         ...
 
-    def window(self) -> FloatArray:
+    def window(self) -> Float32Array:
         """(T or 1, C, H, W), normalised."""
         ...
 
@@ -111,19 +107,19 @@ class _Frames:
     def __init__(self, stream: Stream, length: int) -> None:
         self._stream, self._per_clip = stream, stream.normalisation.per_clip
         self._is_flow = stream.kind == "flow"
-        self._kept: deque[FloatArray] = deque(maxlen=length - self._is_flow)
+        self._kept: deque[Float32Array] = deque(maxlen=length - self._is_flow)
 
     def push(self, value: AnyArray) -> None:
         if not self._is_flow:
             value = unit(gray(value) if self._stream.kind == "gray" else value)
         self._kept.append(value[None] if self._per_clip else self._normalised(value[None]))
 
-    def window(self) -> FloatArray:
+    def window(self) -> Float32Array:
         # The window's own first field stands before it once more: there are T frames.
         values = np.concatenate([*([self._kept[0]] if self._is_flow else []), *self._kept])
         return self._normalised(values) if self._per_clip else values
 
-    def _normalised(self, values: FloatArray) -> FloatArray:
+    def _normalised(self, values: Float32Array) -> Float32Array:
         return normalised(values, self._stream.normalisation)
 
 
@@ -151,7 +147,7 @@ class _Pooled:
         self._sum += whole
         self._ranked += len(self._kept) * whole
 
-    def window(self) -> FloatArray:
+    def window(self) -> Float32Array:
         if self._is_flow:
             others = self._count * (self._sum + self._whole(self._kept[0]))
         else:
@@ -159,6 +155,6 @@ class _Pooled:
         pooled = ((2 * self._ranked - others) * self._unit).astype(np.float32)
         return normalised(pooled[None], self._how)
 
-    def _whole(self, value: AnyArray) -> IntArray:
+    def _whole(self, value: AnyArray) -> Int64Array:
         scaled = np.rint(value / _FLOW_UNIT_PX) if self._is_flow else value
         return scaled.astype(np.int64)

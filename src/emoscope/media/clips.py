@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import ByteArray, Float32Array, Int64Array
 from emoscope.core.clipspec import ClipSpec, LogMel, Offsets, Stream, Vector
 from emoscope.core.errors import SpecError
 from emoscope.media.descriptors import hog_klt, mbmic
@@ -27,9 +27,6 @@ __all__ = [
     "with_flow",
 ]
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
-IntArray = npt.NDArray[np.int64]
 Size = tuple[int, int]  # height, width
 
 
@@ -46,7 +43,7 @@ class Clip:
 
     frames: Sequence[ByteArray]
     times_s: Sequence[float] = ()
-    audio: FloatArray | None = None
+    audio: Float32Array | None = None
     sample_rate_hz: int = 16_000
 
     def __post_init__(self) -> None:
@@ -73,21 +70,21 @@ class Material:
     """
 
     pictures: Mapping[Size, ByteArray]
-    flow: Mapping[Size, FloatArray] = field(default_factory=dict)
-    vectors: Mapping[str, FloatArray] = field(default_factory=dict)
+    flow: Mapping[Size, Float32Array] = field(default_factory=dict)
+    vectors: Mapping[str, Float32Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Frames."""
         return len(next(iter(self.pictures.values()), ()))
 
-    def take(self, indices: IntArray) -> "Material":
+    def take(self, indices: Int64Array) -> "Material":
         """These frames only. Flow between others than were neighbours is not known any more."""
         return Material({size: p[indices] for size, p in self.pictures.items()}, {}, self.vectors)
 
 
 def build_clip(
     clip: Clip, spec: ClipSpec, rng: np.random.Generator | None = None
-) -> dict[str, FloatArray]:
+) -> dict[str, Float32Array]:
     """A clip as the model's named inputs, by its ClipSpec.
 
     Pictures come as (T, C, H, W), dynamic images with T = 1; flow repeats its first field, so that
@@ -100,7 +97,7 @@ def build_clip(
     return finish(gather(clip, spec, indices), spec)
 
 
-def grid(clip: Clip, spec: ClipSpec) -> IntArray:
+def grid(clip: Clip, spec: ClipSpec) -> Int64Array:
     """Indices of the frames that the spec's rule chooses from: all, or those on its time grid."""
     if spec.seen and len(clip.frames) == 0:
         raise SpecError("This ClipSpec is of frames: give the clip some.")
@@ -111,7 +108,7 @@ def grid(clip: Clip, spec: ClipSpec) -> IntArray:
     return grid_indices(clip.times_s, spec.rate_hz)
 
 
-def gather(clip: Clip, spec: ClipSpec, indices: IntArray) -> Material:
+def gather(clip: Clip, spec: ClipSpec, indices: Int64Array) -> Material:
     """These frames in the sizes that the spec's streams need, and what is heard."""
     return Material(
         {size: np.stack([resized(clip.frames[i], size) for i in indices]) for size in spec.sizes},
@@ -125,7 +122,7 @@ def with_flow(material: Material, spec: ClipSpec) -> Material:
     return replace(material, flow={size: _flow(material.pictures[size]) for size in sizes})
 
 
-def finish(material: Material, spec: ClipSpec) -> dict[str, FloatArray]:
+def finish(material: Material, spec: ClipSpec) -> dict[str, Float32Array]:
     """The spec's streams, normalised."""
     return {stream.kind: _build(stream, material) for stream in spec.streams}
 
@@ -137,7 +134,7 @@ def frames_needed(spec: ClipSpec) -> int:
     return spec.length
 
 
-def _heard(stream: Vector | LogMel, clip: Clip) -> FloatArray:
+def _heard(stream: Vector | LogMel, clip: Clip) -> Float32Array:
     """(D,), NaN where the clip has nothing to measure; or (T, mels), which silence has, too."""
     if isinstance(stream, LogMel):
         size = stream.steps, stream.mels
@@ -149,7 +146,7 @@ def _heard(stream: Vector | LogMel, clip: Clip) -> FloatArray:
     return egemaps(clip.audio, clip.sample_rate_hz)
 
 
-def _vector(vector: Vector, material: Material) -> FloatArray:
+def _vector(vector: Vector, material: Material) -> Float32Array:
     """(D,)."""
     if vector.size_hw is None:
         return np.asarray(material.vectors[vector.kind], dtype=np.float32)
@@ -157,7 +154,7 @@ def _vector(vector: Vector, material: Material) -> FloatArray:
     return hog_klt(frames) if vector.kind == "hog_klt" else mbmic(frames)
 
 
-def _build(stream: Stream | Vector | LogMel, material: Material) -> FloatArray:
+def _build(stream: Stream | Vector | LogMel, material: Material) -> Float32Array:
     """One stream: (T, C, H, W) or (T, mels), normalised, or (D,)."""
     if isinstance(stream, Vector):
         return _vector(stream, material)
@@ -167,7 +164,7 @@ def _build(stream: Stream | Vector | LogMel, material: Material) -> FloatArray:
     return normalised(_values(stream, material), stream.normalisation)
 
 
-def _values(stream: Stream, material: Material) -> FloatArray:
+def _values(stream: Stream, material: Material) -> Float32Array:
     """(T or 1, H, W, C): [0, 1], pixels a frame, or what pooling leaves."""
     pictures = material.pictures[stream.size_hw]
     match stream.kind:
@@ -182,6 +179,6 @@ def _values(stream: Stream, material: Material) -> FloatArray:
     return flow if stream.kind == "flow" else dynamic_image(flow)[None]
 
 
-def _flow(pictures: ByteArray) -> FloatArray:
+def _flow(pictures: ByteArray) -> Float32Array:
     flow = optical_flow(pictures)
     return np.concatenate([flow[:1], flow])

@@ -15,8 +15,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, ByteArray, Float32Array, Int64Array
 from emoscope.core.errors import SpecError
 
 __all__ = [
@@ -31,9 +31,6 @@ __all__ = [
     "mbmic",
 ]
 
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 SEGMENTS = 6  # of a clip: short enough to tell a sudden rise from a gradual one
 DIRECTIONS = 8
@@ -57,11 +54,11 @@ _ASTRAY_PX = 0.5  # how far from its start a point may come back
 class _Steps:
     """N steps of tracked points, each from one frame to the next."""
 
-    time: IntArray  # (N,) the frame it starts from
-    track: IntArray  # (N,) whose step it is
-    start: FloatArray  # (N, 2) x, y in pixels
-    move: FloatArray  # (N, 2) pixels
-    look: FloatArray  # (N, _HOG) the patch about its start
+    time: Int64Array  # (N,) the frame it starts from
+    track: Int64Array  # (N,) whose step it is
+    start: Float32Array  # (N, 2) x, y in pixels
+    move: Float32Array  # (N, 2) pixels
+    look: Float32Array  # (N, _HOG) the patch about its start
 
     def within(self, part: slice) -> "_Steps":
         chosen = (self.time >= part.start) & (self.time < part.stop)
@@ -74,7 +71,7 @@ class _Steps:
         )
 
 
-def hog_klt(frames: ByteArray) -> FloatArray:
+def hog_klt(frames: ByteArray) -> Float32Array:
     """How points of a clip move and what they look like: (T, H, W, 3) RGB -> (HOG_KLT_LENGTH,).
 
     Corners (Shi & Tomasi, CVPR 1994) are followed by pyramidal Lucas-Kanade, dropped where the way
@@ -102,7 +99,7 @@ def hog_klt(frames: ByteArray) -> FloatArray:
     return np.concatenate([np.ravel(part) for part in (*motion, *shape)]).astype(np.float32)
 
 
-def mbmic(frames: ByteArray) -> FloatArray:
+def mbmic(frames: ByteArray) -> Float32Array:
     """Where and when a clip changes: (T, H, W, 3) RGB -> (MBMIC_LENGTH,) in [0, 1].
 
     (SEGMENTS, BLOCKS, BLOCKS), flat: the largest absolute difference of consecutive grey frames in
@@ -149,7 +146,7 @@ def _follow(grays: ByteArray) -> _Steps:
     return _Steps(*(np.concatenate(column) for column in zip(nothing, *found, strict=True)))
 
 
-def _corners(gray: ByteArray, taken: FloatArray) -> FloatArray:
+def _corners(gray: ByteArray, taken: Float32Array) -> Float32Array:
     """(N, 2): the best corners away from those points, together at most _MOST."""
     if len(taken) >= _MOST:
         return taken[:0]
@@ -163,8 +160,8 @@ def _corners(gray: ByteArray, taken: FloatArray) -> FloatArray:
 
 
 def _tracked(
-    before: ByteArray, after: ByteArray, points: FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    before: ByteArray, after: ByteArray, points: Float32Array
+) -> tuple[Float32Array, BoolArray]:
     """Where N points are in the next frame (N, 2), and which of them can be believed (N,)."""
     ends, there = _lucas_kanade(before, after, points)
     back, again = _lucas_kanade(after, before, ends)
@@ -174,8 +171,8 @@ def _tracked(
 
 
 def _lucas_kanade(
-    before: ByteArray, after: ByteArray, points: FloatArray
-) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    before: ByteArray, after: ByteArray, points: Float32Array
+) -> tuple[Float32Array, BoolArray]:
     ends, status, _ = cv2.calcOpticalFlowPyrLK(
         before,
         after,
@@ -188,7 +185,7 @@ def _lucas_kanade(
     return np.asarray(ends, dtype=np.float32)[:, 0], status[:, 0] > 0
 
 
-def _looks(gray: ByteArray, points: Any) -> FloatArray:
+def _looks(gray: ByteArray, points: Any) -> Float32Array:
     """(N, 2) -> (N, _HOG)."""
     if len(points) == 0:
         return np.zeros((0, _HOG), np.float32)
@@ -201,7 +198,7 @@ def _looks(gray: ByteArray, points: Any) -> FloatArray:
     return np.asarray(values, dtype=np.float32).reshape(len(places), _HOG)
 
 
-def _motion(steps: _Steps, size_hw: tuple[int, ...]) -> FloatArray:
+def _motion(steps: _Steps, size_hw: tuple[int, ...]) -> Float32Array:
     """(rows, columns, DIRECTIONS) pixels a frame."""
     _, rows, columns, _ = MOTION_SHAPE
     x, y = steps.start.T
@@ -218,7 +215,7 @@ def _motion(steps: _Steps, size_hw: tuple[int, ...]) -> FloatArray:
     return histogram / count.reshape(rows, columns, 1).clip(min=1)
 
 
-def _shape(steps: _Steps) -> FloatArray:
+def _shape(steps: _Steps) -> Float32Array:
     """(2, _HOG): mean and standard deviation over tracks."""
     if len(steps.track) == 0:
         return np.zeros((2, _HOG), np.float32)

@@ -1,22 +1,20 @@
 """Motion as pictures: dense optical flow and dynamic images."""
 
 import itertools
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import AnyArray, ByteArray, Float32Array
 from emoscope.core.errors import SpecError
 
 __all__ = ["dynamic_image", "optical_flow", "rank_weights"]
 
-AnyArray = npt.NDArray[Any]
-FloatArray = npt.NDArray[np.float32]
 Weighting = Literal["linear", "harmonic"]
 
 
-def rank_weights(length: int, weighting: Weighting = "linear") -> FloatArray:
+def rank_weights(length: int, weighting: Weighting = "linear") -> Float32Array:
     """Coefficients of approximate rank pooling (Bilen et al., TPAMI 2018) -> (length,).
 
     "linear":    alpha_t = 2t - T - 1: ranks the frames themselves;
@@ -34,7 +32,7 @@ def rank_weights(length: int, weighting: Weighting = "linear") -> FloatArray:
     return alpha.astype(np.float32)
 
 
-def dynamic_image(clip: AnyArray, weighting: Weighting = "linear") -> FloatArray:
+def dynamic_image(clip: AnyArray, weighting: Weighting = "linear") -> Float32Array:
     """Summarise a clip's motion in one image: approximate rank pooling (Bilen et al., TPAMI 2018).
 
     (T, H, W, C) in [0, 1], bytes, or pixels a frame, for flow -> (H, W, C) in the same unit,
@@ -49,7 +47,7 @@ def dynamic_image(clip: AnyArray, weighting: Weighting = "linear") -> FloatArray
     return np.asarray(np.tensordot(weights, frames, axes=1), dtype=np.float32)
 
 
-def optical_flow(clip: AnyArray) -> FloatArray:
+def optical_flow(clip: AnyArray) -> Float32Array:
     """Farnebäck's dense flow from each frame to the next, in pixels a frame.
 
     (T, H, W, C), RGB or grey, uint8 or float in [0, 1] -> (T - 1, H, W, 2): x to the right, y down.
@@ -65,7 +63,7 @@ def optical_flow(clip: AnyArray) -> FloatArray:
     return np.stack(flows) if flows else np.zeros((0, *frames.shape[1:3], 2), np.float32)
 
 
-def _farneback(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> FloatArray:
+def _farneback(before: ByteArray, after: ByteArray) -> Float32Array:
     """(H, W) grey pair -> (H, W, 2) pixels. Settings: OpenCV's usual ones for 112 px faces."""
     if np.array_equal(before, after):  # OpenCV's own answer trembles at the border
         return np.zeros((*before.shape, 2), np.float32)
@@ -84,7 +82,7 @@ def _farneback(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> F
     return np.asarray(flow, dtype=np.float32)
 
 
-def _gray(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _gray(frame: ByteArray) -> ByteArray:
     if frame.shape[-1] == 1:
         return np.ascontiguousarray(frame[..., 0])
     return np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import Int64Array
 from emoscope.core.clipspec import Last, Offsets, Sampling, Uniform
 from emoscope.core.errors import SpecError
 
@@ -18,12 +18,10 @@ __all__ = [
     "uniform_indices",
 ]
 
-IntArray = npt.NDArray[np.int64]
-
 
 def uniform_indices(
     num_frames: int, length: int, rng: np.random.Generator | None = None
-) -> IntArray:
+) -> Int64Array:
     """One frame from each of `length` equal segments -> (length,): the segment's centre, or with
     `rng` a random one (temporal jitter; Zhang et al. 2017, used by Tahghighi et al.). A clip of
     fewer frames is taken whole and its last frame repeated."""
@@ -35,13 +33,13 @@ def uniform_indices(
     return np.minimum(picked, num_frames - 1)
 
 
-def last_indices(num_frames: int, length: int) -> IntArray:
+def last_indices(num_frames: int, length: int) -> Int64Array:
     """The last `length` frames -> (length,). A shorter clip repeats its first frame in front."""
     _need_frames(num_frames)
     return np.maximum(np.arange(num_frames - length, num_frames), 0)
 
 
-def offset_indices(num_frames: int, offsets: Sequence[int]) -> IntArray:
+def offset_indices(num_frames: int, offsets: Sequence[int]) -> Int64Array:
     """The frames at `offsets`, negative ones from the end -> (len(offsets),). An offset beyond a
     short clip becomes its nearest end."""
     _need_frames(num_frames)
@@ -49,7 +47,7 @@ def offset_indices(num_frames: int, offsets: Sequence[int]) -> IntArray:
     return np.clip(np.where(wanted < 0, wanted + num_frames, wanted), 0, num_frames - 1)
 
 
-def sliding_windows(num_frames: int, length: int, stride: int = 1) -> IntArray:
+def sliding_windows(num_frames: int, length: int, stride: int = 1) -> Int64Array:
     """Every block of `length` consecutive frames, `stride` apart -> (N, length). A clip shorter
     than one block gives one block that repeats its last frame."""
     _need_frames(num_frames)
@@ -59,7 +57,7 @@ def sliding_windows(num_frames: int, length: int, stride: int = 1) -> IntArray:
     return np.minimum(starts[:, None] + np.arange(length), num_frames - 1)
 
 
-def grid_indices(times_s: Sequence[float], rate_hz: float) -> IntArray:
+def grid_indices(times_s: Sequence[float], rate_hz: float) -> Int64Array:
     """The frame shown at each instant of a regular grid from the first frame to the last -> (N,).
 
     The frame shown at an instant is the latest one that began by then, so that a frame which a
@@ -81,7 +79,7 @@ def grid_slack_s(rate_hz: float) -> float:
 
 def sample_indices(
     sampling: Sampling, num_frames: int, rng: np.random.Generator | None = None
-) -> IntArray:
+) -> Int64Array:
     """Carry out a ClipSpec's rule -> (sampling.length,). `rng` matters to jitter only."""
     match sampling:
         case Uniform(length=length, jitter=jitter):

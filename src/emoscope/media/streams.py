@@ -2,15 +2,12 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import ByteArray, Float32Array
 from emoscope.core.clipspec import Normalisation
 from emoscope.core.errors import SpecError
 
 __all__ = ["check_frame", "gray", "normalised", "resized", "unit"]
-
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
 
 
 def check_frame(frame: ByteArray) -> None:
@@ -29,7 +26,7 @@ def resized(frame: ByteArray, size_hw: tuple[int, int]) -> ByteArray:
     return np.asarray(cv2.resize(frame, (width, height), interpolation=how), dtype=np.uint8)
 
 
-def unit(pictures: ByteArray) -> FloatArray:
+def unit(pictures: ByteArray) -> Float32Array:
     """Bytes to [0, 1]."""
     return pictures.astype(np.float32) / np.float32(255)
 
@@ -39,7 +36,7 @@ def gray(picture: ByteArray) -> ByteArray:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), dtype=np.uint8)[..., None]
 
 
-def normalised(values: FloatArray, how: Normalisation) -> FloatArray:
+def normalised(values: Float32Array, how: Normalisation) -> Float32Array:
     """(T, H, W, C) -> (T, C, H, W) by the stream's normalisation. But for `per_clip`, what becomes
     of a frame does not depend on the others."""
     if how.limit is not None:

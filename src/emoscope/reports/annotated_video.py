@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, FloatArray, Picture
 from emoscope.core.results import Timeline
 from emoscope.media.video import Frame, read_frames
 from emoscope.media.writer import write_video
@@ -15,8 +15,6 @@ from emoscope.reports.palette import NO_COLOUR, UNSURE, colours, rgb
 
 __all__ = ["annotate", "write_annotated"]
 
-Picture = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
 Colour = tuple[int, int, int]
 
 MAX_BARS = 5
@@ -57,7 +55,7 @@ def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:
 @dataclass(frozen=True, eq=False)
 class _Face:
     rows: Timeline  # of this face only
-    answered: npt.NDArray[np.bool_]  # (N,)
+    answered: BoolArray  # (N,)
     colours: tuple[Colour, ...]  # (C,)
     bars: tuple[int, ...]  # columns shown as bars; always the same, so that the list does not jump
 

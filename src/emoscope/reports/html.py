@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import FloatArray
 from emoscope.core.results import Segment, Timeline, TrackSummary
 from emoscope.reports.html_template import NOBODY, PAGE, SCRIPT, STYLE
 from emoscope.reports.palette import NO_COLOUR, UNSURE, colours
@@ -22,7 +22,6 @@ from emoscope.reports.thumbnails import Peak, peaks, read_thumbnails
 
 __all__ = ["MAX_POINTS", "outline", "page"]
 
-FloatArray = npt.NDArray[np.floating]
 
 MAX_POINTS = 4000  # a person; an hour at 10 Hz has 36 000
 SEGMENT_MIN_S = 0.5

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.results import Box, Timeline
 from emoscope.media.video import read_frames
@@ -58,7 +58,7 @@ def read_thumbnails(video: str | Path, wanted: Sequence[Peak]) -> dict[Peak, byt
     return found
 
 
-def _face(rgb: npt.NDArray[np.uint8], box: Box) -> bytes | None:
+def _face(rgb: ByteArray, box: Box) -> bytes | None:
     """A square around the box as JPEG; None where the box is NaN or outside the picture."""
     if not np.isfinite(box).all():
         return None

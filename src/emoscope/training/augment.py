@@ -11,15 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from emoscope.core.arrays import ByteArray, Float32Array
 from emoscope.media.clips import Material
 
 __all__ = ["PLACES", "Augmentation", "Draw", "crops", "draw"]
 
-ByteArray = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 Rectangle = tuple[float, float, float, float]  # left, top, width, height
-Pixels = TypeVar("Pixels", ByteArray, FloatArray)
+Pixels = TypeVar("Pixels", ByteArray, Float32Array)
 Option = TypeVar("Option")
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -121,7 +120,7 @@ class Draw:
         changed = _soften(changed, self.sigma)
         return self._hide(changed, self.shade)
 
-    def _change_flow(self, flow: FloatArray) -> FloatArray:
+    def _change_flow(self, flow: Float32Array) -> Float32Array:
         """(T, H, W, 2) pixels a frame -> the same."""
         warped = _warp(flow, self._matrix(flow.shape[1:3]))
         rows = warped.reshape(-1, *warped.shape[2:])

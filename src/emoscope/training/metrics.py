@@ -9,11 +9,13 @@ Everything raises ValueError for no samples, lengths that differ, and NaN probab
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats  # type: ignore[import-untyped]
+
+from emoscope.core.arrays import AnyArray, BoolArray, FloatArray, IntArray
 
 __all__ = [
     "Difference",
@@ -33,10 +35,6 @@ __all__ = [
     "uar_ci",
 ]
 
-AnyArray = npt.NDArray[Any]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 _THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

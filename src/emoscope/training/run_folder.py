@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
+from emoscope.core.arrays import FloatArray, IntArray, StrArray
 from emoscope.core.clipspec import explain
 from emoscope.core.errors import RecipeError
 from emoscope.core.votes import VOTES
@@ -34,8 +34,6 @@ from emoscope.training.recipe import Recipe
 
 __all__ = ["EIGHT_BITS", "FINAL", "Predictions", "Run", "read_run", "write_json", "write_table"]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 EIGHT_BITS = "int8.onnx"  # beside weights.pt
 FINAL = "final"  # the pseudo-fold that has everything to learn from
@@ -64,7 +62,7 @@ class Predictions:
         return self.probs.argmax(axis=1)
 
     @property
-    def subjects(self) -> npt.NDArray[np.str_]:
+    def subjects(self) -> StrArray:
         """(N,) who is seen or heard; "" where the corpus does not say."""
         return np.array([sample.subject for sample in self.samples], dtype=np.str_)
 

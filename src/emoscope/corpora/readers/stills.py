@@ -12,8 +12,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import ByteArray, Float64Array
 from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.corpora.manifest import CORPORA, Manifest, Sample, contents
@@ -21,7 +21,6 @@ from emoscope.media.reading.images import is_image
 
 __all__ = ["read_fer2013", "read_ferplus", "unpack_fer2013"]
 
-FloatArray = npt.NDArray[np.float64]
 
 _SPLITS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 _FERPLUS_FOLDERS = {
@@ -64,7 +63,7 @@ def read_ferplus(root: Path) -> Manifest:
     return Manifest("ferplus", labels, tuple(samples), dict(left_out))
 
 
-def _ferplus_rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, str, FloatArray]]:
+def _ferplus_rows(table: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, str, Float64Array]]:
     """Usage, picture's name and votes of every row. Raises CorpusError."""
     for line, row in _rows(table, ("Usage", "Image name", *columns)):
         try:
@@ -184,7 +183,7 @@ def _write_fer2013(table: Path, root: Path) -> None:
         raise CorpusError(f"{table}: expected pictures, found no row.")
 
 
-def _fer2013_rows(table: Path) -> Iterator[tuple[str, str, npt.NDArray[np.uint8]]]:
+def _fer2013_rows(table: Path) -> Iterator[tuple[str, str, ByteArray]]:
     """Split, label and picture (48, 48) of every row. Raises CorpusError."""
     labels, side = LABEL_SETS["fer2013"].labels, _FER2013_SIDE_PX
     for line, row in _rows(table, ("emotion", "pixels", "Usage")):

@@ -29,10 +29,10 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
+from emoscope.core.arrays import FloatArray, Picture
 from emoscope.core.errors import CorpusError
 from emoscope.core.registry import Registry
 from emoscope.corpora.manifest import SYNTHETIC, Manifest, Sample
-from emoscope.corpora.synthetic.drawing import Picture
 from emoscope.corpora.synthetic.faces import draw_face
 from emoscope.corpora.synthetic.figures import draw_figure
 from emoscope.corpora.synthetic.motion import FPS, Acting, Dynamics, Style, act
@@ -48,7 +48,6 @@ from emoscope.media.files import replacing
 
 __all__ = ["KINDS", "Kind", "Part", "Person", "synthesise"]
 
-FloatArray = npt.NDArray[np.floating]
 Sound = npt.NDArray[np.float32]  # (N,) at RATE_HZ
 
 # The same pictures must give the same bytes: with more threads, or with x264's macroblock tree

@@ -4,12 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["Colour", "Picture", "bump", "cloud", "colour", "ellipse", "fill", "grid", "shaded"]
+from emoscope.core.arrays import FloatArray, Picture
 
-FloatArray = npt.NDArray[np.floating]
-Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB, or a mask (H, W)
+__all__ = ["Colour", "bump", "cloud", "colour", "ellipse", "fill", "grid", "shaded"]
+
 Colour = tuple[float, float, float]  # RGB, 0 to 255
 
 _SHIFT = 4  # binary places of OpenCV's coordinates

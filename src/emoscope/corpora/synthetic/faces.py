@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import FloatArray, Picture
 from emoscope.corpora.synthetic.drawing import (
     Colour,
-    Picture,
     bump,
     cloud,
     colour,
@@ -28,7 +27,6 @@ from emoscope.corpora.synthetic.motion import Acting, blinking, drift, speaking
 
 __all__ = ["Face", "draw_face"]
 
-FloatArray = npt.NDArray[np.floating]
 
 _APEXES = ("smile", "frown", "gape")
 _FINER = 2  # the canvas is drawn this much larger than the film

@@ -10,22 +10,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from emoscope.corpora.synthetic.drawing import (
-    Colour,
-    Picture,
-    cloud,
-    colour,
-    ellipse,
-    fill,
-    shaded,
-)
+from emoscope.core.arrays import FloatArray, Picture
+from emoscope.corpora.synthetic.drawing import Colour, cloud, colour, ellipse, fill, shaded
 from emoscope.corpora.synthetic.motion import Acting, drift
 
 __all__ = ["Figure", "draw_figure"]
 
-FloatArray = npt.NDArray[np.floating]
 
 _FINER = 2  # the canvas is drawn this much larger than the film
 _GROUND = 0.9  # y of the soles

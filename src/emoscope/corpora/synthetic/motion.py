@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
+
+from emoscope.core.arrays import FloatArray
 
 __all__ = [
     "FPS",
@@ -26,7 +27,6 @@ __all__ = [
     "syllables",
 ]
 
-FloatArray = npt.NDArray[np.floating]
 Dynamics = Literal["sudden", "gradual", "even"]
 Style = Literal["warm", "harsh"]
 

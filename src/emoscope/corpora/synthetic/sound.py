@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.corpora.synthetic.motion import Style, Syllable
 
 __all__ = ["RATE_HZ", "Voice", "draw_voice", "footsteps", "mixed", "speech"]
 
-FloatArray = npt.NDArray[np.floating]
 
 RATE_HZ = 16_000
 _TOP_HZ = 7_000.0
@@ -128,7 +127,7 @@ def footsteps(rng: np.random.Generator, steps_s: FloatArray, seconds: float) -> 
     return sound
 
 
-def mixed(rng: np.random.Generator, *parts: FloatArray) -> npt.NDArray[np.float32]:
+def mixed(rng: np.random.Generator, *parts: FloatArray) -> Float32Array:
     """Parts in one room, whose noise is added; how loud they are differs from clip to clip."""
     sound = np.sum(parts, axis=0)
     loudness = 0.08 * 10 ** (rng.uniform(-4, 4) / 20)

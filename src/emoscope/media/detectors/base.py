@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 import cv2
-import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import Picture
 from emoscope.core.errors import MediaError
 from emoscope.core.registry import Registry
 from emoscope.core.results import Box
@@ -22,7 +21,6 @@ __all__ = [
     "Detection",
     "Detector",
     "Eyes",
-    "Picture",
     "Point",
     "read_bytes",
     "reduced",
@@ -31,7 +29,6 @@ __all__ = [
     "without_nested",
 ]
 
-Picture = npt.NDArray[np.uint8]
 Point = tuple[float, float]
 Eyes = tuple[Point, Point]
 

@@ -11,12 +11,12 @@ import cv2
 import cv2.data
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.errors import MediaError
 from emoscope.core.results import Box
 from emoscope.media.detectors.base import (
     DETECTORS,
     Detection,
-    Picture,
     read_bytes,
     reduced,
     scaled,

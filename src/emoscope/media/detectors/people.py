@@ -3,14 +3,9 @@
 import cv2
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import (
-    DETECTORS,
-    Detection,
-    Picture,
-    takes_no_path,
-    without_nested,
-)
+from emoscope.media.detectors.base import DETECTORS, Detection, takes_no_path, without_nested
 
 __all__ = ["HogDetector", "hog"]
 

@@ -1,7 +1,8 @@
 """For pictures that are faces already."""
 
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import DETECTORS, Detection, Picture, takes_no_path
+from emoscope.media.detectors.base import DETECTORS, Detection, takes_no_path
 
 __all__ = ["WholeFrame", "none"]
 

@@ -6,17 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.errors import MediaError
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import (
-    DETECTORS,
-    Detection,
-    Picture,
-    Point,
-    read_bytes,
-    reduced,
-    scaled,
-)
+from emoscope.media.detectors.base import DETECTORS, Detection, Point, read_bytes, reduced, scaled
 
 __all__ = ["YuNetDetector", "yunet"]
 

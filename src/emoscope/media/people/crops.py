@@ -5,8 +5,9 @@ import math
 import cv2
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import Eyes, Picture, Point
+from emoscope.media.detectors.base import Eyes, Point
 
 __all__ = ["crop_face"]
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import Detection, Eyes, Picture, Point
+from emoscope.media.detectors.base import Detection, Eyes, Point
 
 __all__ = ["FollowedFace", "View", "grown"]
 

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
+from emoscope.core.arrays import ByteArray
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import SpecError
 from emoscope.core.results import Box
@@ -26,7 +24,7 @@ class Sighting:
 
     track: int
     box: Box  # pixels of the frame, or of the source that it was scaled down from
-    picture: npt.NDArray[np.uint8]  # (H, W, 3), cut to the region that the model wants
+    picture: ByteArray  # (H, W, 3), cut to the region that the model wants
 
 
 def detector_for(spec: ClipSpec, choice: str) -> str:

@@ -8,8 +8,9 @@ from typing import Protocol
 import lap
 import numpy as np
 
+from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import Detection, Detector, Eyes, Picture, Point
+from emoscope.media.detectors.base import Detection, Detector, Eyes, Point
 from emoscope.media.detectors.whole_frame import WholeFrame
 from emoscope.media.people.following import FollowedFace, View, grown
 

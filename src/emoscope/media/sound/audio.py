@@ -7,17 +7,16 @@ from pathlib import Path
 
 import av
 import numpy as np
-import numpy.typing as npt
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
+from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import existing, open_media, packets, zero_s
 
 __all__ = ["RATE_HZ", "Sound", "is_silent", "read_sound"]
 
-FloatArray = npt.NDArray[np.float32]
 
 RATE_HZ = 16_000  # what speech features are made for
 _SEEK_BACK_S = 1.0  # decoders need some sound before they give the right one
@@ -29,7 +28,7 @@ _JITTER_S = 0.02  # containers round their times: sound this little out of place
 class Sound:
     """Mono sound: sample i is heard at `start_s + i / rate_hz`, seconds of the file's own clock."""
 
-    samples: FloatArray  # (N,) in [-1, 1]
+    samples: Float32Array  # (N,) in [-1, 1]
     rate_hz: int
     start_s: float = 0.0
 
@@ -37,13 +36,13 @@ class Sound:
     def end_s(self) -> float:
         return self.start_s + len(self.samples) / self.rate_hz
 
-    def between(self, start_s: float, end_s: float) -> FloatArray:
+    def between(self, start_s: float, end_s: float) -> Float32Array:
         """The samples of a span, (M,); fewer where the sound ends before it does."""
         first = round((start_s - self.start_s) * self.rate_hz)
         last = first + round((end_s - start_s) * self.rate_hz)
         return self.samples[max(first, 0) : max(last, 0)]
 
-    def during(self, start_s: float, end_s: float) -> FloatArray:
+    def during(self, start_s: float, end_s: float) -> Float32Array:
         """The samples of a span, (M,): silent where there is no sound."""
         first = round((start_s - self.start_s) * self.rate_hz)
         span = np.zeros(max(0, round((end_s - start_s) * self.rate_hz)), dtype=np.float32)
@@ -53,7 +52,7 @@ class Sound:
         return span
 
 
-def is_silent(samples: npt.NDArray[np.floating]) -> bool:
+def is_silent(samples: FloatArray) -> bool:
     """Whether sound (N,) in [-1, 1] stays below the last of 16 bits."""
     return not len(samples) or float(np.abs(samples).max()) < 2**-15
 
@@ -106,7 +105,7 @@ def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> Non
         )
 
 
-def _decoded(path: Path, base_s: float, length_s: float, rate_hz: int) -> FloatArray:
+def _decoded(path: Path, base_s: float, length_s: float, rate_hz: int) -> Float32Array:
     """(N,) from `base_s` on, `length_s` long or to the track's end."""
     with open_media(path) as container:
         track = _sound_track(container, path)
@@ -188,7 +187,7 @@ def _chain(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[AudioFrame]
     yield from rest
 
 
-def _laid(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Iterator[FloatArray]:
+def _laid(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Iterator[Float32Array]:
     """Mono blocks (n,) at the first frame's rate, laid end to end from the clock's base on for
     `length_s`: what is missing is silent, what comes twice or before is dropped."""
     mix, position = _Mix(), 0
@@ -213,7 +212,7 @@ class _Mix:
         self.rate_hz = 0
         self._kind: tuple[str, str, int] | None = None
 
-    def mono(self, frame: AudioFrame) -> FloatArray:
+    def mono(self, frame: AudioFrame) -> Float32Array:
         """(n,) float32."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:  # it may change midway in a broadcast
@@ -225,7 +224,9 @@ class _Mix:
         return _joined(self._resampler.resample(frame))
 
 
-def _resampled(blocks: Iterable[FloatArray], source_hz: int, rate_hz: int) -> Iterator[FloatArray]:
+def _resampled(
+    blocks: Iterable[Float32Array], source_hz: int, rate_hz: int
+) -> Iterator[Float32Array]:
     if source_hz == rate_hz:
         yield from blocks
         return
@@ -237,10 +238,10 @@ def _resampled(blocks: Iterable[FloatArray], source_hz: int, rate_hz: int) -> It
     yield _joined(resampler.resample(None))
 
 
-def _gathered(blocks: Iterable[FloatArray], size: int) -> Iterator[FloatArray]:
+def _gathered(blocks: Iterable[Float32Array], size: int) -> Iterator[Float32Array]:
     """The same in blocks of `size` or more: a call of FFmpeg costs as much as the work on a frame
     of a sound track does."""
-    waiting: list[FloatArray] = []
+    waiting: list[Float32Array] = []
     for block in blocks:
         waiting.append(block)
         if sum(map(len, waiting)) >= size:
@@ -250,7 +251,7 @@ def _gathered(blocks: Iterable[FloatArray], size: int) -> Iterator[FloatArray]:
         yield np.concatenate(waiting)
 
 
-def _joined(frames: list[AudioFrame]) -> FloatArray:
+def _joined(frames: list[AudioFrame]) -> Float32Array:
     """(N,) of mono frames of float32."""
     parts = [
         np.frombuffer(frame.planes[0], np.float32, frame.samples)  # type: ignore[call-overload]
@@ -259,5 +260,5 @@ def _joined(frames: list[AudioFrame]) -> FloatArray:
     return np.concatenate([*parts, _silence(0)])
 
 
-def _silence(count: int) -> FloatArray:
+def _silence(count: int) -> Float32Array:
     return np.zeros(count, dtype=np.float32)

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.core.clipspec import DIMENSIONS
 from emoscope.core.errors import MissingExtra, SpecError
 from emoscope.media.sound.audio import is_silent
 
 __all__ = ["SHORTEST_S", "egemaps", "feature_names"]
 
-FloatArray = npt.NDArray[np.float32]
 
 SHORTEST_S = 0.06  # the frame that pitch is read from
 _LOUDEST = np.float32(1 - 2**-15)  # openSMILE works in 16 bits, where 1 would turn over to -1
 
 
-def egemaps(samples: npt.NDArray[np.floating], rate_hz: int) -> FloatArray:
+def egemaps(samples: FloatArray, rate_hz: int) -> Float32Array:
     """The functionals of mono sound (N,) in [-1, 1] -> (88,), in the order of `feature_names`.
 
     NaN where there is nothing to measure: sound shorter than `SHORTEST_S`, and silence, which is
@@ -59,10 +58,10 @@ class _Ears:
         }
         self._config, self._run = smile.config_path, None
 
-    def functionals(self, pcm: bytes) -> FloatArray:
+    def functionals(self, pcm: bytes) -> Float32Array:
         """Of 16-bit mono sound -> (88,)."""
         run, self._run = self._ready(), None  # a run that fails is not run again
-        heard: list[FloatArray] = [np.full(DIMENSIONS["egemaps"], np.nan, dtype=np.float32)]
+        heard: list[Float32Array] = [np.full(DIMENSIONS["egemaps"], np.nan, dtype=np.float32)]
         run.external_sink_set_callback_ex("extsink", lambda row, _: heard.append(row.copy()))
         run.external_audio_source_write_data("extsource", pcm)
         run.external_audio_source_set_eoi("extsource")

@@ -3,14 +3,13 @@
 import functools
 
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import Float32Array, Float64Array, FloatArray
 from emoscope.core.clipspec import LOGMEL_HZ
 from emoscope.core.errors import SpecError
 
 __all__ = ["FLOOR_DB", "RATE_HZ", "log_mel"]
 
-FloatArray = npt.NDArray[np.float32]
 
 RATE_HZ = 16_000
 FLOOR_DB = -100.0
@@ -21,7 +20,7 @@ _POINTS = 1024  # of the transform: else the lowest of many bands would hold no 
 _LOW_HZ, _HIGH_HZ = 60.0, RATE_HZ / 2
 
 
-def log_mel(samples: npt.NDArray[np.floating], rate_hz: int, steps: int, mels: int) -> FloatArray:
+def log_mel(samples: FloatArray, rate_hz: int, steps: int, mels: int) -> Float32Array:
     """Mono sound (N,) in [-1, 1] -> (steps, mels) dB, of its last `steps` x 10 ms; where it is
     shorter, silence stands before it.
 
@@ -48,7 +47,7 @@ def log_mel(samples: npt.NDArray[np.floating], rate_hz: int, steps: int, mels: i
 
 
 @functools.cache
-def _bands(mels: int) -> npt.NDArray[np.float64]:
+def _bands(mels: int) -> Float64Array:
     """(mels, frequencies): what each frequency counts for in each band."""
     edges = np.linspace(_mel(np.array(_LOW_HZ)), _mel(np.array(_HIGH_HZ)), mels + 2)
     places = _mel(np.fft.rfftfreq(_POINTS, 1 / RATE_HZ))
@@ -56,5 +55,5 @@ def _bands(mels: int) -> npt.NDArray[np.float64]:
     return np.asarray((1 - apart).clip(0, None))
 
 
-def _mel(freqs_hz: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+def _mel(freqs_hz: FloatArray) -> Float64Array:
     return np.asarray(2595 * np.log10(1 + freqs_hz / 700))

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
@@ -13,6 +12,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 from sklearn.svm import SVC
 
+from emoscope.core.arrays import FloatArray
 from emoscope.core.errors import BundleError
 from emoscope.media.files import replacing
 from emoscope.training.estimators.pipelines import FLOOR, Fitted, predict_proba
@@ -21,7 +21,6 @@ __all__ = ["PARITY", "estimator_graph", "write_estimator"]
 
 PARITY = 1e-4  # largest difference allowed between the probabilities before and after export
 
-FloatArray = npt.NDArray[np.floating]
 
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 

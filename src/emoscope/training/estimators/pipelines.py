@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold
@@ -20,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+from emoscope.core.arrays import FloatArray, IntArray, StrArray
 from emoscope.core.clipspec import ClipSpec, Uniform, Vector, VectorKind, Window
 from emoscope.core.errors import RecipeError, SpecError
 from emoscope.core.registry import Registry
@@ -40,8 +40,6 @@ __all__ = [
     "seeded",
 ]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 Folds = list[tuple[IntArray, IntArray]]
 
 FLOOR = 1e-6  # the least probability, before they are made to sum to 1
@@ -105,7 +103,7 @@ def fit(
     options: Mapping[str, Any],
     features: Mapping[str, FloatArray],
     truth: IntArray,
-    subjects: npt.NDArray[np.str_],
+    subjects: StrArray,
     num_classes: int,
     seed: int,
 ) -> Fitted:
@@ -126,7 +124,7 @@ def fit_pipeline(
     vector: Features,
     features: Mapping[str, FloatArray],
     truth: IntArray,
-    subjects: npt.NDArray[np.str_],
+    subjects: StrArray,
     num_classes: int,
     seed: int,
 ) -> Fitted:
@@ -179,7 +177,7 @@ def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> F
 
 
 def folds_by_person(
-    name: str, columns: IntArray, seen: IntArray, subjects: npt.NDArray[np.str_], seed: int
+    name: str, columns: IntArray, seen: IntArray, subjects: StrArray, seed: int
 ) -> Folds:
     """Folds of whole persons, five if all classes stay on every training side, else fewer."""
     if len(columns) < 2:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import Pipeline
 
+from emoscope.core.arrays import FloatArray, IntArray, StrArray
 from emoscope.core.errors import RecipeError
 from emoscope.training.estimators.pipelines import (
     ESTIMATORS,
@@ -37,8 +37,6 @@ __all__ = [
     "words",
 ]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 Settings = dict[str, Any]
 Search = Sequence[Mapping[str, Sequence[Any]]]  # tables of values to try, as in a recipe
 
@@ -84,7 +82,7 @@ def choose(
     search: Search,
     features: Mapping[str, FloatArray],
     truth: IntArray,
-    subjects: npt.NDArray[np.str_],
+    subjects: StrArray,
     seed: int,
 ) -> Choice:
     """The candidate with the highest UAR, of equals the first, on up to five inner folds of whole
@@ -105,7 +103,7 @@ def choose_pipeline(
     search: Search,
     features: Mapping[str, FloatArray],
     truth: IntArray,
-    subjects: npt.NDArray[np.str_],
+    subjects: StrArray,
     seed: int,
 ) -> Choice:
     """`choose` for a pipeline that stands in no registry, on whatever vector it eats."""

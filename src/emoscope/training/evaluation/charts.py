@@ -8,12 +8,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from emoscope.core.arrays import FloatArray, IntArray
 
 __all__ = ["confusion_chart", "curves_chart", "reliability_chart"]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 _LETTER_PX = 7  # mean width of a letter of 12 px
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from emoscope.core.arrays import BoolArray, IntArray
 from emoscope.core.errors import RecipeError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.files import replacing
@@ -41,7 +42,6 @@ __all__ = [
     "protocol_words",
 ]
 
-IntArray = npt.NDArray[np.integer]
 
 ClipKey = tuple[str, float, float | None, str]
 
@@ -196,7 +196,7 @@ def main_figures(judged: Judged) -> dict[str, Any]:
     return _with_intervals(judged, slice(None))
 
 
-def _with_intervals(judged: Judged, rows: npt.NDArray[np.bool_] | slice) -> dict[str, Any]:
+def _with_intervals(judged: Judged, rows: BoolArray | slice) -> dict[str, Any]:
     """Accuracy and UAR of some predictions."""
     p = judged.predictions
     truth, said, groups = p.truth[rows], p.predicted[rows], judged.groups[rows]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
 from sklearn.pipeline import Pipeline
@@ -29,6 +28,7 @@ from emoscope.analysis.fusion import (
     load_rule,
     stacked,
 )
+from emoscope.core.arrays import FloatArray, IntArray, StrArray
 from emoscope.core.errors import RecipeError, SpecError
 from emoscope.core.registry import Registry
 from emoscope.media.files import replacing
@@ -37,8 +37,6 @@ from emoscope.training.estimators.pipelines import Fitted, fit_pipeline, predict
 
 __all__ = ["LEARNED", "FittedFusion", "export_fusion", "fit_fusion"]
 
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 LEARNED: Registry[Callable[[], Pipeline]] = Registry("learned fusion rule")
 
@@ -90,7 +88,7 @@ def fit_fusion(
     rule: str,
     probs: Mapping[str, FloatArray],
     truth: IntArray,
-    subjects: npt.NDArray[np.str_],
+    subjects: StrArray,
     seed: int,
 ) -> FittedFusion:
     """Learn a rule of LEARNED from out-of-fold probabilities {model: (N, C)}, (N,) classes in

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from emoscope.analysis.fusion import RULE_SUFFIX, RULES, RuleCard, weighted_average
+from emoscope.core.arrays import BoolArray, FloatArray, IntArray, StrArray
 from emoscope.core.errors import RecipeError
 from emoscope.core.registry import Registry
 from emoscope.corpora.manifest import Sample
@@ -35,7 +35,6 @@ from emoscope.training.run_folder import Predictions, Run, read_run, write_json
 
 __all__ = ["EVERY_RULE", "Stack", "dealt", "fuse", "fused", "learns", "stack_runs", "uar_weights"]
 
-FloatArray = npt.NDArray[np.floating]
 Key = tuple[Any, str]  # of a clip, and its label
 Answers = dict[Key, tuple[FloatArray, str, Sample]]  # probabilities, fold, sample
 
@@ -55,15 +54,15 @@ class Stack:
     labels: tuple[str, ...]
     members: Mapping[str, FloatArray]  # (N, C)
     samples: tuple[Sample, ...]
-    folds: npt.NDArray[np.str_]  # (N,) as the first run names them
+    folds: StrArray  # (N,) as the first run names them
 
     @cached_property
-    def truth(self) -> npt.NDArray[np.integer]:
+    def truth(self) -> IntArray:
         """(N,) column of each clip's label."""
         return np.array([self.labels.index(sample.label) for sample in self.samples], dtype=int)
 
     @cached_property
-    def subjects(self) -> npt.NDArray[np.str_]:
+    def subjects(self) -> StrArray:
         """(N,) "" where the corpus does not say."""
         return np.array([sample.subject for sample in self.samples], dtype=np.str_)
 
@@ -72,7 +71,7 @@ class Stack:
         nought = np.zeros(len(self.samples), dtype=int)
         return Predictions(self.labels, self.samples, probs, nought, tuple(self.folds.tolist()))
 
-    def of(self, rows: npt.NDArray[np.bool_]) -> dict[str, FloatArray]:
+    def of(self, rows: BoolArray) -> dict[str, FloatArray]:
         """Some clips."""
         return {name: probs[rows] for name, probs in self.members.items()}
 
@@ -152,9 +151,7 @@ def learns(rule: str) -> bool:
     return rule in LEARNED or rule == _SETTING
 
 
-def uar_weights(
-    probs: Mapping[str, FloatArray], truth: npt.NDArray[np.integer]
-) -> dict[str, float]:
+def uar_weights(probs: Mapping[str, FloatArray], truth: IntArray) -> dict[str, float]:
     """What weighted-average weighs a model by: its UAR on the clips that are known."""
     return {name: uar(truth, said.argmax(axis=1)) for name, said in probs.items()}
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam, Saliency
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from emoscope.analysis.bundle import softmax
+from emoscope.core.arrays import ByteArray, FloatArray
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MediaError, RecipeError
 from emoscope.core.labels import canonical
@@ -46,7 +46,6 @@ __all__ = [
     "saliency",
 ]
 
-FloatArray = npt.NDArray[np.floating]
 Inputs = Mapping[str, Tensor]
 
 _SALIENT = 0.99
@@ -88,7 +87,7 @@ class Explanation:
     heard      streams that the answer comes from, too, and that are no pictures to draw on
     """
 
-    frames: npt.NDArray[np.uint8]
+    frames: ByteArray
     times_s: tuple[float, ...]
     label: str
     probability: float
@@ -221,7 +220,7 @@ def _known(label: str, labels: Sequence[str]) -> str:
 
 def _shown(
     sample: Sample, network: Network
-) -> tuple[npt.NDArray[np.uint8], tuple[float, ...], dict[str, Tensor]]:
+) -> tuple[ByteArray, tuple[float, ...], dict[str, Tensor]]:
     """Frames, their times, and the network's inputs (1, ...). Raises MediaError."""
     corpus, spec = network.run.recipe.corpus, network.spec
     how = Cutting(spec, corpus.detector, faces=corpus.faces, min_frames=corpus.min_frames)

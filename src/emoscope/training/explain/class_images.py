@@ -8,11 +8,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emoscope.core.arrays import FloatArray, Picture
 from emoscope.core.clipspec import ClipSpec, Stream
 from emoscope.training.explain.attribution import answered, open_network
 from emoscope.training.explain.tiles import (
@@ -26,8 +26,6 @@ from emoscope.training.explain.tiles import (
 
 __all__ = ["STEPS", "ClassImage", "class_images", "classes_sheet", "pictures_of", "write_classes"]
 
-Picture = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
 
 STEPS = 64
 _STEP = 0.1  # of the spread that a stream's values have

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import FloatArray, Picture
 from emoscope.media.video import Frame
 from emoscope.media.writer import write_video
 from emoscope.training.explain.attribution import Explanation, HeatMaps
@@ -26,8 +26,6 @@ from emoscope.training.explain.tiles import (
 
 __all__ = ["heat_film", "heat_sheet", "points_film", "points_sheet", "write_explanation"]
 
-Picture = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
 Colour = tuple[int, int, int]
 
 _POSITIONS = 5  # a side, whose sampling points are drawn; all would cover the picture

@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from emoscope.core.arrays import FloatArray, IntArray
 from emoscope.core.clipspec import ClipSpec
 from emoscope.models.deformable_sampling import Geometry, pair
 
 __all__ = ["SamplingPoints", "sampling_points", "steps_of_frames"]
-
-FloatArray = npt.NDArray[np.floating]
-IntArray = npt.NDArray[np.integer]
 
 
 @runtime_checkable

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from emoscope.core.arrays import AnyArray, FloatArray, Picture
 from emoscope.core.errors import MediaError
 from emoscope.media.files import replacing
 
@@ -24,8 +23,6 @@ __all__ = [
     "zoom",
 ]
 
-Picture = npt.NDArray[np.uint8]
-FloatArray = npt.NDArray[np.floating]
 Colour = tuple[int, int, int]
 
 _LEAST_PX = 224  # height of a tile
@@ -112,7 +109,7 @@ def width_of(lines: Sequence[str]) -> int:
     return max(int(wide) for (wide, _), _ in sizes) + 2 * _EDGE_PX
 
 
-def _coloured(heat: npt.NDArray[Any]) -> Picture:
+def _coloured(heat: AnyArray) -> Picture:
     scaled = (255 * heat).round().astype(np.uint8)
     return np.asarray(cv2.applyColorMap(scaled, cv2.COLORMAP_INFERNO)[..., ::-1], dtype=np.uint8)
 

@@ -4,12 +4,12 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from emoscope.core.arrays import Float32Array, Float64Array, Int64Array
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Material, finish, frames_needed
@@ -114,7 +114,7 @@ class BlockDataset(Dataset[dict[str, Tensor]]):
         built = [_tensors(finish(material.take(b), spec)) for b in self._blocks(len(material))]
         return {name: torch.stack([one[name] for one in built]) for name in built[0]}
 
-    def _blocks(self, num_frames: int) -> list[npt.NDArray[np.int64]]:
+    def _blocks(self, num_frames: int) -> list[Int64Array]:
         """Indices of the frames of each block."""
         rule, needed = self.clips.spec.sampling, frames_needed(self.clips.spec)
         assert rule is not None
@@ -145,7 +145,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(self.epoch, index) for index in mine.tolist()])
 
 
-def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.float64]:
+def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> Float64Array:
     """(N, C), rows that sum to 1: a sample's votes, or 1 for its label where nobody voted."""
     columns = np.eye(len(labels))
     votes = np.array(
@@ -168,5 +168,5 @@ def _smaller(pictures: Tensor, part: float) -> Tensor:
     return small.reshape(*pictures.shape[:3], *size_hw)
 
 
-def _tensors(streams: dict[str, npt.NDArray[np.float32]]) -> dict[str, Tensor]:
+def _tensors(streams: dict[str, Float32Array]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(values) for name, values in streams.items()}

@@ -3,19 +3,17 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from emoscope.analysis.bundle import softmax
+from emoscope.core.arrays import FloatArray
 from emoscope.core.errors import RecipeError
 from emoscope.core.votes import VOTES
 from emoscope.training.networks.dataset import BlockDataset, ClipDataset
 
 __all__ = ["clip_logits", "clip_probs", "voted_probs"]
-
-FloatArray = npt.NDArray[np.floating]
 
 
 def clip_logits(model: nn.Module, clips: ClipDataset, batch_size: int = 64) -> FloatArray:
