@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, LogMel, Normalisation, Stream, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.face import FaceCNN
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["AVJoint"]
 
@@ -26,7 +27,7 @@ _SOUND = Normalisation(mean=(-60.0,), std=(20.0,))  # dB: silence is -2
 _SILENCE = -2.0 + 1e-3
 
 
-class AVJoint(nn.Module):
+class AVJoint(Network):
     """A face in motion and its sound in one network, front fusion: gray (B, frames, 1, 48, 48) and
     logmel (B, 8 frames, mels) -> (B, num_classes).
 
@@ -93,10 +94,6 @@ class AVJoint(nn.Module):
         if self.training and self.hide_sound:
             heard = heard & (torch.rand_like(logmel[:, :1, :1]) >= self.hide_sound)
         return heard.to(logmel.dtype)
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 class _Face(nn.Module):

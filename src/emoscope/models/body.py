@@ -21,7 +21,9 @@ from torch.utils.checkpoint import checkpoint
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.convlstm import GatedConvLSTM
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled
+from emoscope.models.layers import scaled
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["ConvLSTMBody", "deformable_convlstm", "salient_steps"]
 
@@ -39,7 +41,7 @@ def salient_steps(steps: int) -> tuple[int, ...]:
     return tuple(sorted(t for t in chosen if t < steps))
 
 
-class ConvLSTMBody(nn.Module):
+class ConvLSTMBody(Network):
     """Plain ConvLSTM over short-term features of a whole body. rgb (B, 32, 3, 112, 112) ->
     (B, num_classes).
 
@@ -88,10 +90,6 @@ class ConvLSTMBody(nn.Module):
         maps = run(self.levels, maps.transpose(1, 2))
         features = run(self.cnn2d, maps.flatten(0, 1)).mean((2, 3))
         return self.classifier(features.unflatten(0, maps.shape[:2]).mean(1))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 def deformable_convlstm(

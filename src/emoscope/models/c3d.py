@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream
 from emoscope.core.errors import SpecError
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled, window_of
+from emoscope.models.layers import scaled, window_for
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["C3D"]
 
@@ -35,7 +37,7 @@ _ALIASES = {
 }
 
 
-class C3D(nn.Module):
+class C3D(Network):
     """Eight 3-D convolutions over consecutive frames of a face. rgb (B, 16, 3, 112, 112) ->
     (B, num_classes).
 
@@ -110,10 +112,6 @@ class C3D(nn.Module):
         """(B, hidden units) -> logits (B, num_classes)."""
         return self.fc8(features)
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
-
 
 def _norm(conv: str) -> str:
     return conv.replace("conv", "bn")
@@ -125,7 +123,7 @@ def _clip_spec(size_px: int) -> ClipSpec:
     return ClipSpec(
         region="face",
         sampling=Last(length=_FRAMES),
-        window=window_of(_FRAMES),
+        window=window_for(_FRAMES),
         streams=(Stream(kind="rgb", size_hw=(size_px, size_px), normalisation=how),),
     )
 

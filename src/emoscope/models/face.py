@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, SqueezeExcite, example_inputs
+from emoscope.models.layers import SqueezeExcite
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["FaceCNN", "FaceGRU"]
 
@@ -41,7 +43,7 @@ class _Block(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-class FaceCNN(nn.Module):
+class FaceCNN(Network):
     """One grey 48 x 48 face -> logits. gray (B, 1, 1, 48, 48) -> (B, num_classes).
 
     stem       channels of the first convolution
@@ -94,12 +96,8 @@ class FaceCNN(nn.Module):
         """(B, channels of the last stage) -> logits (B, num_classes)."""
         return self.classifier(self.dropout(features))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class FaceGRU(nn.Module):
+class FaceGRU(Network):
     """A plain temporal baseline: face-cnn's maps of every frame, a GRU (Cho et al., EMNLP 2014)
     over them, its last state classified. gray (B, frames, 1, 48, 48) -> (B, num_classes).
 
@@ -140,10 +138,6 @@ class FaceGRU(nn.Module):
         features = features.reshape(*gray.shape[:2], -1)
         _, last = self.gru(features - features.mean(1, keepdim=True))
         return self.classifier(self.dropout(last[-1]))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 _SMALL = {"stem": 8, "widths": (8, 16), "blocks": (1, 1)}

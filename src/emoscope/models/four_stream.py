@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Normalisation, Stream, StreamKind, Uniform, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.convlstm import ConvLSTM, EnhancedConvLSTM
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled
+from emoscope.models.layers import scaled
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 from emoscope.models.resnet import ResNet
 
 __all__ = ["FourStream"]
@@ -31,7 +33,7 @@ _CONNECTED = (1024, 256)
 _RATE_HZ = 8.0
 
 
-class FourStream(nn.Module):
+class FourStream(Network):
     """rgb and flow (B, frames, 3 or 2, S, S), dynamic_rgb and dynamic_flow (B, 1, 3 or 2, D, D) ->
     (B, num_classes).
 
@@ -96,10 +98,6 @@ class FourStream(nn.Module):
             assert image is not None  # as of every stream that it was made with
             maps.append(resnet.features(image.squeeze(1)).tanh())  # type: ignore[operator]
         return self.classifier(sum(maps))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 class _Stack(nn.Module):

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import Offsets
 from emoscope.core.errors import SpecError
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 from emoscope.models.time_fusion_blocks import (
     LEAST_PX,
     SIZE_PX,
@@ -30,7 +31,7 @@ from emoscope.models.time_fusion_blocks import (
 __all__ = ["CNNGRU", "Conv3D", "EarlyFusion", "LateFusion", "SingleFrame", "SlowFusion"]
 
 
-class SingleFrame(nn.Module):
+class SingleFrame(Network):
     """Time fusion's baseline: one frame. rgb (B, 1, 3, 170, 170) -> (B, num_classes).
 
     width      scales all filters and units
@@ -49,12 +50,8 @@ class SingleFrame(nn.Module):
         """(B, 1, 3, S, S) -> logits (B, num_classes)."""
         return self.head(self.trunk(rgb.squeeze(1)))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class EarlyFusion(nn.Module):
+class EarlyFusion(Network):
     """The last frames stacked on channels. rgb (B, frames, 3, 170, 170) -> (B, num_classes).
 
     frames           consecutive, the clip's last
@@ -79,12 +76,8 @@ class EarlyFusion(nn.Module):
         """(B, frames, 3, S, S) -> logits (B, num_classes)."""
         return self.head(self.trunk(rgb.flatten(1, 2)))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class LateFusion(nn.Module):
+class LateFusion(Network):
     """Two frames far apart, compared by the fully connected layers. rgb (B, 2, 3, 170, 170) ->
     (B, num_classes).
 
@@ -115,12 +108,8 @@ class LateFusion(nn.Module):
         features = self.trunk(rgb.flatten(0, 1))  # both towers at once
         return self.head(joined_pairs(features))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class SlowFusion(nn.Module):
+class SlowFusion(Network):
     """Ten frames, fused block by block. rgb (B, 10, 3, 170, 170) -> (B, num_classes).
 
     Block 1 sees frames 0-3, 2-5, 4-7 and 6-9; block 2 the first two and the last two of its
@@ -148,12 +137,8 @@ class SlowFusion(nn.Module):
         x = self.block2(joined_pairs(x))
         return self.head(self.block3(joined_pairs(x)))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class Conv3D(nn.Module):
+class Conv3D(Network):
     """Two blocks of 3-D convolutions, five frames → three → one. rgb (B, 5, 3, 170, 170) ->
     (B, num_classes).
 
@@ -176,12 +161,8 @@ class Conv3D(nn.Module):
         x = self.block2(self.block1(rgb.transpose(1, 2)))
         return self.head(self.block3(x.squeeze(2)))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class CNNGRU(nn.Module):
+class CNNGRU(Network):
     """The trunk on every frame, a GRU (Cho et al., EMNLP 2014) over them, its last state
     classified. rgb (B, frames, 3, 170, 170) -> (B, num_classes).
 
@@ -211,10 +192,6 @@ class CNNGRU(nn.Module):
         features = self.trunk(rgb.flatten(0, 1))  # all frames at once
         _, last = self.gru(features.unflatten(0, rgb.shape[:2]))
         return self.classifier(last[-1])
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 _SMALL = {"width": 1 / 16, "size_px": LEAST_PX}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Last, Sampling, Stream
 from emoscope.core.errors import SpecError
-from emoscope.models.layers import window_of
+from emoscope.models.layers import window_for
 
 __all__ = [
     "LEAST_PX",
@@ -176,7 +176,7 @@ def clip_spec(sampling: Sampling, needed: int, size_px: int) -> ClipSpec:
     return ClipSpec(
         region="face",
         sampling=sampling,
-        window=window_of(needed),
+        window=window_for(needed),
         streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
     )
 

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
 from emoscope.core.errors import SpecError
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled, window_of
+from emoscope.models.layers import scaled, window_for
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["CNNRNN", "VGG", "vgg19_lstm"]
 
@@ -40,7 +42,7 @@ _NORMALISATIONS = {
 }
 
 
-class VGG(nn.Module):
+class VGG(Network):
     """VGG on one grey face. gray (B, 1, 1, 224, 224) -> (B, num_classes).
 
     The stream is grey, as in the paper, and is copied to the three channels of published weights
@@ -109,12 +111,8 @@ class VGG(nn.Module):
         """(N, 1 or 3, S, S) -> (N, outputs) of the last layer that the network has."""
         return self.classifier(self.features(pictures.expand(-1, 3, -1, -1)).flatten(1))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
-
-class CNNRNN(nn.Module):
+class CNNRNN(Network):
     """VGG-16's features of 64 frames, a bidirectional LSTM over them. gray (B, 64, 1, 224, 224) ->
     (B, num_classes).
 
@@ -150,7 +148,7 @@ class CNNRNN(nn.Module):
         self.clip_spec = ClipSpec(
             region="face",
             sampling=Uniform(length=frames),
-            window=window_of(frames, least_s=2.0),
+            window=window_for(frames, min_s=2.0),
             streams=(_stream(stream, size_px),),
         )
         self.trunk = VGG(depth=depth, batch_norm=batch_norm, width=width, fc=fc, size_px=size_px)
@@ -174,10 +172,6 @@ class CNNRNN(nn.Module):
         """(B, frames, units) -> logits (B, num_classes)."""
         _, (last, _) = self.lstm(self.dropout(features))
         return self.classifier(self.dropout(torch.cat(last.unbind(0), 1)))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 def vgg19_lstm(
