@@ -17,7 +17,7 @@ from emoscope.training.experiment import Observer, resume, train
 from emoscope.training.networks import dataset, fit
 from emoscope.training.networks.fit import Hardware
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 cv2 = pytest.importorskip("cv2")
 
@@ -45,7 +45,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_corpus(tmp_path_factory.mktemp("corpus") / "folder")
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     return train(recipe, {"folder": corpus}, folder, cache=folder.parent / "cache", **options)
 
 
@@ -55,13 +55,15 @@ def told() -> Listener:
 
 
 @pytest.fixture(scope="module")
-def run(corpus: Path, told: Listener, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(corpus: Path, told: Listener, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     recipe = tiny_recipe(seeds=[0, 3], schedule={"epochs": 3})
     return go(recipe, corpus, folder, observer=told)
 
 
-def test_every_person_is_judged_once_a_seed_by_weights_that_have_not_seen_them(run: Run) -> None:
+def test_every_person_is_judged_once_a_seed_by_weights_that_have_not_seen_them(
+    run: RunFolder,
+) -> None:
     said = run.predictions()
     assert len(said.samples) == 2 * 24
     assert set(said.folds) == {"p0", "p1", "p2"}
@@ -73,7 +75,7 @@ def test_every_person_is_judged_once_a_seed_by_weights_that_have_not_seen_them(r
     assert np.mean(said.predicted == said.truth) > 0.9
 
 
-def test_the_weights_to_export_have_learned_from_everybody(run: Run, told: Listener) -> None:
+def test_the_weights_to_export_have_learned_from_everybody(run: RunFolder, told: Listener) -> None:
     assert [part[2:] for part in told.parts] == [
         ("p0", 0), ("p1", 0), ("p2", 0), ("final", 0), ("p0", 3), ("p1", 3), ("p2", 3)
     ]  # fmt: skip
@@ -83,7 +85,7 @@ def test_the_weights_to_export_have_learned_from_everybody(run: Run, told: Liste
     assert not list(run.folder.rglob("*.ckpt")), "a hundred folds of them would fill a disk"
 
 
-def test_seeds_differ_and_a_seed_gives_the_same_again(run: Run, corpus: Path) -> None:
+def test_seeds_differ_and_a_seed_gives_the_same_again(run: RunFolder, corpus: Path) -> None:
     said = run.predictions()
     by_seed = [said.probs[said.seeds == seed] for seed in (0, 3)]
     assert not np.allclose(*by_seed, atol=1e-4)
@@ -93,7 +95,7 @@ def test_seeds_differ_and_a_seed_gives_the_same_again(run: Run, corpus: Path) ->
     np.testing.assert_array_equal(again.probs, by_seed[0])
 
 
-def test_the_run_says_where_it_comes_from(run: Run) -> None:
+def test_the_run_says_where_it_comes_from(run: RunFolder) -> None:
     info = run.info
     assert info["labels"] == list(LABELS)
     assert info["parameters"] == 1_990 or info["parameters"] > 1000
@@ -102,7 +104,7 @@ def test_the_run_says_where_it_comes_from(run: Run) -> None:
     assert read_run(run.folder).recipe == run.recipe
 
 
-def test_the_log_has_a_row_an_epoch(run: Run) -> None:
+def test_the_log_has_a_row_an_epoch(run: RunFolder) -> None:
     for rows in run.histories().values():
         assert [row["epoch"] for row in rows] == ["0", "1", "2"]
         losses = [float(row["loss"]) for row in rows]
@@ -352,12 +354,12 @@ def test_tensorboard_is_written_if_asked(corpus: Path, tmp_path: Path) -> None:
     assert list(run.folder.rglob("events.out.tfevents*"))
 
 
-def test_a_run_folder_is_not_overwritten(run: Run, corpus: Path) -> None:
+def test_a_run_folder_is_not_overwritten(run: RunFolder, corpus: Path) -> None:
     with pytest.raises(RecipeError, match="a run is there already"):
         go(run.recipe, corpus, run.folder)
 
 
-def test_a_finished_run_resumes_to_nothing_more_to_do(run: Run) -> None:
+def test_a_finished_run_resumes_to_nothing_more_to_do(run: RunFolder) -> None:
     told = Listener()
     resume(run.folder, observer=told, cache=run.folder.parent / "cache")
     assert told.parts == []

@@ -18,7 +18,7 @@ from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.networks.build import is_estimator
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import FINAL, Run, read_json, read_run
+from emoscope.training.run_folder import FINAL, RunFolder, read_json, read_run
 
 # The kernel is so narrow that it knows a voice again, and no more.
 KERNELS = ({"kernel": ["rbf"], "gamma": [1.0], "C": [10.0]}, {"kernel": ["linear"], "C": [0.001]})
@@ -165,7 +165,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     model = {"name": "egemaps-svc", "search": {"kernel": ["linear", "rbf"], "C": [0.1, 1.0]}}
     home = tmp_path_factory.mktemp("run")
     train(recipe(model), {"folder": voices}, home / "run", cache=home / "cache")
@@ -173,7 +173,7 @@ def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return read_run(home / "run")
 
 
-def test_every_fold_says_what_it_chose_and_what_it_tried(run: Run) -> None:
+def test_every_fold_says_what_it_chose_and_what_it_tried(run: RunFolder) -> None:
     told = [*run.results(), read_json(run.part(FINAL, 0) / "fold.json")]
     assert len(told) == 4
     for fold in told:
@@ -182,7 +182,7 @@ def test_every_fold_says_what_it_chose_and_what_it_tried(run: Run) -> None:
         assert fold["chosen"] == best["settings"]
 
 
-def test_an_evaluation_shows_the_choice_of_every_fold(run: Run) -> None:
+def test_an_evaluation_shows_the_choice_of_every_fold(run: RunFolder) -> None:
     page = (run.folder / "evaluation.md").read_text(encoding="utf-8")
     assert "kernel, C chosen in each training side by inner folds of persons" in page
     assert "| temperature | chosen |" in page
@@ -192,7 +192,7 @@ def test_an_evaluation_shows_the_choice_of_every_fold(run: Run) -> None:
     assert "chosen,fold 1/seed-0,kernel,linear,," in table
 
 
-def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: Run) -> None:
+def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: RunFolder) -> None:
     assert len(run.samples) == 24
     reasons = {"too short or too silent for egemaps": 1, "its sound is silence": 1}
     assert run.info["left_out"] == reasons
@@ -201,7 +201,7 @@ def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: Run) ->
 
 
 def test_the_test_side_decides_nothing(
-    run: Run, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who is chosen by stands on the training side of each fold, all of them and nobody else."""
     asked: list[list[str]] = []

@@ -17,12 +17,12 @@ from emoscope.training.experiment import resume, train
 from emoscope.training.export.bundle import export_run
 from emoscope.training.networks.distillation import softened
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 HOLDOUT = {"name": "stratified-group-holdout", "part": 0.34}
 
 
-def go(recipe: Recipe, home: Path, name: str) -> Run:
+def go(recipe: Recipe, home: Path, name: str) -> RunFolder:
     return train(recipe, {"folder": home / "corpus"}, home / name, cache=home / "cache")
 
 

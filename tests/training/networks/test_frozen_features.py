@@ -16,7 +16,7 @@ from emoscope.training import experiment
 from emoscope.training.experiment import Observer, resume, train
 from emoscope.training.networks.callbacks import Progress, load_tensors
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 VGG = {"depth": 11, "width": 1 / 64, "fc": 512, "size_px": 32, "batch_norm": True}
 OPTIONS = {**VGG, "frames": 3, "hidden_size": 512}
@@ -66,7 +66,7 @@ def recipe_with(weights: Path | None, **changes: Any) -> Recipe:
     return tiny_recipe(model=model, optimiser={"lr": 0.01}, **changes)
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     options = {"cache": folder.parent / "cache", **options}
     return train(recipe, {"folder": corpus}, folder, **options)
 

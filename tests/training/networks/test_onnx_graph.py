@@ -21,7 +21,7 @@ from emoscope.training.export.bundle import export_run
 from emoscope.training.networks.build import trained_network
 from emoscope.training.networks.onnx_graph import GraphNetwork, in_eight_bits, network_graph
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import EIGHT_BITS, Run, read_json
+from emoscope.training.run_folder import EIGHT_BITS, RunFolder, read_json
 
 INT8 = {"precision": "int8"}
 
@@ -32,7 +32,7 @@ def eight_bits() -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     home = tmp_path_factory.mktemp("home")
     make_corpus(home / "corpus")
     run = train(eight_bits(), {"folder": home / "corpus"}, home / "run", cache=home / "cache")
@@ -41,19 +41,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def bundled(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundled(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "tiny.onnx"
     export_run(run.folder, path)
     return path
 
 
-def shown(run: Run, spec: ClipSpec) -> np.ndarray:
+def shown(run: RunFolder, spec: ClipSpec) -> np.ndarray:
     """(N, 1, 1, 48, 48): the pictures that the run was tested on."""
     read = [read_image(sample.path)[None] for sample in run.predictions().samples]
     return np.stack([finish(Material({(48, 48): p}, {}, {}), spec)["gray"] for p in read])
 
 
-def test_hidden_kernels_have_seven_bits_of_eight_and_nothing_else_does(run: Run) -> None:
+def test_hidden_kernels_have_seven_bits_of_eight_and_nothing_else_does(run: RunFolder) -> None:
     graph = onnx.load(run.weights.with_name(EIGHT_BITS)).graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
@@ -72,7 +72,7 @@ def test_hidden_kernels_have_seven_bits_of_eight_and_nothing_else_does(run: Run)
     assert max(np.abs(kernel.astype(int)).max() for kernel in eight) == 64
 
 
-def test_a_run_is_judged_by_the_graph_that_ships(run: Run, bundled: Path) -> None:
+def test_a_run_is_judged_by_the_graph_that_ships(run: RunFolder, bundled: Path) -> None:
     bundle = load_bundle(bundled)
     pictures = shown(run, bundle.clip_spec)
     told = bundle.predict({"gray": pictures})
@@ -84,7 +84,7 @@ def test_a_run_is_judged_by_the_graph_that_ships(run: Run, bundled: Path) -> Non
     np.testing.assert_array_equal(told.argmax(axis=1), exact.argmax(axis=1))
 
 
-def test_the_card_tells_of_eight_bits(run: Run, bundled: Path) -> None:
+def test_the_card_tells_of_eight_bits(run: RunFolder, bundled: Path) -> None:
     assert "kept in eight bits" in bundled.with_suffix(".md").read_text()
     assert read_json(run.folder / "bundle.json")["precision"] == "int8"
 

@@ -12,7 +12,7 @@ from emoscope import models
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.training.experiment import Observer, resume, train
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_json
+from emoscope.training.run_folder import RunFolder, read_json
 
 OPTIONS = {"depth": 11, "width": 1 / 64, "fc": 512, "size_px": 32}
 
@@ -48,7 +48,7 @@ def recipe_with(weights: Path | None, **changes: Any) -> Recipe:
     )
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     return train(recipe, {"folder": corpus}, folder, cache=folder.parent / "cache", **options)
 
 

@@ -11,13 +11,13 @@ from fake_runs import clips, fake_run
 from emoscope.training.metrics import protocol_difference
 from emoscope.training.papers.leakage import inflation, inflation_table
 from emoscope.training.papers.reproduce import reproduction_table
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
 BY_PERSON = {"name": "leave-one-group-out", "groups": 2}
 
 
-def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -> Run:
+def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -> RunFolder:
     samples = clips()
     if leaky:
         samples = [

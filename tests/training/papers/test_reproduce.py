@@ -11,7 +11,7 @@ from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.training.evaluation.evaluate import evaluate, judge
 from emoscope.training.papers.published import papers
 from emoscope.training.papers.reproduce import reproduction_table
-from emoscope.training.run_folder import Run, read_json, read_run, write_json
+from emoscope.training.run_folder import RunFolder, read_json, read_run, write_json
 
 BY_VOTE = {
     "max-probability": "single-frame-max-ckplus",
@@ -19,19 +19,19 @@ BY_VOTE = {
 }
 
 
-def run_of(folder: Path, row: str | None = None, **changes: Any) -> Run:
+def run_of(folder: Path, row: str | None = None, **changes: Any) -> RunFolder:
     published = {"paper": "audio-visual", "row": row} if row else None
     return read_run(fake_run(folder, published=published, **changes))
 
 
-def time_fusion(folder: Path, row: str | None = None, **info: Any) -> Run:
+def time_fusion(folder: Path, row: str | None = None, **info: Any) -> RunFolder:
     """A run of the paper, whose run.json is changed."""
     fake_run(folder, name=folder.name, published={"paper": "time-fusion", "row": row})
     write_json(folder / "run.json", {**read_json(folder / "run.json"), **info})
     return read_run(folder)
 
 
-def voted(folder: Path, every: int = 1) -> Run:
+def voted(folder: Path, every: int = 1) -> RunFolder:
     """A run whose clips were judged by both votes, or, without blocks, by the sum alone."""
     fake_run(
         folder,

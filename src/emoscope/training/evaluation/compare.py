@@ -28,7 +28,7 @@ from emoscope.training.evaluation.report import (
     with_interval,
 )
 from emoscope.training.metrics import Difference, mcnemar, paired_bootstrap
-from emoscope.training.run_folder import Run, read_json, read_run
+from emoscope.training.run_folder import RunFolder, read_json, read_run
 
 __all__ = ["Compared", "Comparison", "Pair", "compare"]
 
@@ -104,7 +104,7 @@ def compare(run_dirs: Sequence[Path]) -> Comparison:
     return Comparison(tuple(lines), tuple(pairs), tuple(_warnings(lines)))
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def _names(runs: Sequence[RunFolder]) -> list[str]:
     """The recipes' names, with the folder where two are the same."""
     names = [str(run.info["name"]) for run in runs]
     return [
@@ -113,7 +113,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _compared(name: str, run: Run, judged: Judged) -> Compared:
+def _compared(name: str, run: RunFolder, judged: Judged) -> Compared:
     seconds = [float(result["seconds"]) for result in run.results()]
     bundle = run.folder / "bundle.json"
     return Compared(

@@ -28,7 +28,7 @@ from emoscope.training.metrics import (
 )
 from emoscope.training.networks.dataset import VARIANT
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Predictions, Run, read_json, read_run, write_json
+from emoscope.training.run_folder import Predictions, RunFolder, read_json, read_run, write_json
 
 __all__ = [
     "ClipKey",
@@ -100,7 +100,7 @@ def evaluate(run_dir: Path) -> dict[str, Any]:
     return result
 
 
-def judge(run: Run, vote: str | None = None) -> Judged:
+def judge(run: RunFolder, vote: str | None = None) -> Judged:
     """The predictions of a finished run that can be judged, by the recipe's vote or another one: a
     clip whose annotators' votes are tied has no truth. Raises RecipeError."""
     _refuse_unfinished(run)
@@ -123,7 +123,7 @@ def judge(run: Run, vote: str | None = None) -> Judged:
     return Judged(kept, left_out)
 
 
-def measure(run: Run, judged: Judged) -> dict[str, Any]:
+def measure(run: RunFolder, judged: Judged) -> dict[str, Any]:
     """Every figure of a run, as JSON. All seeds' predictions count alike; `samples` are clips,
     however many seeds judged them. Intervals are bootstraps over "subjects", each with all its
     clips and seeds, or over "samples" where the corpus names no persons. The classes' shares of the
@@ -175,13 +175,13 @@ def _how_words(recipe: Recipe) -> str:
     return vote + (inner if searched else "") + taught
 
 
-def corpus_words(run: Run) -> str:
+def corpus_words(run: RunFolder) -> str:
     """The corpora and the part of them that was used: "oulu-casia (light = Strong)"."""
     where = ", ".join(f"{group} = {value}" for group, value in run.recipe.corpus.where.items())
     return " + ".join(run.info["corpora"]) + (f" ({where})" if where else "")
 
 
-def _refuse_unfinished(run: Run) -> None:
+def _refuse_unfinished(run: RunFolder) -> None:
     missing = set(run.missing)
     judged = [part for part in run.parts if part not in missing]
     if len(judged) < len(run.parts):
@@ -208,7 +208,7 @@ def _with_intervals(judged: Judged, rows: BoolArray | slice) -> dict[str, Any]:
     }
 
 
-def _uniform_prior(run: Run, judged: Judged) -> dict[str, Any]:
+def _uniform_prior(run: RunFolder, judged: Judged) -> dict[str, Any]:
     """Figures where every prediction is freed of the class shares that its training saw, as
     `analyze` does (`Bundle.predict`). Nothing where blocks were voted on: what each block would say
     cannot be told from the vote."""
@@ -225,7 +225,7 @@ def _uniform_prior(run: Run, judged: Judged) -> dict[str, Any]:
     return {"uniform_prior": {**main_figures(freed), "recall": recalls, "coverage": coverage}}
 
 
-def _by_vote(run: Run, judged: Judged) -> dict[str, Any]:
+def _by_vote(run: RunFolder, judged: Judged) -> dict[str, Any]:
     """The main figures by every vote, the recipe's first; nothing where nothing was voted on."""
     if not run.recipe.evaluation.every:
         return {}

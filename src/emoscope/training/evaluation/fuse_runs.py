@@ -31,7 +31,7 @@ from emoscope.training.evaluation.evaluate import (
 from emoscope.training.evaluation.fit_fusion import LEARNED, export_fusion, fit_fusion
 from emoscope.training.evaluation.report import ABSENT, Table, percent, with_interval
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap, uar
-from emoscope.training.run_folder import Predictions, Run, read_run, write_json
+from emoscope.training.run_folder import Predictions, RunFolder, read_run, write_json
 
 __all__ = ["EVERY_RULE", "Stack", "dealt", "fuse", "fused", "learns", "stack_runs", "uar_weights"]
 
@@ -191,7 +191,7 @@ def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int =
     return text
 
 
-def _refuse_leaks(run: Run) -> None:
+def _refuse_leaks(run: RunFolder) -> None:
     for fold in run.folds:
         for kind, which in fold["leaks"].items():
             raise RecipeError(
@@ -201,7 +201,7 @@ def _refuse_leaks(run: Run) -> None:
             )
 
 
-def _answers(run: Run, labels: tuple[str, ...]) -> Answers:
+def _answers(run: RunFolder, labels: tuple[str, ...]) -> Answers:
     """{clip and label: what is said of it, its fold, its sample}."""
     judged = judge(run)
     p = judged.predictions
@@ -215,7 +215,7 @@ def _answers(run: Run, labels: tuple[str, ...]) -> Answers:
     }
 
 
-def _refuse_other_clips(first: Run, known: Answers, run: Run, other: Answers) -> None:
+def _refuse_other_clips(first: RunFolder, known: Answers, run: RunFolder, other: Answers) -> None:
     """Raises RecipeError where two runs judged other clips."""
     apart = [key for key in (*known, *other) if (key in known) != (key in other)]
     if apart:
@@ -226,7 +226,7 @@ def _refuse_other_clips(first: Run, known: Answers, run: Run, other: Answers) ->
         )
 
 
-def _refuse_other_folds(first: Run, known: Answers, run: Run, other: Answers) -> None:
+def _refuse_other_folds(first: RunFolder, known: Answers, run: RunFolder, other: Answers) -> None:
     """Raises RecipeError where two runs judged the clips of both in other folds."""
     there: dict[str, str] = {}
     back: dict[str, str] = {}
@@ -256,7 +256,7 @@ def _difference(stack: Stack, first: FloatArray, second: FloatArray) -> dict[str
     return asdict(paired_bootstrap(stack.truth, *said, groups, metric="uar"))
 
 
-def _write_system(stack: Stack, runs: Sequence[Run], out: Path, rule: str, seed: int) -> None:
+def _write_system(stack: Stack, runs: Sequence[RunFolder], out: Path, rule: str, seed: int) -> None:
     """The system file, and the rule where it is learned: now from all clips."""
     out.mkdir(parents=True, exist_ok=True)
     name = out.resolve().name
@@ -278,7 +278,7 @@ def _write_system(stack: Stack, runs: Sequence[Run], out: Path, rule: str, seed:
     _write_text(out / f"{name}.toml", "\n".join(parts))
 
 
-def _rule_card(stack: Stack, runs: Sequence[Run], rule: str) -> RuleCard:
+def _rule_card(stack: Stack, runs: Sequence[RunFolder], rule: str) -> RuleCard:
     bundles = [run.recipe.bundle for run in runs]
     return RuleCard(
         rule=rule,

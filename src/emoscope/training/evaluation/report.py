@@ -14,7 +14,7 @@ from emoscope.training.estimators.search import words
 from emoscope.training.evaluation.charts import confusion_chart, curves_chart, reliability_chart
 from emoscope.training.evaluation.html_template import MORE_STYLE, PAGE
 from emoscope.training.metrics import accuracy, uar
-from emoscope.training.run_folder import Predictions, Run, read_json
+from emoscope.training.run_folder import Predictions, RunFolder, read_json
 
 __all__ = [
     "ABSENT",
@@ -79,7 +79,7 @@ class Table:
         )
 
 
-def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+def markdown(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
     """Every table of the evaluation, the run's warnings on top."""
     warnings = [f"> **Warning**: {warning}" for warning in figures["warnings"]]
     head = f"# {run.info['name']}\n\n{figures['what']}; {_counts(figures)}."
@@ -97,7 +97,7 @@ def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> 
     return "\n\n".join([*warnings, head, *(t.markdown() for t in tables if t.rows)]) + "\n"
 
 
-def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+def html(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
     """The same tables as one page with pictures: nothing is fetched, no script runs."""
     matrix = confusion_chart(np.array(figures["confusion"]), run.labels)
     charts = {
@@ -133,7 +133,7 @@ def confusion_table(title: str, labels: Sequence[str], counts: Sequence[Sequence
     return Table(title, ("truth \\ called", *labels), cells)
 
 
-def csv_table(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
+def csv_table(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
     """One tidy table: part, name, metric, value, low, high. Accuracies are fractions here; the
     interval is the 95 % one. Warnings are its first rows (part "warning", in the name), so that
     they are there for whoever loads it, too."""
@@ -255,7 +255,7 @@ def _groups(figures: Mapping[str, Any]) -> Iterator[Table]:
         yield Table(f"By {column}", (column, "accuracy", "UAR", "clips"), rows)
 
 
-def _folds(run: Run, predictions: Predictions) -> Table:
+def _folds(run: RunFolder, predictions: Predictions) -> Table:
     rows = [
         (
             fold["fold"],
@@ -294,7 +294,7 @@ def _training_cells(fold: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _by_fold(run: Run, predictions: Predictions) -> Iterator[dict[str, Any]]:
+def _by_fold(run: RunFolder, predictions: Predictions) -> Iterator[dict[str, Any]]:
     """fold.json of every fold and seed with its own figures, NaN where nothing can be judged."""
     truth, said, folds = predictions.truth, predictions.predicted, np.array(predictions.folds)
     for result in run.results():
@@ -312,7 +312,7 @@ def _left_out(figures: Mapping[str, Any]) -> Table:
     return Table("Left out", ("reason", "clips"), rows)
 
 
-def _provenance(run: Run) -> Table:
+def _provenance(run: RunFolder) -> Table:
     info, recipe = run.info, run.recipe
     parameters, exported = info["parameters"], run.part(*run.exported) / "fold.json"
     facts = {
@@ -332,7 +332,7 @@ def _provenance(run: Run) -> Table:
     return Table("How it was made", ("what", ""), rows)
 
 
-def _curves(run: Run, column: str) -> str:
+def _curves(run: RunFolder, column: str) -> str:
     series = {
         f"{fold}, seed {seed}": [
             (float(row["epoch"]), float(row[column])) for row in rows if row.get(column)
@@ -342,7 +342,9 @@ def _curves(run: Run, column: str) -> str:
     return curves_chart(series, f"{column} over epochs")
 
 
-def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> Iterator[TidyRow]:
+def _tidy_rows(
+    run: RunFolder, figures: Mapping[str, Any], predictions: Predictions
+) -> Iterator[TidyRow]:
     for warning in figures["warnings"]:
         yield "warning", warning, "", None, None, None
     yield "about", figures["what"], "", None, None, None

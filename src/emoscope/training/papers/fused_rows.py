@@ -9,7 +9,7 @@ import numpy as np
 from emoscope.training.evaluation.evaluate import Judged, corpus_words, main_figures, protocol_words
 from emoscope.training.evaluation.fuse_runs import dealt, fused, learns, stack_runs
 from emoscope.training.metrics import confusion_matrix
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 __all__ = ["FusedRow", "fuse_row"]
 
@@ -27,7 +27,7 @@ class FusedRow:
     figures: Mapping[str, Any]
 
 
-def fuse_row(rule: str, runs: Sequence[Run]) -> FusedRow:
+def fuse_row(rule: str, runs: Sequence[RunFolder]) -> FusedRow:
     """Fuse finished runs by a rule. A clip that some cannot judge (no face, no sound) is answered
     by the others. With one fold a rule that learns, or weighs, does so from four fifths of the
     judged clips for the last one, which no run has been trained on. Raises RecipeError."""

@@ -12,7 +12,7 @@ from emoscope.training.evaluation.evaluate import corpus_words, judge, protocol_
 from emoscope.training.evaluation.report import Table, with_interval
 from emoscope.training.metrics import Difference, bootstrap_ci, protocol_difference
 from emoscope.training.recipe import AugmentedRandom
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 __all__ = ["Inflation", "inflation", "inflation_table"]
 
@@ -27,7 +27,7 @@ class Inflation:
     persons: int
 
 
-def inflation(leaky: Run, honest: Run) -> Inflation:
+def inflation(leaky: RunFolder, honest: RunFolder) -> Inflation:
     """Of one system under two protocols. Raises RecipeError for a run that is not finished,
     ValueError where they did not judge the same, known persons."""
     sides = [judge(run).predictions for run in (honest, leaky)]
@@ -42,7 +42,7 @@ def inflation(leaky: Run, honest: Run) -> Inflation:
     return Inflation(leakily, honestly, added, len(np.unique(who_a)))
 
 
-def inflation_table(runs: Sequence[Run]) -> Table:
+def inflation_table(runs: Sequence[RunFolder]) -> Table:
     """A line for every two of the runs that are of one system and corpus, one of them on variants
     split at random, the other by persons; no lines where there are none."""
     rows = []
@@ -78,14 +78,14 @@ def inflation_table(runs: Sequence[Run]) -> Table:
     )
 
 
-def _pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
+def _pairs(runs: Sequence[RunFolder]) -> Iterator[tuple[RunFolder, RunFolder]]:
     for leaky, honest in product(runs, runs):
         is_leaky = [isinstance(run.recipe.protocol, AugmentedRandom) for run in (leaky, honest)]
         if is_leaky == [True, False] and _system(leaky) == _system(honest):
             yield leaky, honest
 
 
-def _system(run: Run) -> tuple[object, ...]:
+def _system(run: RunFolder) -> tuple[object, ...]:
     recipe = run.recipe
     persons = {s.subject for s in run.samples}
     return recipe.model, recipe.clip, recipe.corpus, run.info["corpora"], persons

@@ -17,14 +17,14 @@ from emoscope.training.metrics import confusion_matrix
 from emoscope.training.papers.fused_rows import fuse_row
 from emoscope.training.papers.leakage import inflation_table
 from emoscope.training.papers.published import Paper, PublishedFigure, papers
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 __all__ = ["reproduction_table"]
 
 _MINE = ("ours: accuracy", "ours: UAR", "ours: clips")
 
 
-def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
+def reproduction_table(paper: str, runs: Iterable[RunFolder], folder: Path) -> str:
     """Markdown: what a paper prints in columns of its own, and beside it what finished runs of its
     recipes measured. A row nobody ran shows a dash; runs that answer to no row stand beneath. A
     fusion is made here, of the first run of each of its members, once all are there. The table is
@@ -35,7 +35,7 @@ def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
     source = papers()[paper]
     measured = list(runs)
     by_row: dict[str, list[_Ours]] = {row: [] for row in source.rows}
-    runs_of: dict[str, list[Run]] = {row: [] for row in source.rows}
+    runs_of: dict[str, list[RunFolder]] = {row: [] for row in source.rows}
     beyond = []
     for run in measured:
         for row, ours in _answers(run, paper, folder):
@@ -84,7 +84,7 @@ class _Ours:
     confusion: Table
 
 
-def _answers(run: Run, paper: str, folder: Path) -> Iterator[tuple[str | None, _Ours]]:
+def _answers(run: RunFolder, paper: str, folder: Path) -> Iterator[tuple[str | None, _Ours]]:
     """The rows that a run answers to, None for no row, and what it says there."""
     figures = measure(run, judge(run))
     named = run.recipe.published
@@ -99,7 +99,7 @@ def _answers(run: Run, paper: str, folder: Path) -> Iterator[tuple[str | None, _
         yield row, _ours(run, {**figures, **by_vote, "confusion": confusion}, folder, vote)
 
 
-def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") -> _Ours:
+def _ours(run: RunFolder, figures: Mapping[str, Any], folder: Path, vote: str = "") -> _Ours:
     name, what = str(run.info["name"]), figures["what"]
     if vote:
         what = f"{corpus_words(run)}; {protocol_words(run.recipe)}; by {vote}"
@@ -121,7 +121,7 @@ def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") ->
 
 
 def _fusion(
-    row: PublishedFigure, members: Sequence[tuple[PublishedFigure, Sequence[Run]]]
+    row: PublishedFigure, members: Sequence[tuple[PublishedFigure, Sequence[RunFolder]]]
 ) -> _Ours | str:
     """What the row's rule makes of the first run of each member, or why there is nothing."""
     missing = [member.system for member, runs in members if not runs]
@@ -192,7 +192,7 @@ def _pictures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]]) -> Table:
     )
 
 
-def _faces(paper: Paper, runs: Sequence[Run]) -> Table:
+def _faces(paper: Paper, runs: Sequence[RunFolder]) -> Table:
     """Frames without a face, once for all runs that looked at the same; no rows where the paper
     does not tell, or nobody looked."""
     found: dict[tuple[str, int, int], list[str]] = {}
