@@ -236,7 +236,7 @@ def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
         if path.parts[-3:] not in [("p0", "sadness", "0.png"), ("p1", "happiness", "0.png")]:
             path.unlink()
     line = told(train(home))
-    assert line.startswith("tiny: 1 clips are too few to learn from in batches of at least two")
+    assert line.startswith("tiny: 1 training clips are too few for batches of two or more")
     read_run(home / "run")
 
 
@@ -244,19 +244,19 @@ def test_a_network_that_breaks_in_its_last_step_is_not_measured(home: Path) -> N
     write(home, schedule={"epochs": 1}, optimiser={"name": "sgd", "lr": 1e30})
     line = told(train(home))
     assert line == (
-        "The network's answers are not numbers. Lower optimiser.lr or use precision = '32-true'."
+        "The network's logits are not finite. Lower optimiser.lr or use precision = '32-true'."
     )
     assert read_run(home / "run").missing == [("holdout", 0)]
 
 
 def test_a_damaged_checkpoint_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emoscope.training.fold_training.clip_probs", interrupt)
+    monkeypatch.setattr("emoscope.training.networks.job.clip_probs", interrupt)
     assert train(home).exit_code == 130
     monkeypatch.undo()
     (path,) = (home / "run").rglob("last.ckpt")
     path.write_bytes(path.read_bytes()[:999])
     line = told(resume(home))
-    assert line.startswith(f"{path}: a damaged checkpoint (")
+    assert line.startswith(f"{path}: damaged checkpoint (")
     assert f"Delete {path.parent} and --resume the run" in line
     shutil.rmtree(path.parent)
     assert resume(home).exit_code == 0

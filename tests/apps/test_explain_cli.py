@@ -164,7 +164,7 @@ def test_missing_weights_are_refused(place: Path, tmp_path: Path) -> None:
     assert_one_line(ran, weights, "damaged")
     weights.unlink()
     ran = ask("explain", place / "film.mp4", "--model", run)
-    assert_one_line(ran, run, f"no {weights}. Go on with `emoscope train --resume {run}`.")
+    assert_one_line(ran, run, f"no {weights}. Resume it with `emoscope train --resume {run}`.")
 
 
 def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> None:

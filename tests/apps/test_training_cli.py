@@ -197,7 +197,8 @@ def test_a_fold_that_is_not_done_is_trained_alone(home: Home, runs: Path) -> Non
     told = ask("evaluate", "runs/clean")
     assert told.exit_code == 1
     assert lines(told.stderr) == [
-        "emoscope: runs/clean: 5 of 6 folds done. Go on with `emoscope train --resume runs/clean`."
+        "emoscope: runs/clean: 5 of 6 folds done. "
+        "Resume it with `emoscope train --resume runs/clean`."
     ]
     ran = ask("train", "--resume", "runs/clean", *home.cache)
     assert ran.exit_code == 0

@@ -13,9 +13,10 @@ from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.training import experiment
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
 from emoscope.training.networks import dataset, fit
 from emoscope.training.networks.fit import Hardware
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder, read_run
 
@@ -30,13 +31,13 @@ class Listener(Observer):
         self.steps: list[int] = []
         self.warnings: list[str] = []
 
-    def part(self, index: int, parts: int, fold: str, seed: int) -> None:
-        self.parts.append((index, parts, fold, seed))
+    def fold_started(self, index: int, total: int, fold: str, seed: int) -> None:
+        self.parts.append((index, total, fold, seed))
 
     def progress(self, progress: Any) -> None:
         self.steps.append(progress.step)
 
-    def warned(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         self.warnings.append(text)
 
 
@@ -259,8 +260,8 @@ def test_sequences_that_are_too_short_are_left_out_and_counted(
         asked.append((how["faces"], how["min_frames"]))
         return experiment_prepare(*given, **how)
 
-    experiment_prepare = experiment.prepare
-    monkeypatch.setattr(experiment, "prepare", prepare)
+    experiment_prepare = experiment.prepare_clips
+    monkeypatch.setattr(experiment, "prepare_clips", prepare)
     recipe = tiny_recipe(
         corpus={"min_frames": 3, "faces": "every-frame"}, schedule={"epochs": 1, "batch_size": 2}
     )
@@ -314,7 +315,7 @@ def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:
         ({"model": {"name": "egemaps-svc", "options": {}}}, "leave optimiser and schedule out"),
         (
             {"model": {"name": "vgg16", "options": {}}, "schedule": {"grow": [[0.5, 0.1]]}},
-            "vgg16 takes one size alone",
+            "vgg16 takes one size only",
         ),
     ],
 )
@@ -344,7 +345,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(corpus: Path, tmp_path: Path
 
 
 def test_hardware_that_is_not_there_is_told_in_a_line(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="This machine cannot train so: "):
+    with pytest.raises(RecipeError, match="This machine cannot train with these settings: "):
         go(tiny_recipe(), corpus, tmp_path / "run", hardware=Hardware(accelerator="tpu"))
 
 
@@ -355,7 +356,7 @@ def test_tensorboard_is_written_if_asked(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_folder_is_not_overwritten(run: RunFolder, corpus: Path) -> None:
-    with pytest.raises(RecipeError, match="a run is there already"):
+    with pytest.raises(RecipeError, match="holds a run"):
         go(run.recipe, corpus, run.folder)
 
 
@@ -370,7 +371,9 @@ def test_a_resumed_run_misses_a_recording_that_is_gone(tmp_path: Path) -> None:
     run = go(tiny_recipe(schedule={"epochs": 1}), corpus, tmp_path / "run")
     (run.part("p2", 0) / "fold.json").unlink()
     (corpus / "p1/sadness/1.png").unlink()
-    with pytest.raises(RecipeError, match=r"1 of its recordings cannot be read.*Put them back"):
+    with pytest.raises(
+        RecipeError, match=r"1 of its recordings can no longer be read.*Restore them"
+    ):
         resume(run.folder, cache=tmp_path / "cache")
 
 

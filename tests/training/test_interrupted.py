@@ -16,9 +16,10 @@ import torch
 from tiny_corpora import make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, RecipeError
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
 from emoscope.training.networks import callbacks
 from emoscope.training.networks.fit import Hardware
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import read_run
 
@@ -176,7 +177,7 @@ class Vandal(Observer):
     def __init__(self, deed: Any) -> None:
         self.deed = deed
 
-    def part(self, *_: Any) -> None:
+    def fold_started(self, *_: Any) -> None:
         self.deed()
 
 
@@ -219,9 +220,9 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(
     with pytest.raises(RecipeError) as raised:
         resume(tmp_path / "run", cache=home / "cache")
     told = str(raised.value)
-    assert told.startswith(f"{path}: a damaged checkpoint (")
+    assert told.startswith(f"{path}: damaged checkpoint (")
     assert told.endswith(
-        f". Delete {place} and --resume the run: this part of it is then trained anew."
+        f". Delete {place} and --resume the run: this fold is then trained from the start."
     )
     assert "\n" not in told
     shutil.rmtree(place)

@@ -2,12 +2,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from emoscope import models
 from emoscope.core.errors import RecipeError
 from emoscope.training import estimators
-from emoscope.training.networks.build import clip_spec_of, is_estimator
+from emoscope.training.jobs import prepare
 from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
 
@@ -54,12 +55,15 @@ def test_there_are_recipes() -> None:
 def test_every_recipe_loads_and_names_a_network(path: Path) -> None:
     recipe = Recipe.read(path)
     assert recipe.name == path.stem
-    if is_estimator(recipe):
+    job = prepare(recipe, ("anger", "happiness", "sadness"))
+    if job.kind == "estimator":
         estimators.create(recipe.model.name, **recipe.model.options)
         own = estimators.ESTIMATORS[recipe.model.name].clip_spec
     else:
-        own = models.create(recipe.model.name, **recipe.model.options).clip_spec
-    assert clip_spec_of(recipe, own).shapes() == own.shapes()
+        with torch.device("meta"):
+            own = models.create(recipe.model.name, **recipe.model.options).clip_spec
+    assert job.spec.shapes() == own.shapes()
+    assert (job.parameters is None) == (job.kind == "estimator") == (recipe.schedule is None)
     if recipe.published is not None:
         assert set(recipe.published.rows) <= set(papers()[recipe.published.paper].rows)
 

@@ -11,12 +11,12 @@ from sklearn.pipeline import Pipeline
 from sounding import silence, tone, write_wav
 
 from emoscope.core.errors import RecipeError, SpecError
-from emoscope.training import fold_training
+from emoscope.training.estimators import job as estimator_job
 from emoscope.training.estimators.pipelines import create
 from emoscope.training.estimators.search import Choice, candidates, choose, choose_pipeline
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
-from emoscope.training.networks.build import is_estimator
+from emoscope.training.jobs import prepare
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import FINAL, RunFolder, read_json, read_run
 
@@ -42,7 +42,7 @@ def chosen(subjects: np.ndarray, search: Any = KERNELS, **options: Any) -> Choic
 
 def refused(model: Any, **changes: Any) -> str:
     with pytest.raises(RecipeError) as raised:
-        is_estimator(recipe(model, **changes))
+        prepare(recipe(model, **changes), ("low", "high"))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -116,8 +116,8 @@ def test_a_recipe_gives_one_table_or_several() -> None:
     two = recipe({"name": "egemaps-svc", "search": [{"C": [0.1, 1]}, {"kernel": ["rbf"]}]})
     assert one.model.search == ({"C": (0.1, 1)},)
     assert two.model.search == ({"C": (0.1, 1)}, {"kernel": ("rbf",)})
-    assert is_estimator(one)
-    assert is_estimator(two)
+    for searched in (one, two):
+        assert prepare(searched, ("low", "high")).kind == "estimator"
     assert Recipe.model_validate_json(two.model_dump_json()) == two
 
 
@@ -210,7 +210,7 @@ def test_the_test_side_decides_nothing(
         asked.append(sorted(inputs[5].tolist()))
         return choose(*inputs)
 
-    monkeypatch.setattr(fold_training, "choose", watched)
+    monkeypatch.setattr(estimator_job, "choose", watched)
     train(run.recipe, {"folder": voices}, tmp_path / "run", cache=run.folder.parent / "cache")
     expected = [sorted(run.samples[i].subject for i in fold["train"]) for fold in run.planned]
     assert asked == expected

@@ -22,8 +22,8 @@ from emoscope.training.estimators import onnx_graph
 from emoscope.training.estimators.onnx_graph import write_estimator
 from emoscope.training.estimators.pipelines import Fitted, fit, predict_proba
 from emoscope.training.evaluation.evaluate import evaluate
-from emoscope.training.export import bundle as bundle_export
-from emoscope.training.export.bundle import export_bundle, export_estimator, export_run
+from emoscope.training.export.bundle import export_bundle, export_run, stamp
+from emoscope.training.networks import onnx_graph as network_onnx_graph
 from emoscope.training.run_folder import FINAL, part_folder
 
 LABELS = ("anger", "happiness", "neutral", "sadness", "surprise")
@@ -124,7 +124,7 @@ def test_torch_and_the_bundle_agree(network: tuple[nn.Module, Path]) -> None:
 def agree(fitted: Fitted, path: Path) -> np.ndarray:
     """The probabilities that scikit-learn and the bundle both give."""
     spec = estimators.ESTIMATORS[fitted.name].clip_spec
-    export_estimator(fitted, card_for(spec), path)
+    stamp(onnx_graph.estimator_graph(fitted), card_for(spec), path)
     assert list(path.parent.iterdir()) == [path]
     bundle = load_bundle(path)
     kind, size = fitted.vector.kind, fitted.vector.dimensions
@@ -195,9 +195,9 @@ def test_an_estimator_that_answers_otherwise_is_not_written(
 def test_a_network_that_answers_otherwise_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, plain = small("face-cnn"), bundle_export.network_graph
+    model, plain = small("face-cnn"), network_onnx_graph.network_graph
     other = models.create("face-cnn", num_classes=len(LABELS), **models.small("face-cnn")).eval()
-    monkeypatch.setattr(bundle_export, "network_graph", lambda _: plain(other))
+    monkeypatch.setattr(network_onnx_graph, "network_graph", lambda _: plain(other))
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError, match=r"small: torch and ONNX Runtime differ by \d"):
         export_bundle(model, card_for(model.clip_spec), path)  # type: ignore[arg-type]
@@ -208,7 +208,7 @@ def test_a_card_that_does_not_fit_is_refused_by_the_bundles_name(tmp_path: Path)
     spec = estimators.ESTIMATORS["egemaps-svc"].clip_spec
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError) as raised:
-        export_estimator(taught(), card_for(spec, LABELS[:3]), path)
+        stamp(onnx_graph.estimator_graph(taught()), card_for(spec, LABELS[:3]), path)
     assert str(raised.value).startswith(f"{path}: the graph returns [(5,)], its card names 3")
     assert not list(tmp_path.iterdir())
 
@@ -229,7 +229,8 @@ def test_the_bundle_of_a_network_reads_a_film(
 def test_the_bundle_of_an_estimator_hears_a_film(name: str, shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     path = tmp_path / "small.onnx"
-    export_estimator(taught(name), card_for(estimators.ESTIMATORS[name].clip_spec), path)
+    card = card_for(estimators.ESTIMATORS[name].clip_spec)
+    stamp(onnx_graph.estimator_graph(taught(name)), card, path)
     timeline = emoscope.analyze(shared / CLIP, path)
     assert timeline.labels == LABELS
     assert len(timeline.probs) > 1
@@ -333,9 +334,11 @@ def refusal(kind: type[EmoscopeError], call: Callable[[], object]) -> str:
 
 def test_a_run_without_weights_or_figures_is_refused(network_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "fake.onnx"
+    evaluation = (network_run / "evaluation.json").read_text()
     (network_run / "evaluation.json").unlink()
     message = refusal(RecipeError, lambda: export_run(network_run, out))
     assert f"Run `emoscope evaluate {network_run}` first" in message
+    (network_run / "evaluation.json").write_text(evaluation)
     (part_folder(network_run, FINAL, 0) / "weights.pt").unlink()
     message = refusal(RecipeError, lambda: export_run(network_run, out))
     assert "not a finished run: no " in message

@@ -15,7 +15,7 @@ from emoscope.core.errors import RecipeError
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import resume, train
 from emoscope.training.export.bundle import export_run
-from emoscope.training.networks.distillation import softened
+from emoscope.training.networks.distillation import soft_targets
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder, read_run
 
@@ -51,7 +51,7 @@ def test_a_share_of_what_is_learned_is_the_teachers_own_softmax(teacher: Bundle)
     clips = np.random.default_rng(0).normal(size=(3, 1, 1, 48, 48)).astype(np.float32)
     logits = torch.from_numpy(teacher.run({"gray": clips}))
     votes = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    found = softened(teacher, 0.25, {"gray": torch.from_numpy(clips)}, votes)
+    found = soft_targets(teacher, 0.25, {"gray": torch.from_numpy(clips)}, votes)
     torch.testing.assert_close(found, 0.75 * votes + 0.25 * logits.softmax(dim=1))
     torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
 
@@ -99,7 +99,9 @@ def test_a_teacher_of_other_labels_or_inputs_is_refused(home: Path) -> None:
     elsewhere = tiny_recipe(
         protocol=HOLDOUT, teacher={"bundle": "face-ferplus"}, schedule={"epochs": 1}
     )
-    with pytest.raises(RecipeError, match=r"face-ferplus knows neutral, happiness, .* the same"):
+    with pytest.raises(
+        RecipeError, match=r"face-ferplus has the labels neutral, happiness, .* the same"
+    ):
         go(elsewhere, home, "other-labels")
     coloured = {"name": "single-frame", "options": {}}
     with pytest.raises(RecipeError, match="one that is fed alike"):

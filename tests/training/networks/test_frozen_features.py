@@ -12,9 +12,10 @@ from emoscope import models
 from emoscope.core.errors import RecipeError
 from emoscope.models.checkpoints import freeze
 from emoscope.models.vgg import CNNRNN
-from emoscope.training import experiment
-from emoscope.training.experiment import Observer, resume, train
-from emoscope.training.networks.callbacks import Progress, load_tensors
+from emoscope.training.experiment import resume, train
+from emoscope.training.networks import job as network_job
+from emoscope.training.networks.callbacks import load_tensors
+from emoscope.training.observer import Observer, Progress
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder, read_run
 
@@ -30,10 +31,10 @@ class Listener(Observer):
         self.asked: list[tuple[int, int]] = []
         self.stop_after = stop_after
 
-    def began(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.told.append(text)
 
-    def asking(self, done: int, total: int) -> None:
+    def features_computed(self, done: int, total: int) -> None:
         self.asked.append((done, total))
 
     def progress(self, progress: Progress) -> None:
@@ -121,7 +122,7 @@ def test_a_frozen_trunk_is_the_files_after_training(
 ) -> None:
     run = go(recipe_with(published, **changes), corpus, tmp_path / "run")
     file = torch.load(published, weights_only=True)
-    learnt = torch.load(run.weights, weights_only=True)
+    learnt = torch.load(run.exported_file("weights.pt"), weights_only=True)
     kept = [key for key in file if f"trunk.{key}" in learnt]
     assert {"features.0.weight", "features.1.running_mean", "classifier.0.bias"} <= {*kept}
     assert all(torch.equal(learnt[f"trunk.{key}"], file[key]) for key in kept)
@@ -135,10 +136,10 @@ def test_a_frozen_trunk_is_the_files_after_training(
     ("changes", "told"),
     [
         ({}, "frozen, its features computed once and kept"),
-        ({"augmentation": {"flip": 0.5}}, "at every epoch: the augmentation is drawn anew"),
+        ({"augmentation": {"flip": 0.5}}, "in every epoch: the augmentation is random"),
         (
             {"clip": {"sampling": {"rule": "uniform", "length": 3, "jitter": True}}},
-            "at every epoch: the frames are drawn anew",
+            "in every epoch: the choice of frames is random",
         ),
     ],
 )
@@ -183,10 +184,12 @@ def test_kept_features_train_the_network_that_computing_them_anew_does(
     recipe = recipe_with(published, schedule=schedule, protocol=protocol)
     corpus = make_corpus(tmp_path / "corpus", subjects=3, each=2)
     kept = go(recipe, corpus, tmp_path / "kept")
-    monkeypatch.setattr(experiment, "why_not_kept", lambda *_: "the test asks for it")
+    monkeypatch.setattr(network_job, "why_not_kept", lambda *_: "the test asks for it")
     anew = go(recipe, corpus, tmp_path / "anew", cache=tmp_path / "other cache")
     assert not (tmp_path / "other cache" / "features").exists()
-    ours, theirs = (torch.load(run.weights, weights_only=True) for run in (kept, anew))
+    ours, theirs = (
+        torch.load(run.exported_file("weights.pt"), weights_only=True) for run in (kept, anew)
+    )
     assert ours.keys() == theirs.keys()
     for name, weights in ours.items():
         torch.testing.assert_close(weights, theirs[name], atol=1e-5, rtol=1e-4)
@@ -204,7 +207,9 @@ def test_checkpoints_leave_out_what_is_frozen_and_a_stopped_training_goes_on(
     (last,) = stopped.folder.rglob("last.ckpt")
     assert not [name for name in load_tensors(last)["state_dict"] if "trunk.features.0" in name]
     resumed = resume(stopped.folder, cache=tmp_path / "cache")
-    ours, theirs = (torch.load(run.weights, weights_only=True) for run in (resumed, whole))
+    ours, theirs = (
+        torch.load(run.exported_file("weights.pt"), weights_only=True) for run in (resumed, whole)
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -213,7 +218,7 @@ def test_damaged_features_are_named(corpus: Path, published: Path, tmp_path: Pat
     go(recipe, corpus, tmp_path / "run")
     for path in (tmp_path / "cache").glob("features/*/*.npy"):
         path.write_bytes(b"nothing")
-    with pytest.raises(RecipeError, match=r"npy: features that are gone or damaged. Delete it"):
+    with pytest.raises(RecipeError, match=r"npy: missing or damaged features. Delete the file"):
         go(recipe, corpus, tmp_path / "again")
 
 

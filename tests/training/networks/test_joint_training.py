@@ -90,7 +90,7 @@ def test_a_network_of_both_learns_and_its_bundle_looks_and_listens(
 
 def test_blocks_of_frames_have_no_sound_of_their_own(films: Path, tmp_path: Path) -> None:
     asked = recipe(evaluation={"every": 2})
-    with pytest.raises(RecipeError, match="av-joint hears a clip whole: leave it out"):
+    with pytest.raises(RecipeError, match="av-joint takes the sound of a whole clip: leave it out"):
         train(asked, {"folder": films}, tmp_path / "run", cache=tmp_path / "cache")
     assert not (tmp_path / "run").exists()
 

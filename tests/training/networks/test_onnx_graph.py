@@ -18,7 +18,7 @@ from emoscope.media.reading.images import read_image
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.export.bundle import export_run
-from emoscope.training.networks.build import trained_network
+from emoscope.training.jobs import prepare_run
 from emoscope.training.networks.onnx_graph import GraphNetwork, in_eight_bits, network_graph
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import EIGHT_BITS, RunFolder, read_json
@@ -54,7 +54,7 @@ def shown(run: RunFolder, spec: ClipSpec) -> np.ndarray:
 
 
 def test_hidden_kernels_have_seven_bits_of_eight_and_nothing_else_does(run: RunFolder) -> None:
-    graph = onnx.load(run.weights.with_name(EIGHT_BITS)).graph
+    graph = onnx.load(run.exported_file("weights.pt").with_name(EIGHT_BITS)).graph
     held = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
     eight, left = [], []
@@ -63,7 +63,7 @@ def test_hidden_kernels_have_seven_bits_of_eight_and_nothing_else_does(run: RunF
             left.append(held[node.input[1]].shape)
         elif node.op_type == "Conv":
             eight.append(held[makers[node.input[1]].input[0]])
-    network = trained_network(run)
+    network = prepare_run(run).trained_network(run)
     kernels = [tuple(p.shape) for p in network.parameters() if p.ndim == 4]
     hidden = [shape for shape in kernels if shape[1] > 1 and shape[2:] == (3, 3)]
     assert sorted(kernel.shape for kernel in eight) == sorted(hidden)
@@ -78,7 +78,7 @@ def test_a_run_is_judged_by_the_graph_that_ships(run: RunFolder, bundled: Path) 
     told = bundle.predict({"gray": pictures})
     np.testing.assert_allclose(told, run.predictions().probs, atol=1e-6)
     with torch.inference_mode():
-        logits = trained_network(run)(torch.from_numpy(pictures))
+        logits = prepare_run(run).trained_network(run)(torch.from_numpy(pictures))
     exact = softmax(logits.numpy() / bundle.card.temperature)
     assert 1e-5 < np.abs(told - exact).max() < 0.1
     np.testing.assert_array_equal(told.argmax(axis=1), exact.argmax(axis=1))

@@ -104,7 +104,7 @@ def test_blocks_vote_by_their_probabilities_clip_by_clip(
 def test_answers_that_are_not_numbers_are_told(model: Net, clips: ClipDataset) -> None:
     with torch.no_grad():
         model.layer.bias[1] = torch.inf
-    told = r"answers are not numbers\. Lower optimiser\.lr"
+    told = r"logits are not finite\. Lower optimiser\.lr"
     with pytest.raises(RecipeError, match=told):
         clip_probs(model, clips, 1.0)
     with pytest.raises(RecipeError, match=told):

@@ -10,7 +10,8 @@ from tiny_corpora import make_corpus, tiny_recipe
 
 from emoscope import models
 from emoscope.core.errors import CorpusError, RecipeError
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder, read_json
 
@@ -21,7 +22,7 @@ class Listener(Observer):
     def __init__(self) -> None:
         self.told: list[str] = []
 
-    def began(self, text: str) -> None:
+    def note(self, text: str) -> None:
         self.told.append(text)
 
 
@@ -58,7 +59,7 @@ def test_every_fold_begins_with_the_files_weights(
     listener = Listener()
     run = go(recipe_with(published), corpus, tmp_path / "run", observer=listener)
     file = torch.load(published, weights_only=True)
-    learnt = torch.load(run.weights, weights_only=True)
+    learnt = torch.load(run.exported_file("weights.pt"), weights_only=True)
     for name in ("features.0.weight", "classifier.3.weight"):  # hardly moved by a rate of 1e-12
         torch.testing.assert_close(learnt[name], file[name], atol=1e-6, rtol=0)
     assert learnt["classifier.6.weight"].shape == (2, 8)
@@ -77,7 +78,7 @@ def test_a_face_model_of_other_labels_is_a_beginning(corpus: Path, tmp_path: Pat
     schedule = {"epochs": 1, "batch_size": 2}
     recipe = tiny_recipe(model=model, optimiser={"lr": 1e-12}, schedule=schedule)
     run = go(recipe, corpus, tmp_path / "run")
-    begun = torch.load(run.weights, weights_only=True)
+    begun = torch.load(run.exported_file("weights.pt"), weights_only=True)
     kernel = "stages.1.conv1.weight"
     torch.testing.assert_close(begun[kernel], learnt[kernel], atol=1e-6, rtol=0)
     assert begun["classifier.weight"].shape == (2, 8)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from emoscope.training.networks.schedule import create_optimiser, lr_factor, side_part
+from emoscope.training.networks.schedule import create_optimiser, lr_factor, picture_scale
 from emoscope.training.recipe import Optimiser, Schedule
 
 TOTAL = 40
@@ -77,9 +77,9 @@ def test_the_shortest_training_has_a_rate(total: int, decay: str, warmup: float)
 
 def test_pictures_have_their_own_size_when_all_of_growing_is_over() -> None:
     schedule = Schedule(epochs=1, grow=[[0.5, 0.6], [0.75, 0.8]])
-    parts = [side_part(schedule, step, 8) for step in range(8)]
+    parts = [picture_scale(schedule, step, 8) for step in range(8)]
     assert parts == [0.6] * 4 + [0.8] * 2 + [1.0] * 2
-    assert side_part(Schedule(epochs=1), 0, 8) == 1.0
+    assert picture_scale(Schedule(epochs=1), 0, 8) == 1.0
 
 
 class Net(nn.Module):

@@ -14,7 +14,8 @@ from making import make_video
 
 from emoscope import models
 from emoscope.corpora.synthetic.corpus import synthesise
-from emoscope.training.networks.build import create_model, is_estimator
+from emoscope.training.jobs import prepare
+from emoscope.training.networks.build import create_network
 from emoscope.training.networks.schedule import create_optimiser, lr_factor
 from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
@@ -89,14 +90,14 @@ def test_crops_are_the_papers(stem: str) -> None:
 @networks
 def test_networks_have_the_papers_numbers_and_its_beginnings(stem: str) -> None:
     recipe = read(stem)
-    assert not is_estimator(recipe)
     assert recipe.model.name == NETWORKS[stem]
     assert (recipe.corpus.name, recipe.protocol.name) == (("afew",), "fixed")
     assert recipe.protocol.holdout == 0  # "stops at": nothing is held out to choose by
     assert recipe.model.weights is not None
     assert not recipe.model.options
     with torch.device("meta"):
-        model: Any = create_model(recipe, 7)
+        model: Any = create_network(recipe, 7)
+        assert prepare(recipe, list("abcdefg")).kind == "network"
     if stem == "vgg16-bilstm-afew":
         assert (model.lstm.input_size, model.lstm.hidden_size) == (4096, 1024)
         assert model.lstm.bidirectional

@@ -15,7 +15,7 @@ from making import make_image
 from emoscope import analyze
 from emoscope.core.labels import LABEL_SETS
 from emoscope.corpora.synthetic.corpus import KINDS, synthesise
-from emoscope.training.networks.build import create_model
+from emoscope.training.networks.build import create_network
 from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import read_run
@@ -113,7 +113,7 @@ def test_a_recipes_network_has_the_papers_size(path: Path) -> None:
     assert recipe.published is not None
     classes = 8 if recipe.model.name in ("single-frame", "early-fusion", "late-fusion") else 6
     with torch.device("meta"):
-        model = create_model(recipe, classes)
+        model = create_network(recipe, classes)
     count = sum(p.numel() for p in model.parameters())
     printed = {papers()["time-fusion"].rows[row].parameters for row in recipe.published.rows}
     gru_256 = 3_747_904 + 3 * (1024 * 256 + 256 * 256 + 2 * 256) + 257 * 6
