@@ -140,14 +140,14 @@ def test_a_recording_that_vanishes_is_one_line(
 ) -> None:
     gone = home / "corpus" / "p1" / "sadness" / "0.png"
     monkeypatch.setattr(
-        "emoscope.apps.training_progress.Console.part",
+        "emoscope.apps.training_progress.Console.fold_started",
         lambda self, *_: gone.unlink(missing_ok=True),
     )
     line = told(train(home, "--workers", workers))
     assert re.fullmatch(re.escape(f"{gone}: no longer readable (") + r".*\)\. Restore it\.", line)
     line = told(resume(home))
-    assert line.startswith(f"{home}/run: 1 of its recordings cannot be read any more, first {gone}")
-    assert line.endswith(". Put them back, or train anew.")
+    assert line.startswith(f"{home}/run: 1 of its recordings can no longer be read, first {gone}")
+    assert line.endswith(". Restore them, or train again.")
 
 
 def test_an_unreadable_clip_of_the_test_part_is_left_out_and_counted(home: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
 def test_an_estimator_has_no_epochs_to_augment_in(home: Path) -> None:
     write(home, model={"name": "mbmic-svm", "options": {}}, optimiser=None, schedule=None)
     line = told(train(home))
-    assert line.startswith("tiny: mbmic-svm is an estimator and has no epochs to draw an augmen")
-    assert line.endswith("leave it out, or choose a protocol that makes variants.")
+    assert line.startswith("tiny: mbmic-svm is an estimator and is not augmented per epoch")
+    assert line.endswith("leave the augmentation out, or choose a protocol that makes variants.")
     assert not (home / "run").exists()
 
 

@@ -47,10 +47,10 @@ def test_what_is_heard_is_named_and_not_drawn(tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = ask("explain", film, "--model", run_of(tmp_path / "both", "av-joint"), "--out", out)
     assert (ran.exit_code, ran.exception) == (0, None)
-    assert lines(ran.stdout)[-1].endswith(", heard and not drawn: logmel")
+    assert lines(ran.stdout)[-1].endswith(", not drawn (sound): logmel")
     sound = run_of(tmp_path / "sound", "av-joint", streams=["logmel"])
     assert_one_line(
-        ask("explain", film, "--model", sound, "--out", out), sound, "is shown no pictures"
+        ask("explain", film, "--model", sound, "--out", out), sound, "takes no pictures"
     )
 
 
@@ -66,7 +66,7 @@ def test_it_draws_sheets_and_films(place: Path, tmp_path: Path) -> None:
     label, share, rest = said[6].split(" ", 2)
     assert label in fake_runs.LABELS
     assert 33 < float(share.rstrip("%,")) < 100
-    assert rest.startswith("Grad-CAM of cnn2d.8, read at cnn2d.10")
+    assert rest.startswith("Grad-CAM: convolution cnn2d.8, output of cnn2d.10")
     assert names(out) == sorted(made)
     sheets = [cv2.imread(str(out / f"film-{kind}.png")) for kind in ("gradcam", "saliency")]
     assert all(sheet.shape[0] > 2 * 224 for sheet in sheets), "eight frames in two rows"
@@ -96,7 +96,7 @@ def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> No
     assert ran.exit_code == 0
     assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
     assert lines(ran.stdout)[2].endswith(
-        "no Grad-CAM: no convolution with a map answers once a clip"
+        "no Grad-CAM: no convolution with a map runs once per clip"
     )
 
 
@@ -134,20 +134,20 @@ def test_what_does_not_go_with_classes_is_refused(place: Path, tmp_path: Path) -
     assert names(tmp_path) == []
     bundle = tmp_path / "mine.onnx"
     ran = ask("explain", "--classes", "--model", bundle)
-    assert_one_line(ran, bundle, "Give the folder of its run.")
+    assert_one_line(ran, bundle, "Give the run folder.")
     ran = ask("explain", "--classes", "--model", tmp_path)
     assert_one_line(ran, tmp_path, "not a run folder")
 
 
 def test_help_tells_the_steps() -> None:
-    assert f"By default {STEPS}." in ask("explain", "--help").stdout
+    assert f"Default: {STEPS}." in ask("explain", "--help").stdout
 
 
 def test_what_has_no_gradients_is_refused(place: Path, tmp_path: Path) -> None:
     film = place / "film.mp4"
     bundle = tmp_path / "mine.onnx"
     bundle.write_bytes(b"")
-    assert_one_line(ask("explain", film, "--model", bundle), bundle, "Give the folder of its run.")
+    assert_one_line(ask("explain", film, "--model", bundle), bundle, "Give the run folder.")
     voice = fake_runs.fake_run(
         tmp_path / "voice", model={"name": "egemaps-svc"}, optimiser=None, schedule=None
     )
@@ -176,7 +176,7 @@ def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> N
     assert "Known: anger, happiness, sadness." in ran.stderr
     looking = run_of(tmp_path / "looking", "face-cnn", detector="haar")
     ran = ask("explain", film, "--model", looking, "--out", tmp_path / "out")
-    assert_one_line(ran, film, "no face seen. Choose another stretch of it (--start, --end).")
+    assert_one_line(ran, film, "no face seen. Choose another part of it (--start, --end).")
     assert names(tmp_path / "out") == []
     gone = place / "gone.mp4"
     assert_one_line(ask("explain", gone, "--model", still), gone, "")

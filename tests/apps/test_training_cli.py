@@ -242,9 +242,13 @@ def test_settings_change_the_recipe_and_are_kept(home: Home, tmp_path: Path) -> 
         (["clean.toml", "--set", "epochs"], 2, "'epochs' is not of the form --set KEY=VALUE."),
         (["clean.toml", "--corpus", "corpus"], 2, "'corpus' is not of the form --corpus NAME=DIR"),
         ([], 2, "a recipe (TOML), or --resume RUN."),
-        (["clean.toml", "--resume", "runs/clean"], 2, "the run knows its recipe"),
+        (["clean.toml", "--resume", "runs/clean"], 2, "a run has its recipe"),
         (["--resume", "nowhere"], 1, "emoscope: nowhere: not a run folder: recipe.json, "),
-        (["clean.toml", "--accelerator", "tpu"], 1, "This machine cannot train so: "),
+        (
+            ["clean.toml", "--accelerator", "tpu"],
+            1,
+            "This machine cannot train with these settings: ",
+        ),
         (["clean.toml", "--devices", "0"], 2, "--devices"),
     ],
 )
@@ -266,8 +270,7 @@ def test_a_run_that_is_there_is_not_overwritten(home: Home) -> None:
     ran = train(home.folder, "clean.toml")
     assert ran.exit_code == 1
     assert lines(ran.stderr) == [
-        "emoscope: runs/clean: a run is there already. Go on with --resume, or choose another "
-        "folder."
+        "emoscope: runs/clean: holds a run. Resume it with --resume, or use another folder."
     ]
 
 
@@ -328,7 +331,7 @@ def test_reproduce_goes_on_with_what_is_there(home: Home, reproduced: tuple[Path
     told = reproduce(home, recipes, "--set", "optimiser.lr=0.5")
     assert told.exit_code == 1
     assert lines(told.stderr)[-1] == (
-        f"emoscope: {home.folder}/again/ours: a run of another ours is there. Choose another --out."
+        f"emoscope: {home.folder}/again/ours: holds a run of another ours. Choose another --out."
     )
 
 

@@ -83,7 +83,7 @@ def test_predictions_are_read_by_the_vote_that_is_asked_for(tmp_path: Path) -> N
 def test_a_vote_that_was_not_held_is_told(folder: Path) -> None:
     run = read_run(folder)
     assert run.votes == ("sum-probability",)
-    with pytest.raises(RecipeError, match=r"no answers by max-probability.*evaluation\.every"):
+    with pytest.raises(RecipeError, match=r"no predictions by max-probability.*evaluation\.every"):
         run.predictions("max-probability")
     with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
         run.predictions("max-prob")
@@ -100,7 +100,7 @@ def test_an_unfinished_run_gives_what_is_done(folder: Path) -> None:
     for part in run.parts:
         (run.part(*part) / "fold.json").unlink(missing_ok=True)
     assert refusal(folder) == (
-        f"{folder}: no fold is done. Go on with `emoscope train --resume {folder}`."
+        f"{folder}: no fold is finished. Resume it with `emoscope train --resume {folder}`."
     )
 
 
@@ -145,7 +145,7 @@ def test_a_recipe_of_another_version_is_told_by_its_key(folder: Path) -> None:
 def test_a_table_that_lost_rows_is_told(folder: Path) -> None:
     path = folder / "corpus.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    assert refusal(folder) == f"{path}: damaged: rows are missing. Train anew."
+    assert refusal(folder) == f"{path}: damaged: rows are missing. Train again."
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_damaged_predictions_are_never_taken_for_whole_ones(folder: Path, change
     lines = change(path.read_text().splitlines())  # type: ignore[operator]
     path.write_text("\n".join(lines) + "\n")
     assert refusal(folder) == (
-        f"{path}: damaged: not an answer to each of 36 test clips. Delete {path.parent}. "
-        f"Go on with `emoscope train --resume {folder}`."
+        f"{path}: damaged: not one prediction for each of 36 test clips. Delete {path.parent}. "
+        f"Resume it with `emoscope train --resume {folder}`."
     )
 
 

@@ -356,7 +356,7 @@ def test_of_what_is_seen_and_heard_the_pictures_are_explained(tmp_path: Path) ->
     assert found.heard == ("logmel",)
     silent = explain_clip(make_video(tmp_path / "silent.mp4", num_frames=8), run, found.label)
     assert abs(silent.probability - found.probability) > 1e-6, "the sound counts"
-    with pytest.raises(RecipeError, match="av-joint is shown no pictures"):
+    with pytest.raises(RecipeError, match="av-joint takes no pictures"):
         explain_clip(video, run_of(tmp_path / "sound", "av-joint", streams=["logmel"]))
 
 

@@ -88,7 +88,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_began_with(home: Path, tmp_path:
     other = onnx.load(tmp_path / "teacher.onnx")
     other.doc_string = "another file"
     onnx.save(other, tmp_path / "teacher.onnx")
-    with pytest.raises(RecipeError, match=r"teacher\.onnx: not the teacher .*run began with"):
+    with pytest.raises(RecipeError, match=r"teacher\.onnx: not the teacher .*run started with"):
         resume(tmp_path / "run", cache=tmp_path / "cache")
     shutil.copyfile(home / "teacher.onnx", tmp_path / "teacher.onnx")
     resume(tmp_path / "run", cache=tmp_path / "cache")
@@ -104,7 +104,7 @@ def test_a_teacher_of_other_labels_or_inputs_is_refused(home: Path) -> None:
     ):
         go(elsewhere, home, "other-labels")
     coloured = {"name": "single-frame", "options": {}}
-    with pytest.raises(RecipeError, match="one that is fed alike"):
+    with pytest.raises(RecipeError, match="a teacher with the same streams"):
         go(taught(home, model=coloured), home, "other-inputs")
     assert not (home / "other-labels").exists()
 

@@ -175,7 +175,7 @@ def reproduced(afew: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     for key, value in settings_of(home).items():
         words += ["--set", f"{key}={value}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "audio-visual", *words)
 
 

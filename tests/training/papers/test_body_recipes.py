@@ -91,7 +91,7 @@ def reproduced(gemep: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     words += ["--cache", home / "cache", "--corpus", f"gemep={gemep}"]
     words += ["--set", 'corpus.labels=["joy", "sadness"]']
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "deformable-convlstm", *words)
 
 

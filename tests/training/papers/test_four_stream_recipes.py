@@ -95,7 +95,7 @@ def reproduced(enterface: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     words += ["--cache", home / "cache", "--corpus", f"enterface05={enterface}"]
     words += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "enhanced-convlstm", *words)
 
 

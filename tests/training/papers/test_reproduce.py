@@ -120,7 +120,7 @@ def test_one_run_fills_the_row_of_each_vote_with_that_votes_figures(tmp_path: Pa
 
 def test_a_vote_that_was_not_held_is_refused(tmp_path: Path) -> None:
     run = voted(tmp_path / "single", every=0)
-    with pytest.raises(RecipeError, match="no answers by max-probability"):
+    with pytest.raises(RecipeError, match="no predictions by max-probability"):
         reproduction_table("time-fusion", [run], tmp_path)
 
 

@@ -154,7 +154,7 @@ def reproduced(
     for name, folder in corpora.items():
         words += ["--corpus", f"{name}={folder}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "time-fusion", *words)
 
 
