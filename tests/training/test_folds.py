@@ -196,7 +196,7 @@ def test_a_hold_out_of_tied_votes_only_is_refused() -> None:
         for i, part in enumerate(["train"] * 4 + ["valid"])
     ]
     told = refusal(tied, FIXED, holdout=0.3)
-    assert told.startswith("Fold 'valid': the votes on all that is held out are tied.")
+    assert told.startswith("Fold 'valid': the votes on all held-out samples are tied.")
 
 
 def twin_corpus(folder: Path) -> list[Sample]:
@@ -306,7 +306,7 @@ def test_one_person_only_is_refused(protocol: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("protocol", BY_PERSON, ids=lambda protocol: protocol["name"])
 def test_a_corpus_without_persons_is_refused(protocol: dict[str, Any]) -> None:
-    assert "4 of 4 samples name no subject" in refusal(split_corpus(train=4), protocol)
+    assert "4 of 4 samples have no subject" in refusal(split_corpus(train=4), protocol)
 
 
 def test_a_part_that_the_corpus_does_not_have_is_named() -> None:

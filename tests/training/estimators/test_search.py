@@ -127,7 +127,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
 
     assert "no option 'kernl'. Did you mean 'kernel'?" in of({"kernl": ["rbf", "linear"]})
     assert "Known: scale, C, kernel" in of({"trees": [1, 2]})
-    assert "C stands in model.options and in model.search" in of({"C": [1, 2]}, C=3)
+    assert "C is both in model.options and in model.search" in of({"C": [1, 2]}, C=3)
     assert "one candidate. Put it into model.options" in of({"C": [1]})
     assert "face-cnn is a network" in refused({"name": "face-cnn", "search": {"width": [1, 2]}})
     with pytest.raises(RecipeError, match=r"^egemaps-svc: model.search: C = -1 does not fit: "):
