@@ -21,7 +21,7 @@ def small(**options: Any) -> nn.Module:
 
 
 def inputs_of(model: nn.Module, batch: int = 2) -> dict[str, Tensor]:
-    inputs: dict[str, Tensor] = model.example_inputs(batch)  # type: ignore[operator]
+    inputs: dict[str, Tensor] = model.example_inputs(batch)
     return inputs
 
 

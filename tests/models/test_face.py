@@ -16,7 +16,7 @@ def test_face_cnn_keeps_its_size() -> None:
 def test_face_cnn_answers_for_ferplus_by_default() -> None:
     model = models.create("face-cnn").eval()
     with torch.no_grad():
-        logits = model(**model.example_inputs(batch=1))  # type: ignore[operator]
+        logits = model(**model.example_inputs(batch=1))
     assert logits.shape == (1, len(LABEL_SETS["ferplus8"]))
 
 
@@ -34,7 +34,7 @@ def test_dropout_acts_in_training_only() -> None:
     for layer in model.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.eval()
-    inputs = model.example_inputs()  # type: ignore[operator]
+    inputs = model.example_inputs()
     with torch.no_grad():
         assert not torch.equal(model(**inputs), model(**inputs))
         model.eval()

@@ -75,7 +75,7 @@ def test_rows_have_the_cells_and_trunks_they_name() -> None:
 )
 def test_any_of_the_streams_make_a_network(streams: tuple[str, ...]) -> None:
     model = small(streams=streams, num_classes=4)
-    inputs = model.example_inputs(2)  # type: ignore[operator]
+    inputs = model.example_inputs(2)
     assert tuple(inputs) == streams
     assert model(**inputs).shape == (2, 4)
 
@@ -83,7 +83,7 @@ def test_any_of_the_streams_make_a_network(streams: tuple[str, ...]) -> None:
 def test_the_maps_of_all_streams_are_added() -> None:
     """With their last maps known, the classifier's input is their sum."""
     model = small().eval()
-    inputs = model.example_inputs(2)  # type: ignore[operator]
+    inputs = model.example_inputs(2)
     maps: list[torch.Tensor] = []
     for one in model.recurrent.values():  # type: ignore[operator, union-attr]
         one.register_forward_hook(lambda m, i, found: maps.append(found))
@@ -106,7 +106,7 @@ def test_maps_that_would_not_meet_are_refused_with_the_size_that_makes_them(
         small(size_px=size_px, dynamic_px=wanted + 1)
     assert len(str(refused.value).splitlines()) == 1
     model = small(size_px=size_px, dynamic_px=wanted)
-    assert model(**model.example_inputs(1)).shape == (1, 6)  # type: ignore[operator]
+    assert model(**model.example_inputs(1)).shape == (1, 6)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, Any], reason: st
 def test_a_still_clip_has_no_motion_in_any_stream(rng_clip: Clip) -> None:
     still = Clip([rng_clip.frames[0]] * 16, times_s=[i / 8 for i in range(16)])
     model = models.create("four-stream", width=1 / 16)
-    built = build_clip(still, model.clip_spec)  # type: ignore[arg-type]
+    built = build_clip(still, model.clip_spec)
     assert {kind: abs(built[kind]).max() for kind in KINDS[1:]} == dict.fromkeys(KINDS[1:], 0)
     assert built["rgb"].shape == (16, 3, 112, 112)
     assert built["dynamic_flow"].shape == (1, 2, 224, 224)
@@ -142,7 +142,7 @@ def rng_clip() -> Clip:
 
 def test_the_first_frame_reaches_the_logits_through_every_layer() -> None:
     model = small(streams=("rgb",), frames=8).eval()
-    inputs = model.example_inputs(1)  # type: ignore[operator]
+    inputs = model.example_inputs(1)
     inputs["rgb"].requires_grad_()
     model(**inputs).sum().backward()
     per_frame = inputs["rgb"].grad.abs().sum((0, 2, 3, 4))

@@ -43,7 +43,7 @@ def small(name: str, **options: Any) -> Any:
     torch.manual_seed(0)
     model = models.create(name, **(models.small(name) | options)).train()
     with torch.no_grad():
-        model(**model.example_inputs(4))  # type: ignore[operator]
+        model(**model.example_inputs(4))
     return model.eval()
 
 
@@ -57,7 +57,7 @@ def outputs(model: nn.Module, batch: int = 2) -> dict[str, tuple[int, ...]]:
     for layer, module in model.named_modules():
         if layer and not isinstance(module, nn.GRU):
             module.register_forward_hook(note(layer))
-    inputs = {k: v.to("meta") for k, v in model.example_inputs(batch).items()}  # type: ignore[operator]
+    inputs = {k: v.to("meta") for k, v in model.example_inputs(batch).items()}
     shapes["logits"] = tuple(model(**inputs).shape)
     return shapes
 

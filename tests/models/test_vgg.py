@@ -182,7 +182,7 @@ def test_dropout_is_on_the_lstms_inputs_and_outputs() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         model(clip)
-        kept = model.trunk.eval().of_pictures(clip.flatten(0, 1)) > 0
+        kept = model.trunk.eval().image_outputs(clip.flatten(0, 1)) > 0
     share = (seen["inputs"].flatten(0, 1)[kept] > 0).float().mean().item()
     assert share == pytest.approx(0.15, abs=0.03)
     assert (seen["outputs"] != 0).float().mean().item() == pytest.approx(0.15, abs=0.04)

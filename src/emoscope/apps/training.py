@@ -209,8 +209,7 @@ def show_one(name: str) -> None:
     with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
         model = models.create(name)
     count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
-    _show(name, build, spec, f"{count:,} trainable parameters", models.small(name))
+    _show(name, build, model.clip_spec, f"{count:,} trainable parameters", models.small(name))
 
 
 def _show(name: str, build: Any, spec: ClipSpec, size: str, small: Mapping[str, Any]) -> None:

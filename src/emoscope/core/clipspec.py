@@ -127,6 +127,16 @@ class Stream(_Frozen):
     def channels(self) -> int:
         return CHANNELS[self.kind]
 
+    @property
+    def is_flow(self) -> bool:
+        """True for optical flow and dynamic images of it."""
+        return self.kind in ("flow", "dynamic_flow")
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True for dynamic images, which summarise a clip in one image."""
+        return self.kind in ("dynamic_rgb", "dynamic_flow")
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if min(self.size_hw) < 1:
@@ -269,7 +279,7 @@ class ClipSpec(_Frozen):
             return (stream.dimensions,)
         if isinstance(stream, LogMel):
             return stream.steps, stream.mels
-        frames = 1 if stream.kind.startswith("dynamic_") else self.length
+        frames = 1 if stream.is_dynamic else self.length
         return frames, stream.channels, *stream.size_hw
 
     @classmethod

@@ -38,7 +38,7 @@ class ClipStream:
                 " strides of whole frames, and no streams but pictures. Use build_clip."
             )
         self._sizes = spec.sizes
-        self._flow_sizes = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
+        self._flow_sizes = {s.size_hw for s in spec.pictures if s.is_flow}
         self._streams = [(stream, _sliding(stream, spec.length)) for stream in spec.pictures]
         self._latest: dict[Size, ByteArray] = {}
         self._stride, self._due = self.stride_of(spec), spec.length  # frames
@@ -75,7 +75,7 @@ class ClipStream:
             if before
         }
         for stream, sliding in self._streams:
-            values = flow if stream.kind.endswith("flow") else pictures
+            values = flow if stream.is_flow else pictures
             if stream.size_hw in values:
                 sliding.push(values[stream.size_hw])
         self._due -= 1
@@ -98,7 +98,7 @@ class _Sliding(Protocol):
 
 
 def _sliding(stream: Stream, length: int) -> _Sliding:
-    return (_Pooled if stream.kind.startswith("dynamic_") else _Frames)(stream, length)
+    return (_Pooled if stream.is_dynamic else _Frames)(stream, length)
 
 
 class _Frames:
@@ -106,7 +106,7 @@ class _Frames:
 
     def __init__(self, stream: Stream, length: int) -> None:
         self._stream, self._per_clip = stream, stream.normalisation.per_clip
-        self._is_flow = stream.kind == "flow"
+        self._is_flow = stream.is_flow
         self._kept: deque[Float32Array] = deque(maxlen=length - self._is_flow)
 
     def push(self, value: AnyArray) -> None:
@@ -131,7 +131,7 @@ class _Pooled:
     """
 
     def __init__(self, stream: Stream, length: int) -> None:
-        self._how, self._is_flow = stream.normalisation, stream.kind == "dynamic_flow"
+        self._how, self._is_flow = stream.normalisation, stream.is_flow
         self._unit = _FLOW_UNIT_PX if self._is_flow else _BYTE
         self._count = length - self._is_flow
         self._kept: deque[AnyArray] = deque()

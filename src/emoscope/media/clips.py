@@ -118,7 +118,7 @@ def gather(clip: Clip, spec: ClipSpec, indices: Int64Array) -> Material:
 
 def with_flow(material: Material, spec: ClipSpec) -> Material:
     """The same with the flow fields that the spec's streams need."""
-    sizes = {stream.size_hw for stream in spec.pictures if stream.kind.endswith("flow")}
+    sizes = {stream.size_hw for stream in spec.pictures if stream.is_flow}
     return replace(material, flow={size: _flow(material.pictures[size]) for size in sizes})
 
 

@@ -93,7 +93,7 @@ class C3D(Network):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 16, 3, S, S) -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(rgb))
+        return self.classify(self.trunk_features(rgb))
 
     def trunk_features(self, rgb: Tensor) -> Tensor:
         """(B, 16, 3, S, S) -> (B, hidden units): what the last layer is shown."""
@@ -108,7 +108,7 @@ class C3D(Network):
         x = self.dropout(self.relu(self.fc6(x.flatten(1))))
         return self.dropout(self.relu(self.fc7(x)))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, hidden units) -> logits (B, num_classes)."""
         return self.fc8(features)
 

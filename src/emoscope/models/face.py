@@ -86,13 +86,13 @@ class FaceCNN(Network):
 
     def forward(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, 48, 48) -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(gray))
+        return self.classify(self.trunk_features(gray))
 
     def trunk_features(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, 48, 48) -> (B, channels of the last stage)."""
         return self.stages(self.stem(gray.squeeze(1))).mean((2, 3))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, channels of the last stage) -> logits (B, num_classes)."""
         return self.classifier(self.dropout(features))
 

@@ -96,18 +96,18 @@ class VGG(Network):
 
     def forward(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, S, S) -> logits (B, num_classes)."""
-        return self.of_pictures(gray.squeeze(1))
+        return self.image_outputs(gray.squeeze(1))
 
     def trunk_features(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, S, S) -> (B, hidden units): what the last layer is shown."""
         pictures = gray.squeeze(1).expand(-1, 3, -1, -1)
         return self.classifier[:-1](self.features(pictures).flatten(1))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, hidden units) -> logits (B, num_classes)."""
         return self.classifier[-1](features)
 
-    def of_pictures(self, pictures: Tensor) -> Tensor:
+    def image_outputs(self, pictures: Tensor) -> Tensor:
         """(N, 1 or 3, S, S) -> (N, outputs) of the last layer that the network has."""
         return self.classifier(self.features(pictures.expand(-1, 3, -1, -1)).flatten(1))
 
@@ -159,16 +159,16 @@ class CNNRNN(Network):
 
     def forward(self, gray: Tensor | None = None, rgb: Tensor | None = None) -> Tensor:
         """(B, frames, 1 or 3, S, S) of the one stream -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(gray, rgb))
+        return self.classify(self.trunk_features(gray, rgb))
 
     def trunk_features(self, gray: Tensor | None = None, rgb: Tensor | None = None) -> Tensor:
         """(B, frames, 1 or 3, S, S) -> (B, frames, units) of VGG's layer."""
         pictures = gray if rgb is None else rgb
         assert pictures is not None
-        features = self.trunk.of_pictures(pictures.flatten(0, 1))  # all frames at once
+        features = self.trunk.image_outputs(pictures.flatten(0, 1))  # all frames at once
         return features.reshape(*pictures.shape[:2], -1)
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, frames, units) -> logits (B, num_classes)."""
         _, (last, _) = self.lstm(self.dropout(features))
         return self.classifier(self.dropout(torch.cat(last.unbind(0), 1)))
