@@ -15,7 +15,9 @@ ROOT = Path(emoscope.__file__).parent
 
 def modules_with_examples() -> list[str]:
     """Names of the modules whose source contains a doctest."""
-    sources = [path for path in ROOT.rglob("*.py") if EXAMPLE.search(path.read_text())]
+    sources = [
+        path for path in ROOT.rglob("*.py") if EXAMPLE.search(path.read_text(encoding="utf-8"))
+    ]
     parts = (path.relative_to(ROOT.parent).with_suffix("").parts for path in sources)
     return sorted(".".join(part for part in name if part != "__init__") for name in parts)
 

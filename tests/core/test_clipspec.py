@@ -114,7 +114,7 @@ def test_pictures_and_vectors_are_told_apart() -> None:
 def test_pictures_are_sampled_and_vectors_are_not(
     sampling: Sampling | None, stream: Stream | Vector
 ) -> None:
-    with pytest.raises(ValidationError, match="sampling is for frames, and frames need it"):
+    with pytest.raises(ValidationError, match="sampling is required if, and only if"):
         ClipSpec(sampling=sampling, streams=(stream,))
 
 
