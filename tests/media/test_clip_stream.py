@@ -208,7 +208,7 @@ def test_memory_stays_as_it_is_when_the_first_window_is_full() -> None:
 
 @pytest.mark.parametrize("frame", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))])
 def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
-    with pytest.raises(SpecError, match=r"A frame is \(H, W, 3\) RGB uint8, got"):
+    with pytest.raises(SpecError, match=r"A frame must be \(H, W, 3\) RGB uint8, got"):
         ClipStream(spec_of("rgb")).push(frame)
 
 

@@ -207,22 +207,22 @@ def test_a_picture_held_by_a_variable_rate_is_seen_as_long_as_it_was_shown() -> 
 
 
 def test_a_rate_needs_times() -> None:
-    with pytest.raises(SpecError, match="samples at 10 Hz: give the clip's times_s"):
+    with pytest.raises(SpecError, match="samples at 10 Hz: set the clip's times_s"):
         build_clip(Clip(noise(4)), spec_of("gray", rate_hz=10.0))
 
 
 @pytest.mark.parametrize(
     ("frames", "times_s", "reason"),
     [
-        ([], (), "at least one frame, or sound"),
-        ([np.zeros((8, 8), np.uint8)], (), r"got \(8, 8\) of uint8"),
-        ([np.zeros((8, 8, 4), np.uint8)], (), r"got \(8, 8, 4\) of uint8"),
-        ([np.zeros((0, 8, 3), np.uint8)], (), r"got \(0, 8, 3\) of uint8"),
-        ([np.zeros((8, 8, 3), np.float32)], (), r"got \(8, 8, 3\) of float32"),
-        ([*noise(1), np.zeros((8, 8, 3))], (), r"of float64"),
-        (noise(3), (0.0, 0.1), "3 frames have 2 time stamps"),
-        (noise(3), (0.0, 0.2, 0.1), "must rise"),
-        (noise(2), (0.0, float("nan")), "must rise"),
+        ([], (), "at least one frame or audio"),
+        ([np.zeros((8, 8), np.uint8)], (), r"got \(8, 8\) uint8"),
+        ([np.zeros((8, 8, 4), np.uint8)], (), r"got \(8, 8, 4\) uint8"),
+        ([np.zeros((0, 8, 3), np.uint8)], (), r"got \(0, 8, 3\) uint8"),
+        ([np.zeros((8, 8, 3), np.float32)], (), r"got \(8, 8, 3\) float32"),
+        ([*noise(1), np.zeros((8, 8, 3))], (), r"\) float64"),
+        (noise(3), (0.0, 0.1), "one entry per frame: 3, got 2"),
+        (noise(3), (0.0, 0.2, 0.1), "do not decrease"),
+        (noise(2), (0.0, float("nan")), "do not decrease"),
     ],
 )
 def test_what_is_no_clip_is_refused(frames: list[Any], times_s: Any, reason: str) -> None:
@@ -280,13 +280,13 @@ def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
 
 
 def test_sound_alone_is_no_clip_for_pictures() -> None:
-    with pytest.raises(SpecError, match="is of frames: give the clip some"):
+    with pytest.raises(SpecError, match="needs frames, and the clip has none"):
         build_clip(Clip([], audio=tone(220, 0.3)), spec_of("gray"))
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, 800), np.float32), np.zeros(800)])
 def test_sound_is_mono_and_of_single_precision(audio: Any) -> None:
-    with pytest.raises(SpecError, match=r"Sound is \(N,\) float32, got "):
+    with pytest.raises(SpecError, match=r"Audio must be \(N,\) float32, got "):
         Clip([], audio=audio)
 
 

@@ -144,7 +144,7 @@ def test_one_frame_has_no_flow() -> None:
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 4, 3), (2, 3, 4, 4, 3)])
 def test_what_is_no_clip_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
     for function in (dynamic_image, optical_flow):
-        with pytest.raises(SpecError, match=r"A clip is \(T, H, W, C\)"):
+        with pytest.raises(SpecError, match=r"A clip must be \(T, H, W, C\)"):
             function(np.zeros(shape, np.uint8))
 
 

@@ -249,7 +249,9 @@ class ClipSpec(_Frozen):
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each stream may occur once, got {kinds}")
         if bool(self.seen) != (self.sampling is not None):
-            raise ValueError(f"sampling is required if, and only if, a stream is made of frames, got {kinds}")
+            raise ValueError(
+                f"sampling is required if, and only if, a stream is made of frames, got {kinds}"
+            )
         if self.length == 1 and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
