@@ -244,5 +244,5 @@ def test_a_clip_shorter_than_its_segments_fills_them_all() -> None:
     [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 8, 8, 3))],
 )
 def test_what_is_no_clip_is_refused(describe: Describe, frames: Frames) -> None:
-    with pytest.raises(SpecError, match="Frames are"):
+    with pytest.raises(SpecError, match="Frames must be"):
         describe(frames)
