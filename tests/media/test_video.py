@@ -146,10 +146,10 @@ def test_late_span_does_not_decode_what_is_before(
 ) -> None:
     path = make_video(tmp_path / "long.mp4", num_frames=250, size_wh=(32, 32), options={"g": "25"})
     decoded: list[float] = []
-    shown_at_s = PictureReader._shown_at_s
+    shown_at_s = PictureReader._display_time_s
     monkeypatch.setattr(
         PictureReader,
-        "_shown_at_s",
+        "_display_time_s",
         lambda self, frame: decoded.append(shown_at_s(self, frame)) or decoded[-1],
     )
     assert [f.index for f in read_frames(path, start_s=9.5, end_s=9.6)] == [238, 239]
@@ -159,10 +159,10 @@ def test_late_span_does_not_decode_what_is_before(
 def test_frames_nobody_needs_are_not_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the clip are B frames that no other frame refers to."""
     decoded: list[object] = []
-    left_out_before = PictureReader._left_out_before
+    left_out_before = PictureReader._skipped_before
     monkeypatch.setattr(
         PictureReader,
-        "_left_out_before",
+        "_skipped_before",
         lambda self, frame: decoded.append(frame) or left_out_before(self, frame),
     )
     assert len(list(read_frames(clip, rate_hz=5))) == 10
@@ -330,8 +330,8 @@ def test_bad_input_is_told_in_one_line(
         ({"start_s": 90.0}, "lasts 0.4 s"),
         ({"start_s": 0.2, "end_s": 0.2}, "not after the start"),
         ({"start_s": 0.2, "end_s": 0.1}, "not after the start"),
-        ({"start_s": -1.0}, "0 or more"),
-        ({"start_s": math.nan}, "0 or more"),
+        ({"start_s": -1.0}, "must be 0 s or more"),
+        ({"start_s": math.nan}, "must be 0 s or more"),
         ({"rate_hz": 0.0}, "above 0"),
         ({"rate_hz": math.inf}, "above 0"),
         ({"max_side": 0}, "1 or more"),

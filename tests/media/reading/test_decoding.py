@@ -129,13 +129,13 @@ def test_times_increase_past_a_wrong_one_and_catch_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "film.mp4", num_frames=30)
-    shown_at_s = PictureReader._shown_at_s
+    shown_at_s = PictureReader._display_time_s
 
     def damaged(reader: PictureReader, frame: VideoFrame) -> float | None:
         time_s = shown_at_s(reader, frame)
         return {0.2: 0.4, 0.8: None}.get(round(time_s or 0.0, 3), time_s)
 
-    monkeypatch.setattr(PictureReader, "_shown_at_s", damaged)
+    monkeypatch.setattr(PictureReader, "_display_time_s", damaged)
     times_s = [f.time_s for f in read_frames(path)]
     exact_s = np.arange(30) / 25
     assert (np.diff(times_s) > 0).all()
@@ -153,12 +153,12 @@ def test_a_cover_picture_is_not_a_film(tmp_path: Path) -> None:
 def test_grid_knows_before_decoding_only_what_is_certain() -> None:
     """Packets come in decoding order: a later frame of the same instant says nothing."""
     grid = Grid(10.0)
-    assert not grid.passes_over(0.09)
-    assert not grid.passes_over(0.03)
-    assert grid.passes_over(0.06)
-    assert grid.passes_over(0.09)
-    assert not grid.passes_over(0.1)
-    assert not Grid(None).passes_over(0.1)
+    assert not grid.skips(0.09)
+    assert not grid.skips(0.03)
+    assert grid.skips(0.06)
+    assert grid.skips(0.09)
+    assert not grid.skips(0.1)
+    assert not Grid(None).skips(0.1)
 
 
 def test_grid_takes_a_frame_an_instant() -> None:

@@ -267,7 +267,7 @@ def test_what_is_no_media_is_refused_as_for_pictures(tmp_path: Path) -> None:
         (tmp_path / "none.wav", "no such file"),
         (tmp_path / "empty.wav", "the file is empty"),
         (make_text(tmp_path / "text.wav"), "not a video, image or sound"),
-        (write_wav(tmp_path / "zero.wav", np.zeros(0)), "nothing of its sound can be decoded"),
+        (write_wav(tmp_path / "zero.wav", np.zeros(0)), "its sound cannot be decoded"),
     ):
         with pytest.raises(MediaError, match=f"{path.name}: .*{reason}"):
             read_sound(path)
@@ -278,10 +278,10 @@ def test_what_is_no_media_is_refused_as_for_pictures(tmp_path: Path) -> None:
     [
         ({"start_s": 5.0}, r"the start \(5 s\) is past the end"),
         ({"start_s": 1.0}, r"the start \(1 s\) is past the end"),
-        ({"start_s": -1.0}, "a start of -1"),
-        ({"start_s": float("nan")}, "a start of nan"),
+        ({"start_s": -1.0}, "the start must be 0 s or more, got -1"),
+        ({"start_s": float("nan")}, "the start must be 0 s or more, got nan"),
         ({"start_s": 0.5, "end_s": 0.5}, "the end .* is not after the start"),
-        ({"rate_hz": 0}, "a rate of 0 Hz"),
+        ({"rate_hz": 0}, "the rate must be 1 Hz or more, got 0"),
     ],
 )
 def test_a_span_that_is_none_is_refused(tmp_path: Path, span: Any, reason: str) -> None:

@@ -103,7 +103,7 @@ def test_without_openSMILE_the_extra_is_named(  # noqa: N802
 ) -> None:
     monkeypatch.setitem(sys.modules, "opensmile", None)
     monkeypatch.setattr(module, "_smile", module._smile.__wrapped__)
-    monkeypatch.setattr(module, "_of_thread", threading.local())
+    monkeypatch.setattr(module, "_thread_local", threading.local())
     with pytest.raises(MissingExtra, match=r"eGeMAPS features needs .* 'emoscope\[audio\]'"):
         egemaps(tone(220, 0.5), 16_000)
 
