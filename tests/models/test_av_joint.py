@@ -84,10 +84,10 @@ def test_the_sound_of_some_training_clips_is_hidden() -> None:
     model = small(hide_sound=0.25).train()
     torch.manual_seed(0)
     loud = torch.ones(2000, 32, 16)
-    assert float(model._heard(loud).mean()) == pytest.approx(0.75, abs=0.05)  # type: ignore[operator]
-    assert model.eval()._heard(loud).all()  # type: ignore[operator]
+    assert float(model._audio_mask(loud).mean()) == pytest.approx(0.75, abs=0.05)  # type: ignore[operator]
+    assert model.eval()._audio_mask(loud).all()  # type: ignore[operator]
     alone = small(hide_sound=0.25, streams=["logmel"]).train()
-    assert alone._heard(loud).all(), "it would have nothing left"  # type: ignore[operator]
+    assert alone._audio_mask(loud).all(), "it would have nothing left"  # type: ignore[operator]
 
 
 def test_what_stays_the_same_in_a_face_does_not_count() -> None:
@@ -115,10 +115,10 @@ def test_picture_and_sound_meet_step_by_step() -> None:
 
 @pytest.mark.parametrize("streams", [(), ("gray", "gray"), ("rgb",)])
 def test_other_streams_are_refused(streams: Any) -> None:
-    with pytest.raises(SpecError, match="streams are any of gray, logmel, each once"):
+    with pytest.raises(SpecError, match="streams must be any of gray, logmel, each once"):
         small(streams=streams)
 
 
 def test_another_number_of_layers_is_refused() -> None:
-    with pytest.raises(SpecError, match="sound_widths are three"):
+    with pytest.raises(SpecError, match="sound_widths must be three"):
         small(sound_widths=(4, 4))

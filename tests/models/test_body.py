@@ -188,7 +188,7 @@ def test_any_two_frames_or_more_will_do(frames: int) -> None:
         ({"size_px": 31}, "size_px 31 is too small"),
         (
             {"deformable_steps": (2, 4), "frames": 8},
-            r"must be below 4, half the frames; got \[2, 4",
+            r"must be below 4, half the frames, got \[2, 4",
         ),
     ],
 )

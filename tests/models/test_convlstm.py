@@ -184,5 +184,5 @@ def test_settings_that_cannot_be_are_refused() -> None:
         layer(kernel_size=4)
     with pytest.raises(SpecError, match=r"count from 0, got \[-1, 2\]"):
         layer((2, -1))
-    with pytest.raises(SpecError, match=r"Step 4 is to be deformable, but the clip has 4"):
+    with pytest.raises(SpecError, match=r"Step 4 is deformable, but the clip has only 4"):
         layer((1, 4))(clip(steps=4))

@@ -18,7 +18,7 @@ from emoscope.core.clipspec import ClipSpec, Last, Stream
 from emoscope.core.errors import SpecError
 from emoscope.models import deformable
 from emoscope.models.deformable import deform_conv2d
-from emoscope.models.layers import example_inputs
+from emoscope.models.network import Network
 from emoscope.training.export.bundle import export_bundle
 
 SETTINGS = [
@@ -223,17 +223,17 @@ def test_autocast_trains() -> None:
     ("changes", "message"),
     [
         ({"x": torch.zeros(6, 6, 7)}, r"four dimensions each, got \(6, 6, 7\)"),
-        ({"x": torch.zeros(2, 5, 6, 7)}, r"weight \(12, 6, 3, 3\) cannot share out 5 channels"),
+        ({"x": torch.zeros(2, 5, 6, 7)}, r"weight \(12, 6, 3, 3\) does not fit 5 channels"),
         ({"x": torch.zeros(2, 6, 2, 7)}, r"too small for a kernel of \(3, 3\)"),
         (
             {"offset": torch.zeros(2, 18, 4, 4)},
             r"offset must be \(2, 18, 4, 5\), got \(2, 18, 4, 4",
         ),
         ({"offset": torch.zeros(2, 17, 4, 5)}, r"offset must be \(2, 18, 4, 5\), got \(2, 17"),
-        ({"offset": torch.zeros(2, 72, 4, 5)}, "offset's 4 groups cannot share out 6 channels"),
+        ({"offset": torch.zeros(2, 72, 4, 5)}, "offset's 4 groups cannot divide 6 channels"),
         ({"mask": torch.zeros(2, 18, 4, 5)}, r"mask must be \(2, 9, 4, 5\), got \(2, 18"),
         ({"bias": torch.zeros(1)}, r"bias must be \(12,\), got \(1,\)"),
-        ({"weight": torch.zeros(12, 6, 3, 3).double()}, "x is of torch.float32"),
+        ({"weight": torch.zeros(12, 6, 3, 3).double()}, "x is torch.float32"),
         ({"stride": 0}, r"stride and dilation must be 1 or more.* got \(0, 0\)"),
     ],
 )
@@ -273,7 +273,7 @@ def test_onnx_runtime_computes_the_same(settings: dict[str, Any], opset: int) ->
     torch.testing.assert_close(deform_conv2d(**tensors, **steps), theirs, rtol=1e-4, atol=1e-4)
 
 
-class Tiny(nn.Module):
+class Tiny(Network):
     """One deformable convolution whose offsets come from the picture, as the body networks'."""
 
     def __init__(self, modulated: bool) -> None:
@@ -296,9 +296,6 @@ class Tiny(nn.Module):
         offset = self.offset(x)
         y = deform_conv2d(x, offset, self.weight, self.bias, (1, 2), 1, mask=mask)
         return self.head(y.mean((2, 3)))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        return example_inputs(self.clip_spec, batch)
 
 
 @pytest.mark.parametrize("modulated", [False, True])

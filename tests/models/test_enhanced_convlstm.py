@@ -270,7 +270,10 @@ def test_onnx_runtime_answers_as_torch_does(tmp_path: Path) -> None:
 
 def test_settings_that_cannot_be_are_refused_in_one_line() -> None:
     for call, says in (
-        (lambda: layer(kernel_size=4), "kernel_size must be odd, so that maps keep their size: 4."),
+        (
+            lambda: layer(kernel_size=4),
+            "kernel_size must be odd to preserve the size of maps",
+        ),
         (lambda: ConvLSTM(3, 4), "Peepholes are maps: give size_hw, the size of x, or peephole"),
         (lambda: layer()(clip().mT), "maps of (6, 7), x is of (7, 6): build the layer with size"),
     ):

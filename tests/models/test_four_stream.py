@@ -112,11 +112,11 @@ def test_maps_that_would_not_meet_are_refused_with_the_size_that_makes_them(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"streams": ()}, "streams are any of rgb, flow, dynamic_rgb, dynamic_flow"),
+        ({"streams": ()}, "streams must be any of rgb, flow, dynamic_rgb, dynamic_flow"),
         ({"streams": ("rgb", "rgb")}, "each once"),
-        ({"streams": ("gray",)}, "streams are any of"),
-        ({"cell": "gru"}, "cell is one of conventional, enhanced, got 'gru'"),
-        ({"size_px": 15, "streams": ("rgb",)}, "four poolings leave nothing"),
+        ({"streams": ("gray",)}, "streams must be any of"),
+        ({"cell": "gru"}, "cell must be one of conventional, enhanced, got 'gru'"),
+        ({"size_px": 15, "streams": ("rgb",)}, "too small for four poolings"),
         ({"width": 0}, "leaves no filters"),
     ],
 )

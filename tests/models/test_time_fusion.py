@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emoscope import models
 from emoscope.core.errors import SpecError
 from emoscope.media.clips import Clip, build_clip, frames_needed
-from emoscope.models.time_fusion_blocks import LEAST_PX, Sizes, Trunk
+from emoscope.models.time_fusion_blocks import MIN_PX, Sizes, Trunk
 
 # Table I of the paper, and the classes that it must have been counted with.
 TABLE = {
@@ -249,10 +249,10 @@ def test_width_scales_filters_and_units() -> None:
 
 def test_the_least_picture_is_the_least() -> None:
     with torch.device("meta"):
-        trunk = Trunk(Sizes(1.0, LEAST_PX)).eval()
-        assert trunk(torch.zeros(1, 3, LEAST_PX, LEAST_PX)).shape == (1, 256)
+        trunk = Trunk(Sizes(1.0, MIN_PX)).eval()
+        assert trunk(torch.zeros(1, 3, MIN_PX, MIN_PX)).shape == (1, 256)
         with pytest.raises(RuntimeError, match="too small"):
-            trunk(torch.zeros(1, 3, LEAST_PX - 1, LEAST_PX - 1))
+            trunk(torch.zeros(1, 3, MIN_PX - 1, MIN_PX - 1))
 
 
 @pytest.mark.parametrize(
