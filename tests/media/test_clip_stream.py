@@ -102,7 +102,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     ids=str,
 )
 @pytest.mark.parametrize(("length", "stride"), [(2, 1), (2, 2), (4, 1), (5, 2), (6, 6), (16, 4)])
-def test_every_window_is_that_of_build_clip(
+def test_every_window_equals_build_clip(
     length: int, stride: int, normalisation: dict[str, Any]
 ) -> None:
     spec = spec_of(*KINDS, length=length, stride=stride, **normalisation)
@@ -116,7 +116,7 @@ def test_every_window_is_that_of_build_clip(
     st.data(),
     st.lists(st.integers(0, 3), min_size=2, max_size=20),
 )
-def test_whatever_the_streams_and_however_frames_repeat(
+def test_windows_equal_build_clip_for_any_streams_and_repeated_frames(
     kinds: list[StreamKind], length: int, data: st.DataObject, order: list[int]
 ) -> None:
     stride = data.draw(st.integers(1, length))
@@ -126,12 +126,12 @@ def test_whatever_the_streams_and_however_frames_repeat(
     assert_slides([frames[i] for i in order], spec)
 
 
-def test_uniform_frames_of_a_window_that_has_no_more_are_its_frames() -> None:
+def test_uniform_sampling_of_all_frames_of_a_window_is_supported() -> None:
     spec = spec_of("gray", "flow", sampling=Uniform(length=4, jitter=True))
     assert assert_slides(faces(8), spec) == 5
 
 
-def test_nothing_drifts_in_a_thousand_frames() -> None:
+def test_errors_do_not_accumulate_over_a_thousand_frames() -> None:
     spec, frames = spec_of("dynamic_rgb", "dynamic_flow", side=8), faces(1010, side=8)
     stream = ClipStream(spec)
     for frame in frames:
@@ -150,7 +150,7 @@ def test_after_all_motion_a_still_window_is_exactly_zero() -> None:
     assert all(np.all(values == 0) for values in found.values())
 
 
-def test_each_frame_is_resized_once_and_each_pair_flows_once(
+def test_each_frame_is_resized_once_and_each_flow_computed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = {"resized": 0, "_farneback": 0}
@@ -172,7 +172,7 @@ def test_each_frame_is_resized_once_and_each_pair_flows_once(
     assert calls == {"resized": 2 * 20, "_farneback": 2 * 19}
 
 
-def test_a_window_given_is_not_changed_by_the_frames_that_follow() -> None:
+def test_a_returned_window_is_not_changed_by_later_frames() -> None:
     spec, frames = spec_of(*KINDS), faces(9)
     stream = ClipStream(spec)
     given = [stream.push(frame) for frame in frames]
@@ -182,7 +182,7 @@ def test_a_window_given_is_not_changed_by_the_frames_that_follow() -> None:
 
 
 @pytest.mark.parametrize("size_hw", [(24, 26), (32, 24)], ids=["of flow", "of dynamic_rgb"])
-def test_a_camera_may_use_one_picture_for_all_its_frames(size_hw: tuple[int, int]) -> None:
+def test_a_caller_may_reuse_the_array_of_a_frame(size_hw: tuple[int, int]) -> None:
     spec = spec_of("flow", "dynamic_rgb", side=24)
     assert size_hw in spec.sizes
     frames = [frame[: size_hw[0], : size_hw[1]] for frame in faces(8, side=32)]
@@ -194,7 +194,7 @@ def test_a_camera_may_use_one_picture_for_all_its_frames(size_hw: tuple[int, int
     assert_same(found, built(frames[-4:], spec))
 
 
-def test_memory_stays_as_it_is_when_the_first_window_is_full() -> None:
+def test_memory_is_constant_after_the_first_window() -> None:
     stream, frames = ClipStream(spec_of(*KINDS, side=32)), itertools.cycle(faces(10))
     tracemalloc.start()
     held = []
@@ -207,7 +207,7 @@ def test_memory_stays_as_it_is_when_the_first_window_is_full() -> None:
 
 
 @pytest.mark.parametrize("frame", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))])
-def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
+def test_an_invalid_frame_is_refused(frame: np.ndarray) -> None:
     with pytest.raises(SpecError, match=r"A frame must be \(H, W, 3\) RGB uint8, got"):
         ClipStream(spec_of("rgb")).push(frame)
 

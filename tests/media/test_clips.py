@@ -225,7 +225,7 @@ def test_a_rate_needs_times() -> None:
         (noise(2), (0.0, float("nan")), "do not decrease"),
     ],
 )
-def test_what_is_no_clip_is_refused(frames: list[Any], times_s: Any, reason: str) -> None:
+def test_an_invalid_clip_is_refused(frames: list[Any], times_s: Any, reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         Clip(frames, times_s)
 
@@ -279,13 +279,13 @@ def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
     np.testing.assert_array_equal(material.take(np.array([0])).vectors["egemaps"], built["egemaps"])
 
 
-def test_sound_alone_is_no_clip_for_pictures() -> None:
+def test_a_spec_of_frames_refuses_a_clip_of_audio_alone() -> None:
     with pytest.raises(SpecError, match="needs frames, and the clip has none"):
         build_clip(Clip([], audio=tone(220, 0.3)), spec_of("gray"))
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, 800), np.float32), np.zeros(800)])
-def test_sound_is_mono_and_of_single_precision(audio: Any) -> None:
+def test_audio_must_be_mono_float32(audio: Any) -> None:
     with pytest.raises(SpecError, match=r"Audio must be \(N,\) float32, got "):
         Clip([], audio=audio)
 

@@ -67,7 +67,7 @@ def code(vector: Floats) -> Floats:
 
 @both
 @pytest.mark.parametrize("length", [1, 2, 5, 32])
-def test_a_vector_is_as_long_as_it_says_whatever_the_clip(describe: Describe, length: int) -> None:
+def test_a_vector_has_its_documented_length_for_any_clip(describe: Describe, length: int) -> None:
     vector = describe(walk((40, 40), (1, 0), length))
     assert vector.shape == (HOG_KLT_LENGTH if describe is hog_klt else MBMIC_LENGTH,)
     assert vector.dtype == np.float32
@@ -85,7 +85,7 @@ def test_a_blank_scene_gives_zeros(describe: Describe, shape: tuple[int, ...]) -
     assert not describe(np.full(shape, 90, np.uint8)).any()
 
 
-def test_where_nothing_moves_only_shape_is_seen() -> None:
+def test_a_still_clip_has_shape_but_no_motion() -> None:
     still = walk((40, 40), (0, 0))
     assert not motion(hog_klt(still)).any()
     assert shape(hog_klt(still)).any(axis=(1, 2)).all()
@@ -101,7 +101,7 @@ def test_noise_and_tiny_frames_are_described(describe: Describe) -> None:
 
 
 @both
-def test_the_same_clip_gives_the_same_vector_and_is_left_alone(describe: Describe) -> None:
+def test_descriptors_are_deterministic_and_do_not_change_the_clip(describe: Describe) -> None:
     frames = walk((40, 40), (1.3, -0.4))
     kept = frames.copy()
     np.testing.assert_array_equal(describe(frames), describe(frames))
@@ -142,7 +142,7 @@ def test_a_point_that_cannot_be_found_again_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 2), (1, 1), (2, 1)])
-def test_motion_is_found_where_and_when_it_is(row: int, column: int) -> None:
+def test_motion_is_located_in_space_and_time(row: int, column: int) -> None:
     """A square that fits its cell rests, moves in the fourth sixth of the clip, and rests."""
     x = np.clip(np.arange(31) - 15, 0, 5)[:, None] * [1, 0] + np.array([column, row]) * 43 + 4
     found = motion(hog_klt(film(x, side=28))).sum(axis=-1)
@@ -151,7 +151,7 @@ def test_motion_is_found_where_and_when_it_is(row: int, column: int) -> None:
 
 
 @both
-def test_backwards_is_another_clip(describe: Describe) -> None:
+def test_a_reversed_clip_has_another_vector(describe: Describe) -> None:
     """A sudden start and a slow return, and its reversal."""
     x = np.interp(np.arange(25), [0, 3, 24], [0, 12, 0])[:, None] * [1, 0] + 44
     forwards, backwards = describe(film(x)), describe(film(x[::-1]))
@@ -159,20 +159,20 @@ def test_backwards_is_another_clip(describe: Describe) -> None:
     assert far > 0.5 * forwards.max()
 
 
-def test_light_does_not_change_how_points_move_and_look() -> None:
+def test_brightness_and_contrast_do_not_change_the_vector() -> None:
     frames = walk((30, 50), (1.5, -0.5), 17)
     lighter = hog_klt(frames + np.uint8(40))
     np.testing.assert_allclose(lighter, hog_klt(frames), atol=1e-3)
     assert np.abs(mbmic(frames + np.uint8(40)) - mbmic(frames)).max() < 0.01
 
 
-def test_a_point_is_followed_as_it_goes() -> None:
+def test_a_moving_point_is_tracked() -> None:
     """In the third step the square is in the middle column, where it did not begin."""
     found = motion(hog_klt(film([(10 + 14 * t, 44) for t in range(4)], side=30)))[-1].sum(axis=-1)
     assert found[1, 1] == pytest.approx(14, abs=0.2)
 
 
-def test_what_has_vanished_is_tracked_no_more() -> None:
+def test_a_point_that_vanishes_is_dropped() -> None:
     seen = walk((44, 44), (0, 0), 5)
     vector = hog_klt(np.concatenate([seen, np.full((8, SIDE, SIDE, 3), 120, np.uint8)]))
     assert not motion(vector).any()
@@ -180,14 +180,14 @@ def test_what_has_vanished_is_tracked_no_more() -> None:
     assert not shape(vector)[1:].any()
 
 
-def test_the_patch_lies_about_its_point() -> None:
+def test_the_patch_is_centred_on_its_point() -> None:
     frames = np.full((5, SIDE, SIDE, 3), 60, np.uint8)
     frames[:, 70:73, 50:53] = 180  # its one corner is its middle
     cells = shape(hog_klt(frames))[0, 0].reshape(4, -1).sum(axis=1)
     assert cells.min() > 0.7 * cells.max()
 
 
-def test_shape_is_of_the_points_that_are_tracked() -> None:
+def test_shape_describes_tracked_points_only() -> None:
     """Stripes from side to side have gradients up and down, and tracks do not change them."""
     stripes = np.full((SIDE, SIDE), 60, np.uint8)
     stripes[20:100:16, 30:90] = stripes[21:100:16, 30:90] = 180
@@ -200,7 +200,7 @@ def test_shape_is_of_the_points_that_are_tracked() -> None:
     assert (turned[:, [0, 7]].sum(axis=1) > 1.5 * turned[:, [3, 4]].sum(axis=1)).all()
 
 
-def test_all_tracks_count_alike_however_long_they_are() -> None:
+def test_tracks_of_any_length_have_equal_weight() -> None:
     """One square throughout, and one that looks otherwise throughout or from frame 4 of 25 on."""
     first = film([(8, 44)] * 25, 36, (3, 1))
     second = film([(84, 44)] * 25, 36, (1, 3))
@@ -223,7 +223,7 @@ def test_the_code_peaks_where_and_when_something_changed(row: int, column: int) 
     assert np.count_nonzero(found) == 1
 
 
-def test_the_code_is_of_the_largest_change_in_each_block() -> None:
+def test_the_code_is_the_largest_change_in_each_block() -> None:
     rng = np.random.default_rng(0)
     frames = np.repeat(rng.integers(0, 256, (13, 32, 32, 1), dtype=np.uint8), 3, axis=3)
     changes = np.abs(np.diff(frames[..., 0].astype(int), axis=0))
@@ -243,6 +243,6 @@ def test_a_clip_shorter_than_its_segments_fills_them_all() -> None:
     "frames",
     [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 8, 8, 3))],
 )
-def test_what_is_no_clip_is_refused(describe: Describe, frames: Frames) -> None:
+def test_invalid_frames_are_refused(describe: Describe, frames: Frames) -> None:
     with pytest.raises(SpecError, match="Frames must be"):
         describe(frames)

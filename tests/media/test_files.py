@@ -18,7 +18,7 @@ def test_the_target_appears_when_the_block_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt()])
-def test_a_failure_leaves_the_older_file_and_nothing_else(
+def test_a_failure_leaves_the_old_file_and_nothing_else(
     tmp_path: Path, failure: BaseException
 ) -> None:
     target = tmp_path / "report.txt"
@@ -45,7 +45,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         part.write_text("never")
 
 
-def test_an_error_does_not_speak_of_the_temporary(tmp_path: Path) -> None:
+def test_an_error_does_not_name_the_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "film.mp4"
     with pytest.raises(MediaError) as told, replacing(target) as part:
         raise MediaError(f"{part}: no sound")

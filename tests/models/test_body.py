@@ -52,7 +52,7 @@ def test_three_steps_follow_each_quarter_of_any_sequence(steps: int) -> None:
     assert all(0.25 <= t / steps < 1 for t in chosen)
 
 
-def test_maps_shrink_as_the_paper_says() -> None:
+def test_maps_have_the_sizes_of_the_paper() -> None:
     model = outline("convlstm-body")
     shapes: dict[str, tuple[int, ...]] = {}
     for part in ("cnn3d.pool1", "cnn3d.pool2", "cnn3d", "levels.0", "levels.1", "cnn2d"):
@@ -72,7 +72,7 @@ def test_maps_shrink_as_the_paper_says() -> None:
     }
 
 
-def test_each_map_goes_alone_through_the_2d_cnn_and_all_count_alike() -> None:
+def test_the_2d_cnn_handles_each_map_separately_and_averages_over_steps() -> None:
     model = small("convlstm-body")
     rgb = model.example_inputs(2)["rgb"]
     with torch.no_grad():
@@ -108,7 +108,7 @@ def test_parameters_are_those_of_the_equations(name: str, modulated: bool, count
 
 
 @both
-def test_the_clip_is_the_papers(name: str) -> None:
+def test_the_clip_has_the_length_and_size_of_the_paper(name: str) -> None:
     spec = outline(name).clip_spec
     assert (spec.region, spec.shapes()) == ("frame", {"rgb": (32, 3, 112, 112)})
     assert spec.sampling is not None
@@ -146,7 +146,7 @@ def moving_squares(leftward: bool, count: int = 8) -> Tensor:
 
 
 @both
-def test_it_learns_which_way_something_moves(name: str) -> None:
+def test_it_learns_the_direction_of_motion(name: str) -> None:
     torch.manual_seed(0)
     model = models.create(name, num_classes=2, **models.small(name)).train()
     rgb = torch.cat([moving_squares(False), moving_squares(True)])
@@ -173,7 +173,7 @@ def test_width_and_hidden_scale_the_network() -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 3, 9])
-def test_any_two_frames_or_more_will_do(frames: int) -> None:
+def test_clips_of_two_or_more_frames_are_accepted(frames: int) -> None:
     model = small("deformable-convlstm", frames=frames)
     with torch.no_grad():
         assert model(**model.example_inputs(1)).shape == (1, 17)
@@ -192,8 +192,6 @@ def test_any_two_frames_or_more_will_do(frames: int) -> None:
         ),
     ],
 )
-def test_settings_that_leave_nothing_are_refused(
-    name: str, option: dict[str, Any], said: str
-) -> None:
+def test_invalid_settings_are_refused(name: str, option: dict[str, Any], said: str) -> None:
     with pytest.raises(SpecError, match=said):
         outline(name, **option)

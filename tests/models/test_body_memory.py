@@ -66,14 +66,14 @@ def test_gradients_statistics_and_logits_are_the_same(name: str, momentum: float
 
 
 @both
-def test_training_keeps_far_less(name: str) -> None:
+def test_training_stores_far_less(name: str) -> None:
     plain, forgetful = (network(name, activation_checkpointing=on) for on in (False, True))
     assert kept_bytes(forgetful) < 0.4 * kept_bytes(plain)
     assert kept_bytes(forgetful.eval()) > 0.9 * kept_bytes(plain.eval())
 
 
 @both
-def test_every_block_is_computed_again_in_training_only(name: str) -> None:
+def test_blocks_are_recomputed_in_training_only(name: str) -> None:
     model = network(name, activation_checkpointing=True)
     parts = ("cnn3d.conv1", "cnn3d.conv2", "cnn3d.conv3a", "levels.0", "levels.1", "cnn2d.0")
     calls = dict.fromkeys(parts, 0)
@@ -93,7 +93,7 @@ def test_every_block_is_computed_again_in_training_only(name: str) -> None:
     assert calls == dict.fromkeys(parts, 4)
 
 
-def test_half_precision_is_that_of_the_first_time() -> None:
+def test_recomputation_uses_the_precision_of_the_forward_pass() -> None:
     answers = []
     for option in (False, True):
         with torch.autocast("cpu", torch.bfloat16):

@@ -103,7 +103,7 @@ def before_counters(state: dict[str, Tensor]) -> Any:
 
 @pytest.mark.parametrize("form", [as_they_are, wrapped, parallel, before_counters])
 @pytest.mark.parametrize("depth", [18, 50])
-def test_imagenets_resnet_fits(
+def test_imagenet_weights_of_resnet_are_loaded(
     depth: int, form: Callable[[dict[str, Tensor]], Any], tmp_path: Path
 ) -> None:
     theirs = resnet(0, depth=depth, num_classes=10).state_dict()
@@ -114,7 +114,7 @@ def test_imagenets_resnet_fits(
     assert str(loaded) == f"{tmp_path / 'resnet.pth'}: {len(loaded.filled)} tensors loaded"
 
 
-def test_other_classes_leave_the_last_layer_fresh_and_say_so(tmp_path: Path) -> None:
+def test_a_last_layer_with_other_classes_is_not_loaded_and_is_listed(tmp_path: Path) -> None:
     path = saved(vgg(0, num_classes=10).state_dict(), tmp_path / "vgg.pth")
     model = vgg(1, num_classes=7)
     last = {key: value.clone() for key, value in model.state_dict().items() if ".6." in key}
@@ -127,7 +127,7 @@ def test_other_classes_leave_the_last_layer_fresh_and_say_so(tmp_path: Path) -> 
     )
 
 
-def test_a_file_without_the_last_layer_fits(tmp_path: Path) -> None:
+def test_a_file_without_the_last_layer_is_loaded(tmp_path: Path) -> None:
     theirs = c3d(0).state_dict()
     headless = {key: value for key, value in theirs.items() if not key.startswith("fc8")}
     model = c3d(1)
@@ -137,7 +137,7 @@ def test_a_file_without_the_last_layer_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["conv_", "conv"])
-def test_both_spellings_of_vgg_face_fit(prefix: str, tmp_path: Path) -> None:
+def test_both_naming_schemes_of_vgg_face_are_loaded(prefix: str, tmp_path: Path) -> None:
     theirs = vgg(0).state_dict()
     model = vgg(1)
     load_checkpoint(model, saved(as_vgg_face(theirs, prefix), tmp_path / "vgg_face.pth"))
@@ -145,7 +145,7 @@ def test_both_spellings_of_vgg_face_fit(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_both_spellings_of_sports_1m_fit(sequential: bool, tmp_path: Path) -> None:
+def test_both_naming_schemes_of_sports_1m_are_loaded(sequential: bool, tmp_path: Path) -> None:
     theirs = c3d(0, num_classes=9).state_dict()
     layers = {name: f"features.{i}" if sequential else name for name, i in PLACES.items()}
     heads = HEADS if sequential else dict(zip(HEADS.values(), HEADS.values(), strict=True))
@@ -172,7 +172,7 @@ def true_size(build: Callable[..., nn.Module], **options: Any) -> tuple[Any, dic
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg16-bilstm"])
-def test_vgg_face_fits_the_papers_networks(name: str, tmp_path: Path) -> None:
+def test_vgg_face_is_loaded_into_both_networks(name: str, tmp_path: Path) -> None:
     _, theirs = true_size(VGG, num_classes=2622)
     path = saved(as_vgg_face(theirs, "conv_"), tmp_path / "vgg_face.pth")
     with torch.device("meta"):
@@ -196,7 +196,7 @@ def test_vgg_face_fits_the_papers_networks(name: str, tmp_path: Path) -> None:
         (ResNet, {}, {"num_classes": 7}),
     ],
 )
-def test_published_files_fit_at_their_true_size(
+def test_published_files_are_loaded_at_full_size(
     build: Any, theirs: dict[str, Any], ours: dict[str, Any], tmp_path: Path
 ) -> None:
     _, state = true_size(build, **theirs)
@@ -233,9 +233,7 @@ def test_every_trunk_of_a_network_is_filled_or_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_first_layer_of_other_channels_gets_the_mean_where_asked(
-    channels: int, tmp_path: Path
-) -> None:
+def test_adapt_channels_sets_the_first_layer_to_the_mean(channels: int, tmp_path: Path) -> None:
     theirs = resnet(0).state_dict()
     path = saved(theirs, tmp_path / "resnet18.pth")
     model = resnet(1, channels_in=channels)
@@ -252,14 +250,14 @@ def test_a_first_layer_of_other_channels_gets_the_mean_where_asked(
     same(model, theirs, but=("conv1.weight",))
 
 
-def test_no_other_layer_is_averaged(tmp_path: Path) -> None:
+def test_adapt_channels_changes_the_first_layer_only(tmp_path: Path) -> None:
     theirs = resnet(0).state_dict()
     theirs["layer1.0.conv1.weight"] = torch.zeros(4, 3, 3, 3)
     message = refused(resnet(1), saved(theirs, tmp_path / "r.pth"), adapt_channels=True)
     assert "1 of the wrong shape (layer1.0.conv1.weight (4, 3, 3, 3), not (4, 4, 3, 3))" in message
 
 
-def test_another_network_is_refused_with_what_does_not_fit(tmp_path: Path) -> None:
+def test_a_file_of_another_network_is_refused_with_the_keys_that_do_not_fit(tmp_path: Path) -> None:
     path = saved(resnet(0).state_dict(), tmp_path / "resnet18.pth")
     message = refused(vgg(1), path)
     # fc8's two tensors are not missing: they may be absent.
@@ -276,20 +274,20 @@ def test_another_depth_and_another_size_are_refused(tmp_path: Path) -> None:
     assert wrong in refused(vgg(1), path)
 
 
-def test_a_last_layer_of_other_inputs_is_no_matter_of_classes(tmp_path: Path) -> None:
+def test_a_last_layer_with_other_inputs_is_refused(tmp_path: Path) -> None:
     theirs = c3d(0).state_dict() | {"fc8.weight": torch.zeros(7, 3)}
     message = refused(c3d(1), saved(theirs, tmp_path / "c3d.pth"))
     assert "1 of the wrong shape (fc8.weight (7, 3), not (7, 256))" in message
 
 
-def test_one_layer_by_two_names_is_refused(tmp_path: Path) -> None:
+def test_a_layer_under_two_names_is_refused(tmp_path: Path) -> None:
     theirs = vgg(0).state_dict()
     theirs["conv1_1.weight"] = theirs["features.0.weight"]
     message = refused(vgg(1), saved(theirs, tmp_path / "twice.pth"))
     assert "contains 'conv1_1.weight' under two names" in message
 
 
-def test_a_network_without_published_weights_is_told(tmp_path: Path) -> None:
+def test_a_network_without_published_weights_is_refused(tmp_path: Path) -> None:
     told = refused(models.create("face-gru"), tmp_path / "vgg.pth")
     assert "FaceGRU has no part with published weights" in told
 
@@ -364,13 +362,13 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
         ({"fc8.weight": torch.zeros(())}, "20 missing"),
     ],
 )
-def test_tensors_that_are_no_weights_are_refused(content: Any, told: str, tmp_path: Path) -> None:
+def test_content_other_than_weights_is_refused(content: Any, told: str, tmp_path: Path) -> None:
     message = refused(c3d(1), saved(content, tmp_path / "odd.pth"))
     assert told in message
     assert len(message) < len(str(tmp_path)) + 400
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     assert "no such file" in refused(c3d(1), tmp_path / "absent.pth")
     assert "not a file" in refused(c3d(1), tmp_path)
     text = tmp_path / "page.pth"
@@ -392,7 +390,7 @@ def test_safetensors_are_read_by_their_package(
     same(model, theirs)
 
 
-def test_safetensors_without_their_package_say_what_to_install(
+def test_safetensors_without_the_package_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)

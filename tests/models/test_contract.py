@@ -32,7 +32,7 @@ everywhere = pytest.mark.parametrize("name", models.names())
 
 
 @everywhere
-def test_logits_are_one_finite_row_a_clip(name: str) -> None:
+def test_logits_are_one_finite_row_per_clip(name: str) -> None:
     model = small(name)
     for train in (True, False):
         logits = model.train(train)(**model.example_inputs(batch=3))
@@ -42,7 +42,7 @@ def test_logits_are_one_finite_row_a_clip(name: str) -> None:
 
 
 @everywhere
-def test_example_inputs_are_what_the_clip_spec_promises(name: str) -> None:
+def test_example_inputs_match_the_clip_spec(name: str) -> None:
     model = small(name)
     assert isinstance(model.clip_spec, ClipSpec)
     inputs = model.example_inputs(batch=3)
@@ -85,7 +85,7 @@ def test_clips_in_a_batch_do_not_mix(name: str) -> None:
 
 
 @everywhere
-def test_eval_gives_the_same_twice(name: str) -> None:
+def test_eval_mode_is_deterministic(name: str) -> None:
     model = stirred(small(name))
     inputs = model.example_inputs()
     with torch.no_grad():

@@ -106,7 +106,7 @@ def equations(module: GatedConvLSTM, x: Tensor) -> Tensor:
 
 
 @variants
-def test_the_layer_is_its_equations_gradients_included(
+def test_the_layer_computes_its_equations_and_their_gradients(
     kernel_size: int, deformable_steps: Collection[int], modulated: bool
 ) -> None:
     module = layer(deformable_steps, kernel_size=kernel_size, modulated=modulated).double()
@@ -131,7 +131,7 @@ def test_a_fresh_deformable_layer_equals_the_plain_one(modulated: bool) -> None:
         torch.testing.assert_close(deformable(clip()), plain(clip()), atol=1e-5, rtol=0)
 
 
-def test_weights_of_a_plain_layer_fit_a_deformable_one() -> None:
+def test_a_deformable_layer_loads_the_weights_of_a_plain_one() -> None:
     deformable = layer((1, 3), modulated=True)
     missing, unexpected = deformable.load_state_dict(layer().state_dict(), strict=False)
     assert set(missing) == {"offset_conv.weight", "offset_conv.bias"}
@@ -156,7 +156,7 @@ def test_plain_and_deformable_steps_share_one_kernel() -> None:
     torch.testing.assert_close(where, torch.zeros_like(where), atol=1e-6, rtol=0)
 
 
-def test_the_inputs_part_of_all_steps_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_input_of_all_steps_is_convolved_in_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     module = layer((1, 2))
 
@@ -172,14 +172,14 @@ def test_the_inputs_part_of_all_steps_is_two_calls(monkeypatch: pytest.MonkeyPat
     assert seen == [("plain", 2 * 3), ("deformable", 2 * 2)]
 
 
-def test_gates_start_open_for_memory() -> None:
+def test_the_forget_gate_starts_open() -> None:
     bias = layer().input_gates.bias.detach()
     assert (bias[HIDDEN : 2 * HIDDEN] == 1).all()
     assert (bias[:HIDDEN].abs() < 1).all()
     assert (bias[2 * HIDDEN :].abs() < 1).all()
 
 
-def test_settings_that_cannot_be_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(SpecError, match="kernel_size must be odd"):
         layer(kernel_size=4)
     with pytest.raises(SpecError, match=r"count from 0, got \[-1, 2\]"):

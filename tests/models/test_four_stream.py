@@ -46,7 +46,7 @@ def stack(channels: int, hidden: tuple[int, ...], side: int, skips: bool) -> int
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_of_the_ablation_has_as_many_parameters_as_its_equations(row: str) -> None:
+def test_parameter_counts_of_the_ablation_follow_from_the_equations(row: str) -> None:
     with torch.device("meta"):
         model = models.create("four-stream", **ROWS[row])
     expected = 7 * 7 * 512 * 1024 + 1024 + 1024 * 256 + 256 + 256 * 6 + 6
@@ -59,7 +59,7 @@ def test_a_row_of_the_ablation_has_as_many_parameters_as_its_equations(row: str)
     assert count(model) == expected
 
 
-def test_rows_have_the_cells_and_trunks_they_name() -> None:
+def test_networks_have_the_cells_and_trunks_of_their_options() -> None:
     for row, options in ROWS.items():
         model = small(**options)
         cells = [type(m) for m in model.modules() if isinstance(m, ConvLSTM)]
@@ -73,7 +73,7 @@ def test_rows_have_the_cells_and_trunks_they_name() -> None:
 @pytest.mark.parametrize(
     "streams", [chosen for n in (1, 2, 3, 4) for chosen in combinations(KINDS, n)]
 )
-def test_any_of_the_streams_make_a_network(streams: tuple[str, ...]) -> None:
+def test_any_subset_of_streams_is_accepted(streams: tuple[str, ...]) -> None:
     model = small(streams=streams, num_classes=4)
     inputs = model.example_inputs(2)
     assert tuple(inputs) == streams
@@ -99,7 +99,7 @@ def test_the_maps_of_all_streams_are_added() -> None:
 
 
 @pytest.mark.parametrize(("size_px", "wanted"), [(120, 224), (48, 96), (111, 192)])
-def test_maps_that_would_not_meet_are_refused_with_the_size_that_makes_them(
+def test_maps_of_different_sizes_are_refused_with_a_size_that_fits(
     size_px: int, wanted: int
 ) -> None:
     with pytest.raises(SpecError, match=f"give dynamic_px {wanted}") as refused:
@@ -120,7 +120,7 @@ def test_maps_that_would_not_meet_are_refused_with_the_size_that_makes_them(
         ({"width": 0}, "leaves no filters"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         small(**options)
 

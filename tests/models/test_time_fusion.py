@@ -71,11 +71,11 @@ def test_parameters_are_those_of_table_1(name: str) -> None:
 
 
 @everywhere
-def test_classes_are_the_tasks_six(name: str) -> None:
+def test_the_default_is_the_six_classes_of_the_task(name: str) -> None:
     assert outputs(outline(name))["logits"] == (2, 6)
 
 
-def test_the_trunk_shrinks_a_picture_as_the_paper_says() -> None:
+def test_maps_of_the_trunk_have_the_sizes_of_the_paper() -> None:
     sides = {
         "trunk.block1.conv": (96, 54),
         "trunk.block1.pool": (96, 27),
@@ -121,7 +121,7 @@ def test_the_trunk_shrinks_a_picture_as_the_paper_says() -> None:
         ("cnn-gru", {"trunk": (10, 1024), "classifier": (2, 6)}),
     ],
 )
-def test_towers_are_as_many_as_the_paper_says_and_run_at_once(
+def test_towers_are_those_of_the_paper_and_run_in_one_call(
     name: str, expected: dict[str, tuple[int, ...]]
 ) -> None:
     shapes = outputs(outline(name))
@@ -137,14 +137,14 @@ def test_blocks_normalise_before_they_pool(name: str) -> None:
 
 
 @pytest.mark.parametrize("spacing", [15, 4])
-def test_late_fusion_sees_two_frames_and_no_other(spacing: int) -> None:
+def test_late_fusion_uses_two_frames_and_no_other(spacing: int) -> None:
     model = small("late-fusion", spacing=spacing)
     frames = [np.full((8, 8, 3), i, dtype=np.uint8) for i in range(20)]
     rgb = build_clip(Clip(frames), model.clip_spec)["rgb"]
     assert [round(255 * frame.mean()) for frame in rgb] == [20 - spacing, 19]
 
 
-def test_late_fusions_towers_are_the_trunk_of_each_frame() -> None:
+def test_late_fusion_applies_the_trunk_to_each_frame() -> None:
     model = small("late-fusion")
     rgb = model.example_inputs(3)["rgb"]
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_late_fusions_towers_are_the_trunk_of_each_frame() -> None:
         torch.testing.assert_close(model(rgb.flip(1)), before)
 
 
-def test_slow_fusions_towers_share_blocks_one_and_two() -> None:
+def test_towers_of_slow_fusion_share_blocks_one_and_two() -> None:
     model = small("slow-fusion")
     rgb = model.example_inputs(3)["rgb"]
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_early_fusion_stacks_frames_in_order_on_channels() -> None:
         torch.testing.assert_close(model(rgb), model.head(model.trunk(stacked)))
 
 
-def test_conv3d_sees_three_frames_then_five() -> None:
+def test_conv3d_covers_three_frames_then_five() -> None:
     model = small("conv3d")
     rgb = model.example_inputs(1)["rgb"].requires_grad_()
     first = model.block1(rgb.transpose(1, 2))
@@ -207,7 +207,7 @@ def frames_behind(output: Tensor, rgb: Tensor) -> list[int]:
 
 
 @everywhere
-def test_a_window_holds_the_frames_needed_wherever_it_begins(name: str) -> None:
+def test_a_window_contains_the_required_frames_at_any_start(name: str) -> None:
     spec: Any = outline(name).clip_spec
     assert spec.region == "face"
     assert spec.rate_hz is None
@@ -217,7 +217,7 @@ def test_a_window_holds_the_frames_needed_wherever_it_begins(name: str) -> None:
         assert held.sum() >= frames_needed(spec)
 
 
-def test_weights_start_as_in_keras() -> None:
+def test_weights_are_initialised_as_in_keras() -> None:
     model = small("cnn-gru", width=1 / 4)
     conv, gru = model.trunk.block3.conv1.weight.detach(), model.gru
     limit = math.sqrt(6 / (9 * (conv.shape[0] + conv.shape[1])))
@@ -229,7 +229,7 @@ def test_weights_start_as_in_keras() -> None:
             assert not parameter.any(), key
 
 
-def test_faces_differ_from_the_start() -> None:
+def test_logits_of_faces_differ_at_initialisation() -> None:
     model = small("single-frame")
     rgb = model.example_inputs(8)["rgb"]
     with torch.no_grad():
@@ -247,7 +247,7 @@ def test_width_scales_filters_and_units() -> None:
     assert (model.head.fc1.in_features, model.head.fc1.out_features) == (512, 2048)
 
 
-def test_the_least_picture_is_the_least() -> None:
+def test_the_minimum_size_is_the_smallest_that_works() -> None:
     with torch.device("meta"):
         trunk = Trunk(Sizes(1.0, MIN_PX)).eval()
         assert trunk(torch.zeros(1, 3, MIN_PX, MIN_PX)).shape == (1, 256)
@@ -264,16 +264,14 @@ def test_the_least_picture_is_the_least() -> None:
         ("late-fusion", {"spacing": 1}, "spacing must be 2 or more.*got 1"),
     ],
 )
-def test_options_that_leave_nothing_are_refused(
-    name: str, options: dict[str, Any], message: str
-) -> None:
+def test_invalid_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message) as raised:
         models.create(name, **options)
     assert "\n" not in str(raised.value)
 
 
 @everywhere
-def test_the_papers_size_runs(name: str) -> None:
+def test_the_paper_size_runs(name: str) -> None:
     torch.manual_seed(0)
     model: Any = models.create(name).eval()
     with torch.no_grad():
@@ -316,7 +314,7 @@ def layers_on_the_page() -> dict[str, dict[str, tuple[str, int]]]:
 
 
 @everywhere
-def test_the_page_counts_every_layer(name: str) -> None:
+def test_the_page_lists_the_count_of_every_layer(name: str) -> None:
     page = layers_on_the_page()[name]
     classes, published = TABLE[name]
     layers = {
@@ -332,7 +330,7 @@ def test_the_page_counts_every_layer(name: str) -> None:
     assert sum(layers.values()) == total == published
 
 
-def test_the_numbers_leave_no_other_filters() -> None:
+def test_the_parameter_counts_determine_the_filters() -> None:
     known: dict[str, int] = {}
     for _, left, right, answer in tables()[2]:
         told = {key: int(value) for key, value in (a.split(" = ") for a in answer.split(", "))}
@@ -351,12 +349,12 @@ def test_the_numbers_leave_no_other_filters() -> None:
     ]
 
 
-def test_no_other_reading_gives_the_papers_number() -> None:
+def test_no_other_interpretation_gives_the_paper_count() -> None:
     for _, name, arithmetic, count, published in tables()[3]:
         assert reckoned(arithmetic) == number(count) != number(published) == TABLE[name][1]
 
 
-def test_other_readings_are_those_of_networks() -> None:
+def test_other_interpretations_are_counts_of_networks() -> None:
     wide = outline("cnn-gru", hidden_size=256)
     counted = {row[0]: number(row[3]) for row in tables()[3]}
     ours = sum(p.numel() for p in wide.parameters())

@@ -37,7 +37,7 @@ def written_out(signal: np.ndarray, row: int, band: int, mels: int) -> float:
     return 10 * math.log10(2 * energy / (1024 * sum(w * w for w in window)))
 
 
-def test_every_number_is_what_the_definition_says() -> None:
+def test_values_equal_the_definition() -> None:
     signal = noise(0.05)
     found = log_mel(signal, RATE_HZ, 5, 6)
     expected = [[written_out(signal, row, band, 6) for band in range(6)] for row in range(5)]
@@ -76,7 +76,7 @@ def test_a_gain_adds_the_same_everywhere() -> None:
     np.testing.assert_allclose(loud - soft, 20 * math.log10(4), atol=1e-3)
 
 
-def test_of_longer_sound_the_last_is_taken_and_before_shorter_sound_is_silence() -> None:
+def test_longer_audio_is_cut_and_shorter_audio_padded_in_front() -> None:
     whole = noise(0.5)
     long, short = (log_mel(part, RATE_HZ, 20, 16) for part in (whole, whole[-1600:]))
     np.testing.assert_array_equal(long, log_mel(whole[-3200:], RATE_HZ, 20, 16))
@@ -85,7 +85,7 @@ def test_of_longer_sound_the_last_is_taken_and_before_shorter_sound_is_silence()
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])
-def test_a_row_is_of_its_own_ten_milliseconds(row: int) -> None:
+def test_a_row_covers_its_own_ten_milliseconds(row: int) -> None:
     click = silence(0.2)
     click[160 * row + 80] = 1
     assert log_mel(click, RATE_HZ, 20, 16).mean(axis=1).argmax() == row
@@ -99,6 +99,6 @@ def test_a_row_is_of_its_own_ten_milliseconds(row: int) -> None:
         (np.zeros(800, np.float32), 44_100, "at 16000 Hz, got 44100. Resample it"),
     ],
 )
-def test_other_sound_is_refused(samples: np.ndarray, rate_hz: int, told: str) -> None:
+def test_invalid_audio_is_refused(samples: np.ndarray, rate_hz: int, told: str) -> None:
     with pytest.raises(SpecError, match=told):
         log_mel(samples, rate_hz, 5, 16)
