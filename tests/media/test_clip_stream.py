@@ -1,4 +1,4 @@
-"""A window that slides gives what `build_clip` makes of its frames."""
+"""ClipStream: every window equals `build_clip` of its frames."""
 
 import itertools
 import tracemalloc
@@ -40,7 +40,7 @@ def spec_of(
     sampling: Sampling | None = None,
     **normalisation: Any,
 ) -> ClipSpec:
-    """Flow and what is pooled are larger than the rest."""
+    """Normalisation for the larger values of flow and dynamic images."""
     how = Normalisation(**normalisation)
     large = ("dynamic_rgb", "dynamic_flow")
     return ClipSpec(
@@ -59,7 +59,7 @@ def spec_of(
 
 
 def faces(count: int, seed: int = 0, side: int = 24) -> list[np.ndarray]:
-    """A textured picture that drifts, flickers and at times stands still."""
+    """A textured image that drifts, flickers and at times stands still."""
     rng = np.random.default_rng(seed)
     wide = rng.integers(0, 256, (side + 40, side + 40, 3)).astype(np.uint8)
     frames = []
@@ -72,14 +72,14 @@ def faces(count: int, seed: int = 0, side: int = 24) -> list[np.ndarray]:
 
 
 def assert_slides(frames: list[np.ndarray], spec: ClipSpec) -> int:
-    """Every window that comes out is that of `build_clip`, when it is due. How many came."""
+    """Assert that every window is due and equals `build_clip`; return their number."""
     stream, count = ClipStream(spec), 0
     stride = round(spec.window.stride_s * RATE_HZ)
     for i, frame in enumerate(frames):
-        found, start = stream.push(frame), i + 1 - spec.length
-        assert (found is not None) == (start >= 0 and start % stride == 0)
-        if found is not None:
-            assert_same(found, built(frames[start : i + 1], spec))
+        result, start = stream.push(frame), i + 1 - spec.length
+        assert (result is not None) == (start >= 0 and start % stride == 0)
+        if result is not None:
+            assert_same(result, built(frames[start : i + 1], spec))
             count += 1
     return count
 
@@ -88,12 +88,12 @@ def built(frames: list[np.ndarray], spec: ClipSpec) -> dict[str, Any]:
     return build_clip(Clip(frames, [i / RATE_HZ for i in range(len(frames))]), spec)
 
 
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert list(found) == list(expected)
+def assert_same(result: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert list(result) == list(expected)
     for name, values in expected.items():
-        assert found[name].dtype == values.dtype == np.float32
-        assert found[name].flags.c_contiguous
-        np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-5, err_msg=name)
+        assert result[name].dtype == values.dtype == np.float32
+        assert result[name].flags.c_contiguous
+        np.testing.assert_allclose(result[name], values, rtol=1e-6, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -135,19 +135,19 @@ def test_errors_do_not_accumulate_over_a_thousand_frames() -> None:
     spec, frames = spec_of("dynamic_rgb", "dynamic_flow", side=8), faces(1010, side=8)
     stream = ClipStream(spec)
     for frame in frames:
-        found = stream.push(frame)
-    assert found is not None
-    assert_same(found, built(frames[-4:], spec))
+        result = stream.push(frame)
+    assert result is not None
+    assert_same(result, built(frames[-4:], spec))
 
 
 def test_after_all_motion_a_still_window_is_exactly_zero() -> None:
-    """In floating point, what large flow leaves in a sum would stay in it."""
+    """Floating-point sums would keep the rounding errors of large flow."""
     spec, moving = spec_of("dynamic_rgb", "flow", "dynamic_flow"), faces(30)
     stream = ClipStream(spec)
     for frame in [*moving, *[moving[0]] * 4]:
-        found = stream.push(frame)
-    assert found is not None
-    assert all(np.all(values == 0) for values in found.values())
+        result = stream.push(frame)
+    assert result is not None
+    assert all(np.all(values == 0) for values in result.values())
 
 
 def test_each_frame_is_resized_once_and_each_flow_computed_once(
@@ -176,9 +176,9 @@ def test_a_returned_window_is_not_changed_by_later_frames() -> None:
     spec, frames = spec_of(*KINDS), faces(9)
     stream = ClipStream(spec)
     given = [stream.push(frame) for frame in frames]
-    for i, found in enumerate(given):
-        if found is not None:
-            assert_same(found, built(frames[i - 3 : i + 1], spec))
+    for i, result in enumerate(given):
+        if result is not None:
+            assert_same(result, built(frames[i - 3 : i + 1], spec))
 
 
 @pytest.mark.parametrize("size_hw", [(24, 26), (32, 24)], ids=["of flow", "of dynamic_rgb"])
@@ -189,9 +189,9 @@ def test_a_caller_may_reuse_the_array_of_a_frame(size_hw: tuple[int, int]) -> No
     picture, stream = np.empty((*size_hw, 3), np.uint8), ClipStream(spec)
     for frame in frames:
         picture[:] = frame
-        found = stream.push(picture)
-    assert found is not None
-    assert_same(found, built(frames[-4:], spec))
+        result = stream.push(picture)
+    assert result is not None
+    assert_same(result, built(frames[-4:], spec))
 
 
 def test_memory_is_constant_after_the_first_window() -> None:

@@ -1,4 +1,4 @@
-"""Descriptors tell where, which way and when something moved, and stay silent where nothing did."""
+"""Descriptors locate motion in space, direction and time, and are zero without motion."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ WAYS = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
 
 
 def texture(side: int, seed: int = 0, sigma_xy: tuple[float, float] = (2, 2)) -> Floats:
-    """A smooth random picture, from 60 to 180."""
+    """A smooth random image with values from 60 to 180."""
     noise = np.random.default_rng(seed).random((side, side)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), sigma_xy[0], sigmaY=sigma_xy[1])
     return np.asarray(60 + 120 * (smooth - smooth.min()) / np.ptp(smooth), np.float32)
@@ -125,16 +125,16 @@ def test_a_direction_between_two_bins_is_shared() -> None:
 
 @pytest.mark.parametrize("speed", [0.5, 1.5, 4.0])
 def test_tracks_follow(speed: float) -> None:
-    """The square stays in the middle cell, where all points are its own."""
+    """The square stays in the middle cell and contains all points."""
     places = 44 + np.array([0, 1, 0, -1] * 3 + [0])[:, None] * [speed, 0]
-    found = motion(hog_klt(film(places)))[:, 1, 1]
-    np.testing.assert_allclose(found.sum(axis=-1), speed, atol=0.2)
+    values = motion(hog_klt(film(places)))[:, 1, 1]
+    np.testing.assert_allclose(values.sum(axis=-1), speed, atol=0.2)
     steady = motion(hog_klt(walk((44 - 2 * speed, 44), (speed, 0), 5)))[:, 1, 1]
     np.testing.assert_allclose(steady[:, 0], speed, atol=0.2)
 
 
 def test_a_point_that_cannot_be_found_again_is_dropped() -> None:
-    """Every frame shows another scene: what the tracker takes for motion is none."""
+    """Every frame shows another scene, so that no track is reliable."""
     scenes = [texture(SIDE, seed) for seed in range(8)]
     frames = np.repeat(np.rint(scenes).astype(np.uint8)[..., None], 3, axis=-1)
     cut = motion(hog_klt(frames)).sum(axis=-1)
@@ -145,9 +145,9 @@ def test_a_point_that_cannot_be_found_again_is_dropped() -> None:
 def test_motion_is_located_in_space_and_time(row: int, column: int) -> None:
     """A square that fits its cell rests, moves in the fourth sixth of the clip, and rests."""
     x = np.clip(np.arange(31) - 15, 0, 5)[:, None] * [1, 0] + np.array([column, row]) * 43 + 4
-    found = motion(hog_klt(film(x, side=28))).sum(axis=-1)
-    assert np.unravel_index(found.argmax(), found.shape) == (3, row, column)
-    assert found[3, row, column] > 0.9 * found.sum()
+    values = motion(hog_klt(film(x, side=28))).sum(axis=-1)
+    assert np.unravel_index(values.argmax(), values.shape) == (3, row, column)
+    assert values[3, row, column] > 0.9 * values.sum()
 
 
 @both
@@ -167,9 +167,9 @@ def test_brightness_and_contrast_do_not_change_the_vector() -> None:
 
 
 def test_a_moving_point_is_tracked() -> None:
-    """In the third step the square is in the middle column, where it did not begin."""
-    found = motion(hog_klt(film([(10 + 14 * t, 44) for t in range(4)], side=30)))[-1].sum(axis=-1)
-    assert found[1, 1] == pytest.approx(14, abs=0.2)
+    """In the third step the square is in the middle column, not where it started."""
+    values = motion(hog_klt(film([(10 + 14 * t, 44) for t in range(4)], side=30)))[-1].sum(axis=-1)
+    assert values[1, 1] == pytest.approx(14, abs=0.2)
 
 
 def test_a_point_that_vanishes_is_dropped() -> None:
@@ -188,7 +188,7 @@ def test_the_patch_is_centred_on_its_point() -> None:
 
 
 def test_shape_describes_tracked_points_only() -> None:
-    """Stripes from side to side have gradients up and down, and tracks do not change them."""
+    """Horizontal stripes have vertical gradients in all tracks."""
     stripes = np.full((SIDE, SIDE), 60, np.uint8)
     stripes[20:100:16, 30:90] = stripes[21:100:16, 30:90] = 180
     frames = np.repeat(np.stack([np.roll(stripes, t, axis=1) for t in range(9)])[..., None], 3, 3)
@@ -201,26 +201,26 @@ def test_shape_describes_tracked_points_only() -> None:
 
 
 def test_tracks_of_any_length_have_equal_weight() -> None:
-    """One square throughout, and one that looks otherwise throughout or from frame 4 of 25 on."""
+    """One square in all frames, and another in all frames or from frame 4 of 25 on."""
     first = film([(8, 44)] * 25, 36, (3, 1))
     second = film([(84, 44)] * 25, 36, (1, 3))
     throughout = np.where(np.arange(SIDE)[:, None] < 64, first, second)
     later = throughout.copy()
     later[:4] = first[:4]
-    told, alone = (shape(hog_klt(frames))[0] for frames in (throughout, first))
-    np.testing.assert_allclose(shape(hog_klt(later))[0], told, atol=0.01)
-    assert np.abs(alone[0] - told[0]).max() > 0.1
-    assert np.linalg.norm(told[0]) <= 1.001  # a mean of unit vectors
-    assert told[1].mean() > 1.1 * alone[1].mean() > 0  # two looks spread more than one
+    mixed, alone = (shape(hog_klt(frames))[0] for frames in (throughout, first))
+    np.testing.assert_allclose(shape(hog_klt(later))[0], mixed, atol=0.01)
+    assert np.abs(alone[0] - mixed[0]).max() > 0.1
+    assert np.linalg.norm(mixed[0]) <= 1.001  # a mean of unit vectors
+    assert mixed[1].mean() > 1.1 * alone[1].mean() > 0  # two looks spread more than one
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 5), (7, 7)])
 def test_the_code_peaks_where_and_when_something_changed(row: int, column: int) -> None:
     frames = np.full((13, SIDE, SIDE, 3), 50, np.uint8)
     frames[9:, 16 * row + 3, 16 * column + 15] = 101  # one pixel, from the tenth frame on
-    found = code(mbmic(frames))
-    assert found[4, row, column] == pytest.approx(51 / 255)
-    assert np.count_nonzero(found) == 1
+    values = code(mbmic(frames))
+    assert values[4, row, column] == pytest.approx(51 / 255)
+    assert np.count_nonzero(values) == 1
 
 
 def test_the_code_is_the_largest_change_in_each_block() -> None:
@@ -233,8 +233,8 @@ def test_the_code_is_the_largest_change_in_each_block() -> None:
 
 def test_a_clip_shorter_than_its_segments_fills_them_all() -> None:
     frames = walk((40, 40), (2, 0), 4)  # three steps, two segments each
-    found = code(mbmic(frames))
-    np.testing.assert_array_equal(found[::2], found[1::2])
+    values = code(mbmic(frames))
+    np.testing.assert_array_equal(values[::2], values[1::2])
     assert motion(hog_klt(frames)).any(axis=(1, 2, 3)).all()
 
 

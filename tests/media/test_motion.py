@@ -8,7 +8,7 @@ from emoscope.media.motion import Weighting, dynamic_image, optical_flow, rank_w
 
 
 def texture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random grey picture."""
+    """A smooth random grey image."""
     noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
     return np.asarray((smooth - smooth.min()) / np.ptp(smooth) * 255, dtype=np.uint8)
@@ -23,7 +23,7 @@ def translation(dx: int, dy: int, side: int = 96) -> npt.NDArray[np.uint8]:
 
 
 def linear_by_definition(length: int) -> list[float]:
-    """Every frame less every earlier one, all added up."""
+    """Sum of the differences of every frame and every earlier one."""
     weights = [0.0] * length
     for later in range(length):
         for earlier in range(later):
@@ -131,7 +131,7 @@ def test_bytes_are_pooled_exactly() -> None:
 
 
 def test_flow_is_pooled_in_double_precision() -> None:
-    """In single precision the sum of a large and steady flow would lose digits."""
+    """In single precision the sum of a large, constant flow would lose digits."""
     flow = np.random.default_rng(0).normal(300, 0.01, (64, 5, 6, 2)).astype(np.float32)
     exact = np.tensordot(2.0 * np.arange(1, 65) - 65, flow.astype(np.float64), axes=1)
     np.testing.assert_allclose(dynamic_image(flow), exact, rtol=1e-6, atol=1e-9)

@@ -99,7 +99,7 @@ def test_rate_takes_the_first_frame_at_or_after_each_instant(
 
 
 def test_the_rate_is_exact_for_times_rounded_to_milliseconds(tmp_path: Path) -> None:
-    """29.97 fps in Matroska: frame 3k lies from 0 to 1 ms around the instant k / 10 and after."""
+    """At 29.97 fps in Matroska, frame 3k is up to 1 ms before or after the instant k / 10."""
     times_s = [round(k * 1001 / 30, 0) / 1000 for k in range(90)]
     path = make_video(tmp_path / "ntsc.mkv", times_s=times_s, size_wh=(16, 16))
     assert [f.index for f in read_frames(path, rate_hz=10)] == list(range(0, 90, 3))

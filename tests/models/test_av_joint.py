@@ -1,4 +1,4 @@
-"""av-joint: one network over picture and sound."""
+"""av-joint: one network for face video and audio."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def spec_of(model: nn.Module) -> ClipSpec:
 
 
 def silence_of(model: nn.Module, batch: int = 2) -> Tensor:
-    """What a clip without sound is, normalised."""
+    """Normalised logmel of a clip without audio."""
     (sound,) = spec_of(model).heard
     how = sound.normalisation  # type: ignore[union-attr]
     level = (FLOOR_DB - how.mean[0]) / how.std[0]
@@ -103,7 +103,7 @@ def test_constant_features_of_a_face_have_no_effect() -> None:
 
 
 def test_face_and_audio_features_are_joined_per_step() -> None:
-    """The same pictures and the same sound, but not at the same time."""
+    """Frames and audio are the same, but at other times of the clip."""
     model = small()
     inputs = inputs_of(model)
     with torch.no_grad():

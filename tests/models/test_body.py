@@ -1,4 +1,4 @@
-"""The body networks are those of SYSTEMS.md B, and deformable steps are one option of them."""
+"""Body networks: architecture of the paper, deformable steps, settings."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ both = pytest.mark.parametrize("name", NAMES)
 
 
 def outline(name: str, **options: Any) -> ConvLSTMBody:
-    """The network at its own size, without its weights."""
+    """Network of full size, without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()  # type: ignore[return-value]
 
 
 def small(name: str, **options: Any) -> ConvLSTMBody:
-    """A small network whose batch normalisations know their input."""
+    """Small network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model: Any = models.create(name, **(models.small(name) | options)).train()
     for module in model.modules():
@@ -99,8 +99,8 @@ def test_parameters_are_those_of_the_equations(name: str, modulated: bool, count
     cnn3d = 27 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 256) + norm(64) + norm(128) + norm(256)
     gates = 3 * (256 * 256 + 256 * 256 + 256)
     candidate = 9 * 256 * 256 + 9 * 256 * 256 + 256
-    told = 0 if name == "convlstm-body" else 27 if modulated else 18  # numbers a place
-    offsets = (9 * 256 + 1) * told
+    per_position = 0 if name == "convlstm-body" else 27 if modulated else 18  # offset channels
+    offsets = (9 * 256 + 1) * per_position
     cnn2d = 9 * (256 * 128 + 128 * 256 + 256 * 256) + norm(128) + norm(256) + norm(256)
     reckoned = cnn3d + 2 * (gates + candidate + offsets) + cnn2d + (256 + 1) * 17
     model = outline(name, modulated=modulated)
@@ -134,7 +134,7 @@ def test_a_fresh_deformable_net_equals_the_plain_one(modulated: bool) -> None:
 
 
 def moving_squares(leftward: bool, count: int = 8) -> Tensor:
-    """(N, 8, 3, 32, 32): a bright square somewhere, two pixels further in every frame."""
+    """(N, 8, 3, 32, 32): a bright square that moves by two pixels per frame."""
     generator = torch.Generator().manual_seed(int(leftward))
     clips = torch.zeros(count, 8, 3, 32, 32)
     for clip in clips:
@@ -181,7 +181,7 @@ def test_clips_of_two_or_more_frames_are_accepted(frames: int) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ({"width": 0}, "width 0 leaves no filters"),
         ({"frames": 1}, "frames must be 2 or more"),
@@ -192,6 +192,6 @@ def test_clips_of_two_or_more_frames_are_accepted(frames: int) -> None:
         ),
     ],
 )
-def test_invalid_settings_are_refused(name: str, option: dict[str, Any], said: str) -> None:
-    with pytest.raises(SpecError, match=said):
+def test_invalid_settings_are_refused(name: str, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         outline(name, **option)

@@ -1,4 +1,4 @@
-"""Activation checkpointing of the body networks changes their memory and nothing else."""
+"""Activation checkpointing changes the memory of body networks, not their results."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ both = pytest.mark.parametrize("name", NAMES)
 
 
 def network(name: str, **options: Any) -> Any:
-    """The same small network for the same name, with offsets that move; in training."""
+    """Small network in training mode with non-zero offsets; equal names give equal weights."""
     torch.manual_seed(0)
     model: Any = models.create(name, **models.small(name), **options).train()
     for level in model.levels:
@@ -24,7 +24,7 @@ def network(name: str, **options: Any) -> Any:
 
 
 def trained(model: Any, steps: int = 2) -> dict[str, Tensor]:
-    """Logits, gradients and statistics after a few steps of descent."""
+    """Logits, gradients and statistics after a few optimisation steps."""
     torch.manual_seed(0)
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
     for _ in range(steps):
@@ -37,7 +37,7 @@ def trained(model: Any, steps: int = 2) -> dict[str, Tensor]:
 
 
 def kept_bytes(model: Any) -> int:
-    """Of everything a forward pass keeps for the backward pass."""
+    """Bytes that a forward pass stores for the backward pass."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:

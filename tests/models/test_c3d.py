@@ -1,4 +1,4 @@
-"""C3D is Tran et al.'s by count, name and arithmetic."""
+"""C3D: parameter counts and names of published weights, and arithmetic of the paper."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ CONVS = {
 
 
 def outline(**options: Any) -> Any:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return models.create("c3d", **options).eval()
 
@@ -72,7 +72,7 @@ def test_the_paper_size_gives_8192_features() -> None:
 
 
 def by_hand(state: dict[str, Tensor], rgb: Tensor) -> Tensor:
-    """What the weights say, without batch normalisation."""
+    """Reference implementation without batch normalisation."""
     x = rgb.transpose(1, 2)
     for name in CONVS:
         x = F.conv3d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1).relu()

@@ -1,4 +1,4 @@
-"""Published weights fit by name; what does not fit is told and refused, and nothing is run."""
+"""Published weights are loaded by name; files that do not fit are refused; no code is run."""
 
 import pickle
 import sys
@@ -62,7 +62,7 @@ def saved(content: Any, path: Path, **options: Any) -> Path:
 
 
 def same(module: nn.Module, state: dict[str, Tensor], but: tuple[str, ...] = ()) -> None:
-    """The module holds these values."""
+    """Assert that the module has these values."""
     for key, value in module.state_dict().items():
         if key not in but:
             torch.testing.assert_close(value, state[key], rtol=0, atol=0, msg=key)
@@ -77,7 +77,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 def refused(module: nn.Module, path: Path, **options: Any) -> str:
-    """The message; nothing of the module has changed."""
+    """Message of the error; asserts that the module is unchanged."""
     before = {key: value.clone() for key, value in module.state_dict().items()}
     message = refusal(lambda: load_checkpoint(module, path, **options))
     same(module, before)
@@ -164,7 +164,7 @@ def test_old_files_and_half_precision_are_read(tmp_path: Path) -> None:
 
 
 def true_size(build: Callable[..., nn.Module], **options: Any) -> tuple[Any, dict[str, Tensor]]:
-    """A network without weights, and a file's tensors of its shapes that take no room."""
+    """A network without weights, and tensors of its shapes that need no memory."""
     with torch.device("meta"):
         model = build(**options)
     state = model.state_dict()
@@ -288,12 +288,12 @@ def test_a_layer_under_two_names_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_without_published_weights_is_refused(tmp_path: Path) -> None:
-    told = refused(models.create("face-gru"), tmp_path / "vgg.pth")
-    assert "FaceGRU has no part with published weights" in told
+    reason = refused(models.create("face-gru"), tmp_path / "vgg.pth")
+    assert "FaceGRU has no part with published weights" in reason
 
 
 class Payload:
-    """What a hostile file would have the reader do."""
+    """Object whose unpickling creates a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -345,7 +345,7 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         ({}, "no state dict"),
         ([1, 2], "no state dict"),
@@ -362,9 +362,9 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
         ({"fc8.weight": torch.zeros(())}, "20 missing"),
     ],
 )
-def test_content_other_than_weights_is_refused(content: Any, told: str, tmp_path: Path) -> None:
+def test_content_other_than_weights_is_refused(content: Any, reason: str, tmp_path: Path) -> None:
     message = refused(c3d(1), saved(content, tmp_path / "odd.pth"))
-    assert told in message
+    assert reason in message
     assert len(message) < len(str(tmp_path)) + 400
 
 

@@ -1,4 +1,4 @@
-"""What every network of the registry must keep to."""
+"""Contract of all networks in the registry."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def small(name: str, **options: Any) -> models.Network:
 
 
 def stirred(model: models.Network) -> models.Network:
-    """The model with statistics of its own in every batch normalisation, in eval mode."""
+    """The model in eval mode, with batch normalisation statistics of its inputs."""
     model.train()
     with torch.no_grad():
         for _ in range(3):

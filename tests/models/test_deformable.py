@@ -1,4 +1,4 @@
-"""Deformable convolution is what its papers' equation says, in torch and in ONNX."""
+"""Deformable convolution against the equation of its papers, in torch and in ONNX."""
 
 import itertools
 from pathlib import Path
@@ -45,7 +45,7 @@ def case(
     reach_px: float = 3.0,
     **steps: Any,
 ) -> Case:
-    """Random tensors whose offsets also lead out of the 6 x 7 picture, and the settings."""
+    """Random tensors with offsets that also point outside the 6 x 7 input, and settings."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 6, 6, 7, generator=rng, dtype=kind)
     weight = torch.randn(12, 6 // groups, *kernel, generator=rng, dtype=kind)
@@ -191,7 +191,7 @@ def test_the_output_keeps_the_memory_format() -> None:
 
 
 def test_half_precision_keeps_exact_positions() -> None:
-    """At 300 px bfloat16 knows positions to 2 px only; the picture is a ramp, so one sees them."""
+    """bfloat16 resolves positions near 300 px to 2 px only; the input is a ramp to show them."""
     x = torch.arange(400.0).expand(1, 1, 1, 400)
     weight = torch.ones(1, 1, 1, 1)
     offset = torch.zeros(1, 2, 1, 400)
@@ -274,7 +274,7 @@ def test_onnx_runtime_computes_the_same(settings: dict[str, Any], opset: int) ->
 
 
 class Tiny(Network):
-    """One deformable convolution whose offsets come from the picture, as the body networks'."""
+    """One deformable convolution with offsets computed from its input."""
 
     def __init__(self, modulated: bool) -> None:
         super().__init__()

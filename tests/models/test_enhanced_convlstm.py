@@ -1,4 +1,4 @@
-"""ConvLSTM and Enhanced ConvLSTM are their equations, step by step."""
+"""ConvLSTM and EnhancedConvLSTM against step-by-step implementations of their equations."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ SAME_WEIGHTS = {"temporal_skip": False, "spatial_skip": False, "norm": False}
 
 
 def layer(kind: Any = EnhancedConvLSTM, seed: int = 0, **options: Any) -> Any:
-    """Nothing at zero or one, where a term could hide."""
+    """Set all parameters to values other than 0 and 1, so that every term has an effect."""
     torch.manual_seed(seed)
     module = kind(CHANNELS, HIDDEN, size_hw=SIZE, **options)
     for parameter in module.parameters():
@@ -38,7 +38,7 @@ def clip(batch: int = 2, steps: int = STEPS) -> Tensor:
 
 
 def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """Each group of neighbouring channels of each clip to mean 0 and variance 1."""
+    """Normalise each group of channels of each clip to mean 0 and variance 1."""
     normed = []
     for group in x.chunk(groups, 1):
         centred = group - group.mean((1, 2, 3), keepdim=True)
@@ -47,7 +47,7 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
 
 
 def equations(module: Any, x: Tensor) -> Tensor:
-    """The printed equations: a convolution a term, one step after the other."""
+    """The equations of the paper, one convolution per term, step by step."""
     w = dict(module.named_parameters())
     of_x, of_h = w["input_conv.weight"].split(HIDDEN), w["hidden_conv.weight"].split(HIDDEN)
     b, pad = w["input_conv.bias"].split(HIDDEN), of_x[0].shape[-1] // 2
@@ -129,8 +129,8 @@ def test_gradients_equal_finite_differences(norm: bool) -> None:
     parameters = dict(module.named_parameters())
 
     def run(x: Tensor, *values: Tensor) -> Tensor:
-        found = torch.func.functional_call(module, dict(zip(parameters, values, strict=True)), x)
-        return found * torch.arange(1, 7, dtype=x.dtype).view(2, 3)
+        result = torch.func.functional_call(module, dict(zip(parameters, values, strict=True)), x)
+        return result * torch.arange(1, 7, dtype=x.dtype).view(2, 3)
 
     x = torch.randn(1, 3, 1, 2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(run, (x, *parameters.values()))
@@ -228,17 +228,17 @@ def test_the_input_of_all_steps_is_convolved_in_one_call(monkeypatch: pytest.Mon
 def test_the_cell_state_is_float32_under_autocast() -> None:
     x, module = clip().float(), layer().float()
     with torch.autocast("cpu", torch.bfloat16):
-        found = module(x)
-    assert found.dtype == torch.float32
-    found.sum().backward()
+        result = module(x)
+    assert result.dtype == torch.float32
+    result.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
-    torch.testing.assert_close(found, module(x), atol=0.15, rtol=0)
+    torch.testing.assert_close(result, module(x), atol=0.15, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(ConvLSTM, peephole=False).float()(x[:, :1]).dtype == torch.float32
 
 
 class Scores(nn.Module):
-    """A layer, and a number a class from its last map."""
+    """A layer and a classifier of its last map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -271,7 +271,7 @@ def test_onnx_runtime_gives_the_outputs_of_torch(tmp_path: Path) -> None:
 
 
 def test_invalid_settings_are_refused_in_one_line() -> None:
-    for call, says in (
+    for call, message in (
         (
             lambda: layer(kernel_size=4),
             "kernel_size must be odd to preserve the size of maps",
@@ -281,7 +281,7 @@ def test_invalid_settings_are_refused_in_one_line() -> None:
     ):
         with pytest.raises(SpecError) as raised:
             call()
-        assert says in str(raised.value)
+        assert message in str(raised.value)
         assert "\n" not in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""Four streams of a face in motion: sizes, where maps meet, what each stream adds."""
+"""four-stream: parameter counts, sizes of maps, and their sum."""
 
 from itertools import combinations, pairwise
 from typing import Any
@@ -34,7 +34,7 @@ def count(module: nn.Module) -> int:
 
 
 def stack(channels: int, hidden: tuple[int, ...], side: int, skips: bool) -> int:
-    """Parameters of four layers, their maps halved after each."""
+    """Parameters of four layers, each of which halves the maps."""
     total = 0
     sizes = pairwise((channels, *hidden))
     for (before, after), kernel in zip(sizes, (5, 5, 3, 3), strict=True):
@@ -81,14 +81,14 @@ def test_any_subset_of_streams_is_accepted(streams: tuple[str, ...]) -> None:
 
 
 def test_the_maps_of_all_streams_are_added() -> None:
-    """With their last maps known, the classifier's input is their sum."""
+    """The classifier's input is the sum of the last maps of all streams."""
     model = small().eval()
     inputs = model.example_inputs(2)
     maps: list[torch.Tensor] = []
     for one in model.recurrent.values():  # type: ignore[operator, union-attr]
-        one.register_forward_hook(lambda m, i, found: maps.append(found))
+        one.register_forward_hook(lambda m, i, output: maps.append(output))
     for one in model.residual.values():  # type: ignore[operator, union-attr]
-        one.layer4.register_forward_hook(lambda m, i, found: maps.append(found.tanh()))
+        one.layer4.register_forward_hook(lambda m, i, output: maps.append(output.tanh()))
     given: list[torch.Tensor] = []
     model.classifier.register_forward_pre_hook(  # type: ignore[union-attr]
         lambda m, args: given.append(args[0])

@@ -1,4 +1,4 @@
-"""ResNets are those of torchvision, by name, shape and arithmetic."""
+"""ResNet: names and shapes of torchvision's weights, and arithmetic."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 def outline(**options: Any) -> ResNet:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return ResNet(**options).eval()
 
 
 def stirred(**options: Any) -> ResNet:
-    """A narrow network whose batch normalisations have seen something."""
+    """Narrow network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model = ResNet(width=1 / 16, **options)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def stirred(**options: Any) -> ResNet:
 
 
 def published_shapes(depth: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor of torchvision's file, as its naming goes."""
+    """Names and shapes of all tensors in torchvision's file."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def conv(conv: str, norm: str, filters: int, channels: int, kernel: int) -> None:
@@ -58,7 +58,7 @@ def published_shapes(depth: int) -> dict[str, tuple[int, ...]]:
 
 
 def by_hand(state: dict[str, Tensor], depth: int, x: Tensor) -> Tensor:
-    """Maps of the last stage, from the weights alone."""
+    """Reference implementation: maps of the last stage."""
 
     def normed(x: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (

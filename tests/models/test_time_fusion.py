@@ -1,4 +1,4 @@
-"""The time-fusion systems are the paper's, and docs/time-fusion.md reckons rightly."""
+"""Time-fusion networks: architecture of the paper, and the arithmetic of docs/time-fusion.md."""
 
 import itertools
 import math
@@ -33,13 +33,13 @@ everywhere = pytest.mark.parametrize("name", TABLE)
 
 
 def outline(name: str, **options: Any) -> nn.Module:
-    """The paper's network without its weights."""
+    """Network of full size, without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()
 
 
 def small(name: str, **options: Any) -> Any:
-    """A small network whose batch normalisations have seen something."""
+    """Small network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model = models.create(name, **(models.small(name) | options)).train()
     with torch.no_grad():
@@ -48,7 +48,7 @@ def small(name: str, **options: Any) -> Any:
 
 
 def outputs(model: nn.Module, batch: int = 2) -> dict[str, tuple[int, ...]]:
-    """The shape of what every layer gives."""
+    """Output shapes of all layers."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(layer: str) -> Any:
@@ -201,7 +201,7 @@ def test_conv3d_covers_three_frames_then_five() -> None:
 
 
 def frames_behind(output: Tensor, rgb: Tensor) -> list[int]:
-    """Indices of the frames that have a part in it."""
+    """Indices of the frames with a non-zero gradient."""
     (gradient,) = torch.autograd.grad(output.square().sum(), rgb, retain_graph=True)
     return gradient.abs().sum((0, 2, 3, 4)).nonzero().flatten().tolist()
 
@@ -282,14 +282,16 @@ def test_the_paper_size_runs(name: str) -> None:
 
 
 def tables() -> list[list[list[str]]]:
-    """The page's tables: rows of cells, without their headings."""
-    found: list[list[list[str]]] = [[]]
+    """Tables of the page as rows of cells, without headings."""
+    rows_of_tables: list[list[list[str]]] = [[]]
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("|"):
-            found[-1].append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
-        elif found[-1]:
-            found.append([])
-    return [table[2:] for table in found if table]
+            rows_of_tables[-1].append(
+                [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+            )
+        elif rows_of_tables[-1]:
+            rows_of_tables.append([])
+    return [table[2:] for table in rows_of_tables if table]
 
 
 def number(cell: str) -> int:
@@ -297,13 +299,13 @@ def number(cell: str) -> int:
 
 
 def reckoned(arithmetic: str, **values: Any) -> Any:
-    """Sums and products of numbers and names."""
+    """Evaluate sums and products of numbers and names."""
     assert set(arithmetic) <= set("0123456789abcdefghijklmnopqrstuvwxyz+-*() ")
     return eval(arithmetic, {"__builtins__": {}}, values)
 
 
 def layers_on_the_page() -> dict[str, dict[str, tuple[str, int]]]:
-    """Of each system: layer -> arithmetic and number, `all` among them."""
+    """{network: {layer or "all": arithmetic and count}}."""
     first, second, *_ = tables()
     single = {layer: (arithmetic, number(count)) for layer, arithmetic, count in first}
     systems = {"single-frame": single}
@@ -333,14 +335,14 @@ def test_the_page_lists_the_count_of_every_layer(name: str) -> None:
 def test_the_parameter_counts_determine_the_filters() -> None:
     known: dict[str, int] = {}
     for _, left, right, answer in tables()[2]:
-        told = {key: int(value) for key, value in (a.split(" = ") for a in answer.split(", "))}
-        unknown, other = told
+        stated = {key: int(value) for key, value in (a.split(" = ") for a in answer.split(", "))}
+        unknown, other = stated
         sizes = np.arange(1, 1025)
         counts = np.arange(1 if other == "classes" else -49, 51)
         values = {**known, unknown: sizes[:, None], other: counts}
         fits = np.argwhere(reckoned(right, **values) == reckoned(left))
-        assert [[sizes[i], counts[j]] for i, j in fits] == [[*told.values()]]
-        known[unknown] = told[unknown]
+        assert [[sizes[i], counts[j]] for i, j in fits] == [[*stated.values()]]
+        known[unknown] = stated[unknown]
     assert list(known) == ["f1", "f5", "f2", "f3", "f4", "h"]
     model: Any = outline("cnn-gru")
     convs = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]

@@ -1,4 +1,4 @@
-"""VGG is torchvision's by name, shape and arithmetic; recurrent networks count as they should."""
+"""VGG: names and shapes of torchvision's weights, and arithmetic; recurrent networks."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FILTERS = (64, 128, 256, 512, 512)
 
 
 def outline(name: str = "vgg16", **options: Any) -> Any:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()
 
@@ -33,7 +33,7 @@ def count(model: Any) -> int:
 
 
 def published_shapes(depth: int, batch_norm: bool) -> dict[str, tuple[int, ...]]:
-    """Every tensor of torchvision's file, as its naming goes."""
+    """Names and shapes of all tensors in torchvision's file."""
     shapes: dict[str, tuple[int, ...]] = {}
     place, channels = 0, 3
     for convs, filters in zip(STAGES[depth], FILTERS, strict=True):
@@ -53,7 +53,7 @@ def published_shapes(depth: int, batch_norm: bool) -> dict[str, tuple[int, ...]]
 
 
 def by_hand(state: dict[str, Tensor], depth: int, x: Tensor, upto: str = "fc8") -> Tensor:
-    """What the weights say of colour pictures, without batch normalisation."""
+    """Reference implementation for colour images, without batch normalisation."""
     place = 0
     for convs in STAGES[depth]:
         for _ in range(convs):
@@ -101,7 +101,7 @@ def test_a_face_is_one_grey_picture_of_224() -> None:
 
 
 def trunk_parameters(depth: int, upto: str) -> int:
-    """By hand: convolutions 3 × 3 with biases, then fc6, and fc7."""
+    """Parameters of 3 × 3 convolutions with biases, fc6, and fc7."""
     total, channels = 0, 3
     for convs, filters in zip(STAGES[depth], FILTERS, strict=True):
         for _ in range(convs):
@@ -112,7 +112,7 @@ def trunk_parameters(depth: int, upto: str) -> int:
 
 
 def lstm_parameters(inputs: int, hidden: int) -> int:
-    """One way: four gates with two biases each, as torch has them."""
+    """Parameters of one direction: four gates with two biases each, as in torch."""
     return 4 * (inputs * hidden + hidden * hidden + 2 * hidden)
 
 

@@ -11,7 +11,7 @@ from emoscope.media.reading.container import existing, open_media, packets, zero
 
 
 class Demuxed:
-    """A container that gives these packets and then fails."""
+    """A container that yields packets and then fails."""
 
     def __init__(self, given: list[Any], error: Exception) -> None:
         self.given, self.error = given, error
@@ -25,8 +25,8 @@ class Demuxed:
 def test_packets_end_where_the_file_becomes_unreadable(error: Exception) -> None:
     whole, damaged = av.Packet(b"whole"), av.Packet(b"damaged")
     damaged.is_corrupt = True
-    found = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
-    assert [packet.size for packet in found] == [5, 5, 0]  # the empty one flushes the decoder
+    result = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
+    assert [packet.size for packet in result] == [5, 5, 0]  # the empty one flushes the decoder
 
 
 def test_a_missing_file_and_one_below_a_file_do_not_exist(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_every_container_gives_the_same_times(
 def test_rate_and_span_agree_with_the_whole_in_every_container(
     tmp_path: Path, suffix: str, codec: str, options: dict[str, str]
 ) -> None:
-    """The decoder is told to leave frames out, and the file is sought: neither may show."""
+    """Skipping frames and seeking must not change the result."""
     path = film(tmp_path, suffix, codec, options)
     grid = Grid(7.3)
     taken = [f for f in read_frames(path) if grid.takes(f.time_s)]
@@ -83,7 +83,7 @@ def test_a_truncated_mp4_with_its_index_in_front_is_read(tmp_path: Path, suffix:
 
 
 def test_a_seek_that_misses_starts_over(tmp_path: Path) -> None:
-    """MPEG-TS lands between key frames; with one at the start only, all has to be read again."""
+    """MPEG-TS seeks between key frames; with a single one, reading must start over."""
     path = make_video(
         tmp_path / "film.ts",
         num_frames=50,
@@ -151,7 +151,7 @@ def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
 
 
 def test_the_grid_skips_packets_only_when_certain() -> None:
-    """Packets come in decoding order: a later frame of the same instant says nothing."""
+    """Packets arrive in decoding order: a later frame of a cell does not make it skippable."""
     grid = Grid(10.0)
     assert not grid.skips(0.09)
     assert not grid.skips(0.03)

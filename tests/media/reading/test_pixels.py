@@ -183,7 +183,7 @@ def test_colour_matrix_and_range_are_those_stated(
 def test_drawing_on_a_frame_does_not_change_the_next(
     tmp_path: Path, codec: str, pix_fmt: str
 ) -> None:
-    """Such as stores only what changes, keeps the last picture to change it."""
+    """Codecs that store changes only keep the previous frame in memory."""
 
     def dot(index: int) -> Picture:
         rgb = corner_picture()

@@ -15,7 +15,7 @@ RATE_HZ = 16_000
 
 
 def noise(seconds: float, rate_hz: int) -> np.ndarray:
-    """Below 2 kHz, so that any rate can hold it: a shift of one sample shows."""
+    """Noise below 2 kHz, which any rate can represent; reveals a shift of one sample."""
     n = round(seconds * rate_hz)
     spectrum = np.fft.rfft(np.random.default_rng(0).normal(size=n))
     spectrum[np.arange(len(spectrum)) > 2000 * seconds] = 0
@@ -104,7 +104,7 @@ SPANS = [
 def test_a_span_contains_its_samples_of_the_whole(
     tmp_path: Path, name: str, codec: str, rate_hz: int
 ) -> None:
-    """But for the noise that AAC makes up anew."""
+    """Equal except for the noise that AAC synthesises."""
     path = encode(tmp_path / name, codec, noise(4.0, rate_hz), rate_hz)
     whole = read_sound(path).samples
     for start_s, end_s in ((0.0, 0.5), (2.0, 2.5), (3.05, 3.2)):
@@ -132,7 +132,7 @@ def test_a_span_of_a_container_with_milliseconds_is_exact_to_half_of_one(tmp_pat
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
 def test_time_zero_is_that_of_the_video(tmp_path: Path, suffix: str) -> None:
-    """The film starts at 0 s, its sound half a second later: until then there is silence."""
+    """The video starts at 0 s, its audio half a second later, after silence."""
     path = tmp_path / f"late{suffix}"
     late = make_sound(tmp_path / "tone.wav", seconds=0.6, codec="pcm_s16le")
     make_video(tmp_path / "film.mp4", num_frames=25)
@@ -146,11 +146,11 @@ def test_time_zero_is_that_of_the_video(tmp_path: Path, suffix: str) -> None:
         packets: list[Any] = [p for p in film.demux() if p.dts is not None]
         for packet in packets:
             packet.stream = pictures
-        heard: list[Any] = []
+        sound_packets: list[Any] = []
         for frame in spoken.decode(audio=0):
             frame.pts += RATE_HZ // 2
-            heard += voice.encode(frame)
-        out.mux([*packets, *heard, *voice.encode(None)])
+            sound_packets += voice.encode(frame)
+        out.mux([*packets, *sound_packets, *voice.encode(None)])
     sound = read_sound(path)
     assert not sound.samples[: round(0.4 * RATE_HZ)].any()
     assert onset_s(sound) == pytest.approx(0.5, abs=0.07)  # an encoder's lead-in is sound too
@@ -167,12 +167,12 @@ def test_a_missing_part_is_silent_and_the_rest_stays_in_time(tmp_path: Path) -> 
             if packet.pts is not None and not 500 <= packet.pts < 1000:
                 packet.stream = stream
                 out.mux(packet)
-    expected, found = read_sound(whole).samples, read_sound(holed).samples
-    assert not found[round(0.6 * RATE_HZ) : round(0.95 * RATE_HZ)].any()
-    np.testing.assert_array_equal(found[:7_000], expected[:7_000])
+    expected, decoded = read_sound(whole).samples, read_sound(holed).samples
+    assert not decoded[round(0.6 * RATE_HZ) : round(0.95 * RATE_HZ)].any()
+    np.testing.assert_array_equal(decoded[:7_000], expected[:7_000])
     shifts = range(-8, 9)  # Matroska tells times to a millisecond
     assert any(
-        np.array_equal(found[20_000 + k : 30_000 + k], expected[20_000:30_000]) for k in shifts
+        np.array_equal(decoded[20_000 + k : 30_000 + k], expected[20_000:30_000]) for k in shifts
     )
 
 
@@ -219,15 +219,15 @@ def test_damaged_bytes_do_not_shift_the_rest(tmp_path: Path, name: str, codec: s
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 500] = bytes(500)
     path.write_bytes(bytes(data))
-    found = read_sound(path).samples
-    assert len(found) == len(whole)
-    assert not np.array_equal(found, whole)
+    decoded = read_sound(path).samples
+    assert len(decoded) == len(whole)
+    assert not np.array_equal(decoded, whole)
     for rest in (slice(0, 9_000), slice(-5_000, None)):
-        np.testing.assert_allclose(found[rest], whole[rest], atol=5e-3)
+        np.testing.assert_allclose(decoded[rest], whole[rest], atol=5e-3)
 
 
 def test_a_time_beyond_the_end_of_the_file_is_ignored(tmp_path: Path) -> None:
-    """Else one damaged byte could ask for days of silence."""
+    """Otherwise one damaged byte could cause days of silence."""
     path = tmp_path / "a.mkv"
     wav = write_wav(tmp_path / "a.wav", noise(2.0, RATE_HZ))
     with (

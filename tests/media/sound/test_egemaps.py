@@ -51,13 +51,13 @@ def test_audio_shorter_than_the_minimum_is_nan(
     "samples", [silence(0), silence(0.5), np.full(8_000, 2e-5)], ids=["none", "zero", "faint"]
 )
 def test_silence_is_nan(samples: np.ndarray) -> None:
-    found = egemaps(samples, 16_000)
-    assert (found.shape, found.dtype) == ((88,), np.float32)
-    assert np.isnan(found).all()
+    values = egemaps(samples, 16_000)
+    assert (values.shape, values.dtype) == ((88,), np.float32)
+    assert np.isnan(values).all()
 
 
 def test_full_scale_does_not_wrap_around() -> None:
-    """In 16 bits 1 is out of range: a wave cut off at 1 would become its own negative."""
+    """1 is out of range for 16 bits and would wrap around to -1."""
     square = np.sign(tone(220, 0.5))
     nearly = egemaps(0.9999 * square, 16_000)
     np.testing.assert_allclose(egemaps(square, 16_000), nearly, rtol=0.02, atol=0.01)

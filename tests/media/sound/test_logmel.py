@@ -1,4 +1,4 @@
-"""Log-mel energies: against sums written out, of tones, of silence."""
+"""Log-mel spectrograms: against explicit sums, of tones, of silence."""
 
 import math
 
@@ -39,18 +39,18 @@ def written_out(signal: np.ndarray, row: int, band: int, mels: int) -> float:
 
 def test_values_equal_the_definition() -> None:
     signal = noise(0.05)
-    found = log_mel(signal, RATE_HZ, 5, 6)
+    values = log_mel(signal, RATE_HZ, 5, 6)
     expected = [[written_out(signal, row, band, 6) for band in range(6)] for row in range(5)]
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("hz", [150.0, 440.0, 1000.0, 3000.0, 7000.0])
 @pytest.mark.parametrize("mels", [40, 64])
 def test_a_tone_is_in_its_band(hz: float, mels: int) -> None:
-    found = log_mel(tone(hz, 0.5), RATE_HZ, 50, mels)
+    values = log_mel(tone(hz, 0.5), RATE_HZ, 50, mels)
     step = (mel(8000) - mel(60)) / (mels + 1)
-    assert np.abs(found[5:-5].argmax(axis=1) - ((mel(hz) - mel(60)) / step - 1)).max() <= 0.51
+    assert np.abs(values[5:-5].argmax(axis=1) - ((mel(hz) - mel(60)) / step - 1)).max() <= 0.51
 
 
 @pytest.mark.parametrize("mels", [1, 20, 64, 128])
@@ -66,9 +66,9 @@ def test_the_bands_add_up_to_the_power_of_the_sound(mels: int) -> None:
 
 @pytest.mark.parametrize("samples", [silence(0.3), silence(0), np.full(800, 1e-9, np.float32)])
 def test_silence_is_the_floor(samples: np.ndarray) -> None:
-    found = log_mel(samples, RATE_HZ, 20, 64)
-    assert found.shape == (20, 64)
-    assert (found == FLOOR_DB).all()
+    values = log_mel(samples, RATE_HZ, 20, 64)
+    assert values.shape == (20, 64)
+    assert (values == FLOOR_DB).all()
 
 
 def test_a_gain_adds_the_same_everywhere() -> None:
@@ -92,13 +92,13 @@ def test_a_row_covers_its_own_ten_milliseconds(row: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "rate_hz", "told"),
+    ("samples", "rate_hz", "reason"),
     [
         (np.zeros((2, 800), np.float32), RATE_HZ, "finite samples"),
         (np.full(800, np.nan, np.float32), RATE_HZ, "finite samples"),
         (np.zeros(800, np.float32), 44_100, "at 16000 Hz, got 44100. Resample it"),
     ],
 )
-def test_invalid_audio_is_refused(samples: np.ndarray, rate_hz: int, told: str) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_invalid_audio_is_refused(samples: np.ndarray, rate_hz: int, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
         log_mel(samples, rate_hz, 5, 16)
