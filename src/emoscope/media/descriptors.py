@@ -80,7 +80,7 @@ def hog_klt(frames: ByteArray) -> Float32Array:
 
     motion   MOTION_SHAPE: a histogram of directions weighted by length, for each segment of the
              clip and each cell of the frame, divided by the number of steps in the cell: pixels
-             per frame, whatever the number of points. Bin 0 is right, bin 2 down; a direction
+             per frame, for any number of points. Bin 0 is right, bin 2 down; a direction
              between two bins is shared by both.
     shape    (SHAPE_PARTS, 2, .): HOG (Dalal & Triggs, CVPR 2005; 2 x 2 cells of 8 unsigned
              orientations, L2-Hys, invariant to brightness and contrast) of the patch around a
