@@ -15,7 +15,7 @@ _SLOWEST_HZ = 24  # cinema: the lowest frame rate at which a window must still h
 def scaled(width: float, channels: Sequence[int]) -> tuple[int, ...]:
     """Multiply channel counts by `width`, at least 1 each. Raises SpecError for width <= 0."""
     if not width > 0:
-        raise SpecError(f"width must be positive, got {width}. The default is 1.")
+        raise SpecError(f"width {width} leaves no filters. Give a number above 0.")
     return tuple(max(1, round(width * count)) for count in channels)
 
 

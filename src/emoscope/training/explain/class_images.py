@@ -92,7 +92,7 @@ def classes_sheet(images: Sequence[ClassImage], spec: ClipSpec, steps: int) -> P
     tiles = [_tiles(image, spec) for image in images]
     columns = len(tiles[0]) if len(tiles[0]) > 1 else columns_for(len(tiles))
     lines = [f"Gradient ascent from a neutral start, {steps} steps, with L2"]
-    if any(stream.kind.endswith("flow") for stream in spec.pictures):
+    if any(stream.is_flow for stream in spec.pictures):
         lines.append("Flow: hue is the direction, white is no motion")
     sheet = in_rows(_padded([tile for row in tiles for tile in row]), columns)
     return captioned(sheet, "Class images: inputs that maximise the logit of each label", *lines)
@@ -105,7 +105,7 @@ def pictures_of(stream: Stream, values: FloatArray) -> Picture:
     contrast. Flow is drawn with the direction as hue and the speed as saturation."""
     how = stream.normalisation
     values = values.transpose(0, 2, 3, 1) * np.asarray(how.std) + np.asarray(how.mean)
-    if stream.kind.endswith("flow"):
+    if stream.is_flow:
         return _wheel(values)
     if not _is_bounded(stream):
         values = 0.5 + values / (2 * _largest(np.abs(values)))

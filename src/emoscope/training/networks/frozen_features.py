@@ -4,7 +4,7 @@ CACHE/features/ab/ab12....npy     one clip, float32
 
 The cache lies beside the clips; a file's name is a digest of the clip, the ClipSpec, the network
 and the file of its weights. Networks whose features can be kept have two methods:
-`of_features(trunk_features(**inputs))` equals `forward(**inputs)`.
+`classify(trunk_features(**inputs))` equals `forward(**inputs)`.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _FORMAT = 1  # to be raised when a network's computation changes
 
 def why_not_kept(recipe: Recipe, spec: ClipSpec, model: nn.Module) -> str:
     """Why the features of a frozen part are computed in every epoch; "" if they can be kept."""
-    if not hasattr(model, "of_features"):
+    if not hasattr(model, "classify"):
         return f"{recipe.model.name} mixes them with layers that learn"
     if recipe.augmentation != Augmentation():
         return "the augmentation is random"
@@ -121,4 +121,4 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, ...) -> (B, num_classes)."""
-        return self.model.of_features(features)  # type: ignore[operator]
+        return self.model.classify(features)  # type: ignore[operator]
