@@ -26,9 +26,9 @@ from emoscope.training.metrics import (
     uar,
     uar_ci,
 )
-from emoscope.training.networks.dataset import VARIANT
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import Predictions, Run, read_json, read_run, write_json
+from emoscope.training.splits import VARIANT
 
 __all__ = [
     "ClipKey",
