@@ -50,22 +50,22 @@ class Augmentation(BaseModel):
     )
     shift: Share = Field(
         default=0.0,
-        description="Shift by up to this part of the width and of the height, either way.",
+        description="Shift by up to this fraction of the width and of the height, either way.",
     )
     corner_shift: tuple[Share, Share] = Field(
         default=(0.0, 0.0),
         description="Keep the frame in place or move it towards one of the four corners, by these "
-        "parts of its width and height. Tahghighi et al.: 25 px of 720 x 576, "
+        "fractions of its width and height. Tahghighi et al.: 25 px of 720 x 576, "
         "`[0.0347, 0.0434]`.",
     )
     crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
         default=(),
-        description="Sides of a crop, as parts of the frame's. Width and height are drawn from "
+        description="Sides of a crop, as fractions of the frame's. Width and height are drawn from "
         "them independently, the position from the four corners and the centre; the crop is "
         "stretched to the frame. Fan and Ke: {224, 192, 168} of 256, `[0.875, 0.75, 0.65625]`.",
     )
     brightness: Share = Field(
-        default=0.0, description="Add up to this part of full scale, either way."
+        default=0.0, description="Add up to this fraction of full scale, either way."
     )
     contrast: float = Field(
         default=0.0,
@@ -79,8 +79,8 @@ class Augmentation(BaseModel):
     )
     gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = Field(
         default=(),
-        description="Standard deviations, as parts of the frame's height, of which one is drawn; "
-        "0 is no blur.",
+        description="Standard deviations, as fractions of the frame's height, of which one is "
+        "drawn; 0 is no blur.",
     )
     erase: Share = Field(
         default=0.0,

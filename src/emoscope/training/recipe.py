@@ -167,7 +167,7 @@ class Schedule(Frozen):
     iterations: int | None = Field(default=None, ge=1, description="Steps of the optimiser.")
     batch_size: int = Field(default=32, ge=2, description="Clips in a batch, on each device.")
     accumulate: int = Field(
-        default=1, ge=1, description="Batches whose gradients are summed for one step."
+        default=1, ge=1, description="Batches whose gradients are averaged for one step."
     )
     decay: Literal["none", "cosine", "step", "one-cycle"] = Field(
         default="none",
@@ -184,8 +184,8 @@ class Schedule(Frozen):
         default=0.0,
         ge=0,
         lt=1,
-        description="Part of the training in which the learning rate rises: linearly, or along a "
-        "cosine for one-cycle, which uses 0.3 if this is 0.",
+        description="Fraction of the training in which the learning rate rises: linearly, or along "
+        "a cosine for one-cycle, which uses 0.3 if this is 0.",
     )
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
         default="32-true", description="Floating-point precision, as Lightning names it."
@@ -245,8 +245,8 @@ class Evaluation(Frozen):
     )
     vote: str = Field(
         default=DEFAULT_VOTE,
-        description='How blocks become one prediction: `"sum-probability"` or '
-        '`"max-probability"`. The run also stores the predictions of the other vote.',
+        description="Rule that joins the predictions of blocks, as in `emoscope analyze --vote`. "
+        "The run stores the predictions by every vote.",
     )
 
     @field_validator("vote")

@@ -28,8 +28,8 @@ class _Protocol(Frozen):
         default=0.0,
         ge=0,
         lt=1,
-        description="Part of the training side held out to choose the epoch and to fit the "
-        "temperature; whole people where they are known. 0 disables both.",
+        description="Fraction of the training side that is held out to choose the epoch and to fit "
+        "the temperature; whole people where they are known. 0 disables both.",
     )
     drop_twins: bool = Field(
         default=False,
@@ -78,7 +78,9 @@ class GroupHoldout(_Protocol):
     """One test part of whole people, with label shares as close to the corpus's as possible."""
 
     name: Literal["stratified-group-holdout"]
-    part: float = Field(default=0.2, gt=0, lt=1, description="Size of the test part.")
+    part: float = Field(
+        default=0.2, gt=0, lt=1, description="Fraction of the samples in the test part."
+    )
     seed: int = Field(default=0, ge=0, description="Seed of the random draws to choose from.")
 
 

@@ -47,7 +47,7 @@ PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 <header class="top">
 <p class="brand">Emoscope</p>
 <h1>{{ title }}</h1>
-<p>{{ subtitle }}</p>
+<p>{{ subtitle | replace(" %", "&nbsp;%" | safe) }}</p>
 </header>
 {% for table in results %}
 {{ show(table) }}
@@ -84,6 +84,6 @@ p.quiet { font-size: 13px; margin-top: 8px; max-width: 72ch; }
 .wide th:first-child, .wide td:first-child { text-align: left; }
 .wide td { white-space: normal; overflow-wrap: break-word; }
 .wide td:first-child:nth-last-child(2) { white-space: nowrap; }
-.wide td:nth-child(2):last-child { overflow-wrap: anywhere; }
+.wide :is(th, td):nth-child(2):last-child { text-align: left; overflow-wrap: anywhere; }
 svg { display: block; height: auto; max-width: 100%; font: 12px/1 inherit; }
 """

@@ -31,8 +31,8 @@ _METRICS = (
 )
 _PRIORS = (
     "Training prior: the probabilities include the class shares of the training data, as in every "
-    "table whose header names no prior. Uniform prior: these shares are divided out, as `emoscope "
-    "analyze` does unless `--prior train` is given."
+    "table whose header names no prior. Uniform prior: these shares are divided out, as emoscope "
+    "analyze does unless --prior train is given."
 )
 _CURVE = ("answered", "accuracy", "uar")
 
@@ -185,7 +185,7 @@ def _thresholds(figures: Mapping[str, Any]) -> Table:
     names = ("coverage", "accuracy", "UAR")
     more = tuple(f"{name}, uniform prior" for name in names) if len(curves) > 1 else ()
     note = (
-        "Results if predictions below a minimum confidence (`--min-confidence`) are withheld. "
+        "Results if predictions below a minimum confidence (--min-confidence) are withheld. "
         "Coverage: share of clips that keep their prediction; accuracy and UAR are those of these "
         "clips and their classes."
     )
