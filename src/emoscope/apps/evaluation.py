@@ -40,7 +40,7 @@ def evaluate_run(run_or_recipe: Path) -> None:
 def compare_runs(folders: list[Path], out: Path | None) -> None:
     """Print the comparison of some runs, or write it as Markdown or CSV. Raises RecipeError."""
     if out is not None and out.suffix not in (".md", ".csv"):
-        raise RecipeError(f"{out}: unknown format. Name a file that ends in .md or .csv.")
+        raise RecipeError(f"{out}: a comparison is written as .md or .csv. Choose one.")
     comparison = compare(folders)
     if out is None:
         typer.echo(comparison.markdown())

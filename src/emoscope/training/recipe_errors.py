@@ -19,7 +19,8 @@ def complaints(model: type[BaseModel], error: ValidationError) -> list[str]:
     An unknown key comes with its nearest known key. If that key is required, it is not listed as
     missing as well."""
     errors = error.errors(include_url=False)
-    lines, misspelt = [], set()
+    lines: list[str] = []
+    misspelt: set[Location] = set()
     for one in errors:
         if one["type"] == "extra_forbidden":
             *tables, key = one["loc"]

@@ -240,7 +240,7 @@ def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
 def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path) -> None:
     half = fake_run(tmp_path / "half", name="half")
     (part_folder(half, "group 1", 0) / "fold.json").unlink()
-    assert "3 of 4 folds finished" in refused(pair[0], half)
+    assert "3 of 4 folds done" in refused(pair[0], half)
 
 
 def test_of_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:

@@ -114,9 +114,9 @@ def judge(run: Run, vote: str | None = None) -> Judged:
     finished = [part for part in run.parts if part not in missing]
     if len(finished) < len(run.parts):
         total = len(run.parts)
-        raise RecipeError(f"{run.folder}: {len(finished)} of {total} folds finished. {run.remedy}")
+        raise RecipeError(f"{run.folder}: {len(finished)} of {total} folds done. {run.remedy}")
     if missing:
-        raise RecipeError(f"{run.folder}: the final training is not finished. {run.remedy}")
+        raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
     every = run.predictions(vote)
     clear = np.array([sample.is_clear for sample in every.samples], dtype=bool)
     if not clear.any():

@@ -139,8 +139,8 @@ def _summary(figures: Mapping[str, Any]) -> Table:
     if uniform:
         header = ("metric (95 % interval)", "training prior", "uniform prior")
         return Table("Results", header, tuple(rows), f"{_METRICS} {_PRIORS}")
-    header = ("metric", "value (95 % interval)")
-    return Table("Results", header, tuple(row[:2] for row in rows), _METRICS)
+    two_columns = tuple((name, value) for name, value, _ in rows)
+    return Table("Results", ("metric", "value (95 % interval)"), two_columns, _METRICS)
 
 
 def _votes(figures: Mapping[str, Any]) -> Table:

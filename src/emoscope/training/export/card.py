@@ -126,7 +126,7 @@ def _protocol(f: Figures) -> str:
 def _results(f: Figures) -> Iterator[str]:
     """Yield the main metrics, with a column for the uniform prior where it was evaluated."""
     uniform = f.get("uniform_prior", {})
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, with_interval(f, key), *([with_interval(uniform, key)] if uniform else []))
         for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall"))
     ]
