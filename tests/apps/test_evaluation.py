@@ -13,7 +13,7 @@ RUN = """
 import sys
 from emoscope.apps.cli import app
 app(sys.argv[1:], standalone_mode=False)
-print("loaded", *sorted({"torch", "lightning", "pandas"} & set(sys.modules)))
+print("loaded", *sorted({"torch", "lightning"} & set(sys.modules)))
 """
 
 
