@@ -127,7 +127,7 @@ def _results(f: Figures) -> Iterator[str]:
     """Yield the main metrics, with a column for the uniform prior where it was evaluated."""
     uniform = f.get("uniform_prior", {})
     rows: list[tuple[str, ...]] = [
-        (name, with_interval(f, key), *([with_interval(uniform, key)] if uniform else []))
+        (name, with_interval(f, key), *((with_interval(uniform, key),) if uniform else ()))
         for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall"))
     ]
     blank = ("",) if uniform else ()
@@ -142,10 +142,9 @@ def _results(f: Figures) -> Iterator[str]:
                 where = f"{name}, samples with a majority label ({f['majority_samples']} samples)"
                 rows.append((where, with_interval(f, key), *blank))
     rows.append(("expected calibration error, 15 bins", f"{f['ece']:.3f}", *blank))
+    header: tuple[str, ...] = ("metric", "value (95 % interval)")
     if uniform:
         header = ("metric (95 % interval)", "training prior", "uniform prior")
-    else:
-        header = ("metric", "value (95 % interval)")
     yield markdown_table(header, rows)
     yield f"{_TRAINING} {_UNIFORM}" if uniform else _TRAINING
 

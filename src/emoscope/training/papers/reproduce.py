@@ -37,36 +37,38 @@ def reproduction_table(paper: str, runs: Iterable[Run], folder: Path) -> str:
     runs = list(runs)
     by_row: dict[str, list[_Ours]] = {row: [] for row in source.rows}
     runs_of: dict[str, list[Run]] = {row: [] for row in source.rows}
-    beyond = []
+    unmatched = []
     for run in runs:
         for row, ours in _results(run, paper, folder):
             if row is None:
-                beyond.append(ours)
+                unmatched.append(ours)
             else:
                 by_row[source.rows[row].id].append(ours)
                 runs_of[row].append(run)
     notes = []
     for fusion in (row for row in _rows(source) if row.rule):
-        made = _fusion(fusion, [(source.rows[name], runs_of[name]) for name in fusion.members])
-        if isinstance(made, str):
-            notes.append(made)
+        fusion_cells = _fusion(
+            fusion, [(source.rows[name], runs_of[name]) for name in fusion.members]
+        )
+        if isinstance(fusion_cells, str):
+            notes.append(fusion_cells)
         else:
-            by_row[fusion.id].append(made)
+            by_row[fusion.id].append(fusion_cells)
     tables = [
         _figures(source, by_row, " ".join(notes)),
         _costs(source, by_row),
         _pictures(source, by_row),
-        _beyond(beyond),
+        _unmatched(unmatched),
         inflation_table(runs),
         _faces(source, runs),
-        *(ours.confusion for group in [*by_row.values(), beyond] for ours in group),
+        *(ours.confusion for group in [*by_row.values(), unmatched] for ours in group),
     ]
     warnings = [
         f"> **Warning, {run.info['name']}**: {text}"
         for run in runs
         for text in run.info["warnings"]
     ]
-    fractions = "" if source.unit == "percent" else ", with its fractions in percent"
+    fractions = "" if source.unit == "percent" else ", with accuracies converted to percent"
     head = (
         f"# {source.authors}: {source.title}\n\nThe columns `paper: ...` are as printed in the "
         f"paper{fractions}. The columns `ours: ...` are from our runs."
@@ -80,7 +82,7 @@ class _Ours:
     """Cells of a run's results, by one vote if it has several."""
 
     name: str
-    what: str
+    measured_on: str
     figures: tuple[str, str, str]  # as _MINE
     costs: tuple[str, str]  # parameters, seconds of one training
     machine: str
@@ -104,9 +106,9 @@ def _results(run: Run, paper: str, folder: Path) -> Iterator[tuple[str | None, _
 
 
 def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") -> _Ours:
-    name, what = str(run.info["name"]), figures["what"]
+    name, measured_on = str(run.info["name"]), figures["what"]
     if vote:
-        what = f"{corpus_words(run)}; {protocol_words(run.recipe)}; by {vote}"
+        measured_on = f"{corpus_words(run)}; {protocol_words(run.recipe)}; by {vote}"
     title = f"Confusion matrix of {name}" + (f" by {vote}" if vote else "")
     accuracy, uar = (with_interval(figures, metric) for metric in ("accuracy", "uar"))
     seconds = float(np.median([result["seconds"] for result in run.results()]))
@@ -115,7 +117,7 @@ def _ours(run: Run, figures: Mapping[str, Any], folder: Path, vote: str = "") ->
     place = quote(Path(os.path.relpath(page, folder)).as_posix())
     return _Ours(
         name=name,
-        what=what,
+        measured_on=measured_on,
         figures=(accuracy, uar, f"{figures['samples']:,}"),
         costs=(ABSENT if parameters is None else f"{parameters:,}", f"{seconds:,.0f}"),
         machine=str(run.info["machine"]),
@@ -132,19 +134,19 @@ def _fusion(
     if missing:
         return f"Not fused: {row.system} (no run of {', '.join(missing)})."
     try:
-        made = fuse_row(row.rule, [runs[0] for _, runs in members])
+        fused = fuse_row(row.rule, [runs[0] for _, runs in members])
     except RecipeError as error:
         return f"Not fused: {row.system} ({error})"
-    accuracy, uar = (with_interval(made.figures, metric) for metric in ("accuracy", "uar"))
+    accuracy, uar = (with_interval(fused.figures, metric) for metric in ("accuracy", "uar"))
     return _Ours(
-        name=made.name,
-        what=made.what,
-        figures=(accuracy, uar, f"{made.figures['samples']:,}"),
+        name=fused.name,
+        measured_on=fused.what,
+        figures=(accuracy, uar, f"{fused.figures['samples']:,}"),
         costs=(ABSENT, ABSENT),
         machine=str(members[0][1][0].info["machine"]),
         page=ABSENT,
         confusion=confusion_table(
-            f"Confusion matrix of {made.name}", made.labels, made.figures["confusion"]
+            f"Confusion matrix of {fused.name}", fused.labels, fused.figures["confusion"]
         ),
     )
 
@@ -155,7 +157,7 @@ def _figures(paper: Paper, by_row: Mapping[str, Sequence[_Ours]], note: str) -> 
         about = (row.system, row.corpus, row.protocol)
         printed = (*about, f"{row.value} %", _number(row.clips), row.where)
         for ours in by_row[row.id]:
-            rows.append((*printed, *ours.figures, ours.name, ours.what))
+            rows.append((*printed, *ours.figures, ours.name, ours.measured_on))
         if not by_row[row.id]:
             rows.append((*printed, *[ABSENT] * 5))
     header = ("system", "corpus", "protocol", "paper: accuracy", "paper: clips", "paper: source")
@@ -217,10 +219,12 @@ def _faces(paper: Paper, runs: Sequence[Run]) -> Table:
     return Table("Frames without a detected face", (*header, *mine), tuple(rows))
 
 
-def _beyond(runs: Sequence[_Ours]) -> Table:
+def _unmatched(runs: Sequence[_Ours]) -> Table:
     costs = ("ours: parameters", "ours: seconds per training")
     header = ("ours: run", *_MINE, *costs, "ours: page", "ours: measured on")
-    rows = tuple((ours.name, *ours.figures, *ours.costs, ours.page, ours.what) for ours in runs)
+    rows = tuple(
+        (ours.name, *ours.figures, *ours.costs, ours.page, ours.measured_on) for ours in runs
+    )
     return Table("Runs of no row of the paper", header, rows)
 
 

@@ -36,8 +36,11 @@ class Kind:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an augmentation makes of a corpus: its number of samples, and the kinds of change as
-    from `variants` or `printed_kinds`."""
+    """Number of variants that an augmentation makes of a corpus.
+
+    samples   of the corpus
+    kinds     of change, as from `variants` or `printed_kinds`
+    """
 
     samples: int
     kinds: tuple[Kind, ...]
