@@ -157,9 +157,10 @@ def test_all_problems_are_reported_at_once_and_the_file_is_named_once(path: Path
 
 
 def test_a_check_of_the_whole_recipe_reports_all_it_finds(path: Path) -> None:
-    _, *problems = refusal(path, seeds="[1, 1]", schedule__keep="best-uar").splitlines()
+    changes = {"schedule__keep": "best-uar", "bundle__precision": "int8", "model__frozen": "true"}
+    _, *problems = refusal(path, **changes).splitlines()
     assert problems == [
-        "  seeds must be different integers from 0 on, got (1, 1).",
+        "  bundle.precision is for networks, and not with model.frozen.",
         "  schedule.keep needs a protocol.holdout to choose the epoch on.",
     ]
 
@@ -184,8 +185,8 @@ def test_the_bundle_table_is_optional(path: Path) -> None:
         ({"schedule__epochs": "0"}, "schedule.epochs: "),
         ({"schedule__epochs": "many"}, "(got 'many')"),
         ({"optimiser__lr": "-1"}, "optimiser.lr: "),
-        ({"seeds": "[-1]"}, "seeds must be different integers from 0 on"),
-        ({"seeds": "[1, 1]"}, "seeds must be different integers from 0 on"),
+        ({"seeds": "[-1]"}, "seeds: must be different integers from 0 on"),
+        ({"seeds": "[1, 1]"}, "seeds: must be different integers from 0 on"),
         ({"seeds": "[]"}, "seeds: "),
         ({"name": "a/b"}, "name: "),
         ({"corpus__name": "fer"}, "No corpus named 'fer'"),

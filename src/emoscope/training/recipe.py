@@ -341,12 +341,17 @@ class Recipe(Frozen):
         default=BundleFacts(), description="Facts for the exported bundle and its card."
     )
 
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"must be different integers from 0 on, got {list(seeds)}.")
+        return seeds
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         is_estimator, frozen = self.schedule is None, self.model.frozen
         problems = []
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            problems.append(f"seeds must be different integers from 0 on, got {self.seeds}.")
         if (self.optimiser is None) != is_estimator:
             problems.append("optimiser and schedule must be given together.")
         if is_estimator and self.evaluation.every:
