@@ -112,7 +112,7 @@ def evaluate(
     Computes accuracy, UAR and more from the predictions in the run folder, and writes
     evaluation.json, .md, .csv and .html into it. Needs no corpus.
     """
-    from emoscope.apps.training import evaluate_run
+    from emoscope.apps.evaluation import evaluate_run
 
     evaluate_run(run)
 
@@ -130,7 +130,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare the figures of runs, and test whether their differences are significant."""
-    from emoscope.apps.training import compare_runs
+    from emoscope.apps.evaluation import compare_runs
 
     compare_runs(runs, out)
 

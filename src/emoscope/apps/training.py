@@ -1,4 +1,4 @@
-"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`, `models`."""
+"""`emoscope train`, `fuse`, `reproduce`, `export`, `models`."""
 
 import inspect
 from collections.abc import Mapping
@@ -9,18 +9,16 @@ import typer
 
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError
-from emoscope.media.files import replacing
 
 try:
     import torch
 
     from emoscope import models
+    from emoscope.apps.evaluation import evaluate_run, write_table
     from emoscope.apps.training_progress import Console
     from emoscope.training import estimators
-    from emoscope.training.evaluation.compare import compare
-    from emoscope.training.evaluation.evaluate import evaluate
     from emoscope.training.evaluation.fuse_runs import fuse
-    from emoscope.training.experiment import RUNS, is_leader, resume, train
+    from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export.bundle import export_run
     from emoscope.training.networks.fit import Hardware
     from emoscope.training.papers.published import recipes_of
@@ -32,8 +30,6 @@ except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 
 __all__ = [
-    "compare_runs",
-    "evaluate_run",
     "export_bundle_of",
     "fuse_runs",
     "list_all",
@@ -83,43 +79,10 @@ def _evaluate_and_export(run: Run) -> None:
         export_bundle_of(run.folder, run.bundle_path, run.allow_code)
 
 
-def evaluate_run(run_or_recipe: Path) -> None:
-    """Measure and print the main figures."""
-    folder = run_or_recipe
-    if folder.suffix == ".toml":
-        folder = RUNS / Recipe.read(folder).name
-    figures = evaluate(folder)["figures"]
-    for warning in figures["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
-    accuracy, uar = (_with_interval(figures, name) for name in ("accuracy", "uar"))
-    typer.echo(
-        f"{figures['what']}: accuracy {accuracy}, UAR {uar}, macro-F1 {figures['macro_f1']:.1%}, "
-        f"ECE {figures['ece']:.3f}; {figures['samples']:,} clips, intervals over "
-        f"{figures['interval_over']}"
-    )
-    typer.echo(f"written: {folder / 'evaluation.html'}")
-
-
-def _with_interval(figures: Mapping[str, Any], name: str) -> str:
-    low, high = figures[f"{name}_ci95"]
-    return f"{figures[name]:.1%} ({low:.1%} to {high:.1%})"
-
-
 def export_bundle_of(run: Path, out: Path, allow_code: bool) -> None:
     """Export a run's bundle and print its name and size."""
     card = export_run(run, out, allow_code=allow_code)
     typer.echo(f"{out}: {card.name} {card.version}, {out.stat().st_size / 1e6:.1f} MB")
-
-
-def compare_runs(folders: list[Path], out: Path | None) -> None:
-    """Print the comparison, or write it. Raises RecipeError for a file of another kind."""
-    if out is not None and out.suffix not in (".md", ".csv"):
-        raise RecipeError(f"{out}: a comparison is written as .md or .csv.")
-    comparison = compare(folders)
-    if out is None:
-        typer.echo(comparison.markdown())
-        return
-    _write(out, comparison.csv() if out.suffix == ".csv" else comparison.markdown())
 
 
 def fuse_runs(folders: list[Path], out: Path, rule: str, seed: int) -> None:
@@ -164,7 +127,7 @@ def reproduce_paper(
         return
     table = reproduction_table(paper, runs, out)
     typer.echo(table)
-    _write(out / f"{paper}.md", table)
+    write_table(out / f"{paper}.md", table)
 
 
 def _each_with_changes(
@@ -228,9 +191,3 @@ def _show(name: str, build: Any, spec: ClipSpec, size: str, small: Mapping[str, 
 
 def _about(build: Any) -> str:
     return " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    typer.echo(f"written: {path}")

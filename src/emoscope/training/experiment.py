@@ -32,12 +32,10 @@ from emoscope.training.networks.fit import Hardware
 from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run import Run
-from emoscope.training.run_folder import FINAL, RunFolder, write_json
+from emoscope.training.run_folder import FINAL, RUNS, RunFolder, write_json
 from emoscope.training.samples import choose_samples
 
-__all__ = ["RUNS", "is_leader", "resume", "train"]
-
-RUNS = Path("runs")  # where run folders are written by default
+__all__ = ["is_leader", "resume", "train"]
 
 _WAIT_S = 6 * 3600.0
 _PACKAGES = ("emoscope", "torch", "lightning", "numpy", "scikit-learn", "opencv-python-headless")

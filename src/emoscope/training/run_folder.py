@@ -36,6 +36,7 @@ from emoscope.training.recipe import Recipe
 __all__ = [
     "EIGHT_BITS",
     "FINAL",
+    "RUNS",
     "Predictions",
     "RunFolder",
     "part_folder",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 EIGHT_BITS = "int8.onnx"  # beside weights.pt
+RUNS = Path("runs")  # run folders are written here by default
 FINAL = "final"  # name of the training on all samples
 _SIDES = ("train", "holdout", "test")
 _RUN_FILES = ("recipe.json", "run.json", "corpus.csv", "folds.json")

@@ -113,7 +113,9 @@ def test_a_network_without_them_is_refused_before_anything_is_trained(tmp_path: 
 
 
 def test_only_whole_networks_can_be_had_in_eight_bits() -> None:
-    with pytest.raises(ValueError, match=r"bundle\.precision is for networks, none of them frozen"):
+    with pytest.raises(
+        ValueError, match=r"bundle\.precision is for networks, and not with model\.frozen"
+    ):
         tiny_recipe(model={"frozen": True, "weights": "w.pt"}, bundle=INT8)
 
 

@@ -221,8 +221,8 @@ def test_a_fusion_answers_for_every_clip_that_a_member_judges(
     alone = rows["support vector classifier (sound)"]
     average, svm = (rows[f"VGG-LSTM, random forest, SVC: {x}"] for x in ("average", "fused by SVM"))
     assert (alone[5], average[5], svm[5]) == ("8", "9", "9")
-    assert average[7] == "afew; fixed (test valid); clips that a member cannot judge: 1"
-    assert "the rule learned from other clips that are judged, in 5 folds" in svm[7]
+    assert average[7] == "afew; fixed (test valid); clips that a member cannot predict: 1"
+    assert "the rule fitted by 5-fold cross-validation over the test clips" in svm[7]
     members = [read_run(runs / f"{n}-afew") for n in ("vgg16-bilstm", "egemaps-rf", "egemaps-svc")]
     said: dict[Path, list[np.ndarray]] = {}
     truth = {}

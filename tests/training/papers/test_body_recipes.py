@@ -102,7 +102,7 @@ def test_reproduce_prints_both_protocols_and_what_the_leak_adds(
     assert (ran.exit_code, ran.exception) == (0, None)
     table = (runs / "deformable-convlstm.md").read_text(encoding="utf-8")
     assert table.startswith("> **Warning, deformable-convlstm-gemep-augmented-random**: LEAK")
-    added = table.partition("## What the leak adds")[2].partition("## ")[0]
+    added = table.partition("## Accuracy gained by the leak")[2].partition("## ")[0]
     rows = [line.strip("| ").split(" | ") for line in lines(added) if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["deformable-convlstm", "mbmic-svm"]
     assert all(row[7] == "3" for row in rows)

@@ -1,4 +1,4 @@
-"""What a leaking protocol adds: one system, the same persons, two protocols."""
+"""One system on the same people under a leaking protocol and an honest one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -53,8 +53,10 @@ def test_a_table_pairs_runs_of_one_system_only(tmp_path: Path) -> None:
 
 def test_a_reproduction_tells_what_the_leak_adds(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "leaky", 0.95, leaky=True), run_of(tmp_path / "honest", 0.5)]
-    assert "## What the leak adds" in reproduction_table("deformable-convlstm", runs, tmp_path)
-    assert "leak adds" not in reproduction_table("deformable-convlstm", runs[1:], tmp_path)
+    assert "## Accuracy gained by the leak" in reproduction_table(
+        "deformable-convlstm", runs, tmp_path
+    )
+    assert "by the leak" not in reproduction_table("deformable-convlstm", runs[1:], tmp_path)
 
 
 def test_persons_are_resampled_and_not_clips() -> None:
@@ -72,5 +74,5 @@ def test_persons_are_resampled_and_not_clips() -> None:
 
 def test_both_protocols_judge_the_same_persons() -> None:
     right, who = np.ones(4, dtype=bool), np.array(["1", "1", "2", "2"])
-    with pytest.raises(ValueError, match="the same persons"):
+    with pytest.raises(ValueError, match="the same people"):
         protocol_difference(right, who, right[:2], who[:2])

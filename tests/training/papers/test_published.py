@@ -72,7 +72,7 @@ def test_recipes_of_a_paper_are_found_by_their_published_table(tmp_path: Path) -
     assert recipes_of("audio-visual", tmp_path) == [tmp_path / "a.toml", tmp_path / "b.toml"]
     with pytest.raises(UnknownName, match="Did you mean 'audio-visual'"):
         recipes_of("audiovisual", tmp_path)
-    with pytest.raises(RecipeError, match="no recipe says"):
+    with pytest.raises(RecipeError, match=r"no recipe with \[published\]"):
         recipes_of("enhanced-convlstm", tmp_path)
     (tmp_path / "e.toml").write_text("[")
     with pytest.raises(RecipeError, match=r"e\.toml: not a readable recipe"):

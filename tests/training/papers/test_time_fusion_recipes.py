@@ -181,7 +181,7 @@ def test_reproduce_prints_ours_beside_the_papers(reproduced: tuple[Path, Any]) -
         "max-probability",
     ]
     assert [(row[3], row[4], row[8]) for row in final] == [("66.67 %", "18", "5")]
-    assert "| time-fusion-cnn-gru-256-ckplus | " in table.split("answer to no row")[1]
+    assert "| time-fusion-cnn-gru-256-ckplus | " in table.split("## Runs of no row")[1]
     for name in names(runs):
         if name != "time-fusion.md":
             assert f"[{name}]({name}/evaluation.html)" in table

@@ -119,7 +119,7 @@ def _card(run: RunFolder, spec: ClipSpec, prior: list[float]) -> BundleCard:
             temperature=evaluation["temperature"],
             prior=tuple(prior),
             licence=recipe.bundle.licence,
-            trained_on=recipe.bundle.trained_on,
+            trained_on=recipe.trained_on,
             figures={**evaluation["figures"], "folds": len(run.folds)},
             paper=recipe.bundle.paper,
         )
