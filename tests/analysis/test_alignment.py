@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emoscope.analysis.alignment import Said, heard_during, joined
+from emoscope.analysis.alignment import MemberPredictions, combine, voice_during
 from emoscope.analysis.fusion import average
 from emoscope.core.results import Timeline
 
@@ -25,7 +25,7 @@ def voice(spans_s: list[tuple[float, float]], happy: list[float]) -> Timeline:
 
 
 def during(said: Timeline, *spans_s: tuple[float, float]) -> list[float]:
-    return heard_during(np.array(spans_s), said)[:, 0].tolist()
+    return voice_during(np.array(spans_s), said)[:, 0].tolist()
 
 
 SAID = voice([(0, 1), (1, 2), (2, 3), (3, 3.5)], [0.2, 0.6, np.nan, 0.9])
@@ -59,19 +59,19 @@ def test_an_hour_of_rows_keeps_its_digits() -> None:
     happy = rng.uniform(size=len(starts))
     said = voice([(t, t + 0.5) for t in starts.tolist()], happy.tolist())
     begun = np.arange(0, 36000) / 10
-    found = heard_during(np.column_stack([begun, begun + 0.1]), said)[:, 0]
+    found = voice_during(np.column_stack([begun, begun + 0.1]), said)[:, 0]
     np.testing.assert_allclose(found, np.repeat(happy, 5), atol=1e-9)
 
 
 def test_each_row_names_who_spoke() -> None:
     rows = voice([(0, 1), (1, 2), (2, 3), (3, 4)], [0.1] * 4)
     there, gone = [0.5, 0.5], [np.nan, np.nan]
-    found = joined(
+    found = combine(
         rows,
         [
-            Said("a", "face", LABELS, np.array([there, there, gone, gone])),
-            Said("b", "voice", LABELS, np.array([there, gone, there, gone])),
-            Said("c", "voice", LABELS, np.array([there, gone, gone, gone])),
+            MemberPredictions("a", "face", LABELS, np.array([there, there, gone, gone])),
+            MemberPredictions("b", "voice", LABELS, np.array([there, gone, there, gone])),
+            MemberPredictions("c", "voice", LABELS, np.array([there, gone, gone, gone])),
         ],
         LABELS,
         average,
@@ -82,23 +82,31 @@ def test_each_row_names_who_spoke() -> None:
 
 def test_who_looks_and_listens_is_not_named_twice() -> None:
     rows, there = voice([(0, 1)], [0.1]), np.array([[0.5, 0.5]])
-    said = [Said("a", "face+voice", LABELS, there), Said("b", "voice", LABELS, there)]
-    assert joined(rows, said, LABELS, average).modalities.tolist() == ["face+voice"]
+    said = [
+        MemberPredictions("a", "face+voice", LABELS, there),
+        MemberPredictions("b", "voice", LABELS, there),
+    ]
+    assert combine(rows, said, LABELS, average).modalities.tolist() == ["face+voice"]
 
 
 def test_labels_are_carried_over_before_they_are_fused() -> None:
     """Contempt has no place and is left out; calm is neutral."""
     rows = voice([(0, 1)], [0.5])
-    face = Said("face", "face", ("Happy", "contempt", "neutral"), np.array([[0.3, 0.4, 0.3]]))
+    face = MemberPredictions(
+        "face", "face", ("Happy", "contempt", "neutral"), np.array([[0.3, 0.4, 0.3]])
+    )
     maps = {"calm": "neutral"}
     heard = ("neutral", "calm", "happiness")
-    spoken = Said("voice", "voice", heard, np.array([[0.2, 0.5, 0.3]]), maps)
-    found = joined(rows, [face, spoken], ("happiness", "neutral"), average)
+    spoken = MemberPredictions("voice", "voice", heard, np.array([[0.2, 0.5, 0.3]]), maps)
+    found = combine(rows, [face, spoken], ("happiness", "neutral"), average)
     assert found.labels == ("happiness", "neutral")
     assert found.probs == pytest.approx(np.array([[0.4, 0.6]]))  # of (.5, .5) and (.3, .7)
 
 
 def test_no_rows_stay_none() -> None:
     empty = Timeline.empty(LABELS)
-    said = [Said("a", "face", LABELS, empty.probs), Said("b", "voice", LABELS, empty.probs)]
-    assert len(joined(empty, said, LABELS, average)) == 0
+    said = [
+        MemberPredictions("a", "face", LABELS, empty.probs),
+        MemberPredictions("b", "voice", LABELS, empty.probs),
+    ]
+    assert len(combine(empty, said, LABELS, average)) == 0

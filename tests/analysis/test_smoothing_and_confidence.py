@@ -13,9 +13,10 @@ from making import make_video
 from tiny_bundles import LABELS, answer, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
-from emoscope.analysis.analyzer import DEFAULT_SMOOTH_S, Analyzer
+from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.smoothing import smoothed
 from emoscope.core.errors import SpecError
+from emoscope.core.options import DEFAULT_SMOOTH_S
 from emoscope.core.results import Timeline
 from emoscope.media.video import read_frames
 from emoscope.reports.formats import to_deepface, write_report
@@ -128,10 +129,10 @@ def test_an_hour_of_live_rows_keeps_little_in_memory(monkeypatch: pytest.MonkeyP
     assert most <= 10
 
 
-# Least confidence
+# Minimum confidence
 
 
-def test_smoothing_comes_before_the_least_confidence(bundle: Path, film: Path) -> None:
+def test_smoothing_comes_before_the_minimum_confidence(bundle: Path, film: Path) -> None:
     """Of rows that flicker between two sure answers, the mean is sure of neither."""
     options = {"min_confidence": 0.75}
     rough, calm = (looking(bundle, smooth_s=s, **options).analyze(film) for s in (0, 1.0))
@@ -140,7 +141,7 @@ def test_smoothing_comes_before_the_least_confidence(bundle: Path, film: Path) -
     assert set(rough.leading[5:10]) == {""}
 
 
-def test_probabilities_do_not_depend_on_the_least_confidence(bundle: Path, film: Path) -> None:
+def test_probabilities_do_not_depend_on_the_minimum_confidence(bundle: Path, film: Path) -> None:
     plain, careful = (looking(bundle, min_confidence=p).analyze(film) for p in (0.0, 0.9))
     np.testing.assert_array_equal(plain.probs, careful.probs)
     assert "" not in plain.leading
@@ -224,7 +225,7 @@ def test_the_line_of_a_file_says_who_is_unsure(bundle: Path, film: Path) -> None
 
 def test_help_tells_the_default() -> None:
     told = " ".join(ask("analyze", "--help").stdout.split())
-    assert f"By default {DEFAULT_SMOOTH_S:g} of an image model" in told
+    assert f"By default {DEFAULT_SMOOTH_S:g} for image models" in told
 
 
 @pytest.mark.parametrize(
@@ -250,11 +251,11 @@ def test_a_value_that_is_none_is_one_error(
 
 @pytest.mark.parametrize("options", [{"smooth_s": s} for s in (-1.0, float("inf"), float("nan"))])
 def test_a_window_that_is_none_is_refused_at_once(bundle: Path, options: Any) -> None:
-    with pytest.raises(SpecError, match="smooth_s is seconds"):
+    with pytest.raises(SpecError, match="Option smooth_s: Input should be"):
         Analyzer(bundle, **options)
 
 
 @pytest.mark.parametrize("least", [-0.01, 1.01, float("nan")])
 def test_a_confidence_that_is_none_is_refused_at_once(bundle: Path, least: float) -> None:
-    with pytest.raises(SpecError, match="min_confidence is a probability"):
+    with pytest.raises(SpecError, match="Option min_confidence: Input should be"):
         Analyzer(bundle, min_confidence=least)

@@ -13,11 +13,11 @@ from making import make_image, make_sound, make_video
 from tiny_bundles import LABELS, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
-from emoscope.analysis import analyzer as analyzer_module
+from emoscope.analysis import bundle_analyzer as analyzer_module
 from emoscope.analysis import voice as voice_module
-from emoscope.analysis.analyzer import Analyzer
-from emoscope.analysis.bundle import installed_models
-from emoscope.analysis.system import System, SystemAnalyzer, analyze, open_analyzer
+from emoscope.analysis.analyzer import Analyzer, analyze
+from emoscope.analysis.bundle import installed_models, load_bundle
+from emoscope.analysis.system import System
 from emoscope.core.clipspec import Window
 from emoscope.core.errors import BundleError, EmoscopeError, MediaError, SpecError, UnknownName
 from emoscope.core.results import NO_TRACK, Timeline
@@ -243,8 +243,8 @@ def test_a_voice_without_a_face_is_told_in_a_line(folder: Path) -> None:
 
 
 def test_live_frames_are_refused(folder: Path) -> None:
-    with pytest.raises(SpecError, match="both listens, too, and frames are silent"):
-        SystemAnalyzer(folder / "both.toml").stream([])
+    with pytest.raises(SpecError, match="both needs sound, and live frames have none"):
+        Analyzer(folder / "both.toml").stream([])
 
 
 def test_every_report_can_hold_rows_that_are_only_heard(folder: Path, tmp_path: Path) -> None:
@@ -268,11 +268,11 @@ def test_every_report_can_hold_rows_that_are_only_heard(folder: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("name = ", "no readable system file"),
+        ("name = ", "not a readable system file"),
         (HEAD + FACE, "members: Tuple should have at least 2 items"),
         (HEAD + "rules = 3\n" + FACE + VOICE, "rules: Extra inputs"),
         (HEAD + FACE + FACE, "members must differ, got face, face"),
-        (HEAD + FACE + VOICE.replace("voice", "clip"), "these look: face, clip"),
+        (HEAD + FACE + VOICE.replace("voice", "clip"), "models of pictures here: face, clip"),
         (HEAD + VOICE + VOICE.replace("voice", "lost"), "lost.onnx: no such file"),
         (HEAD + FACE + VOICE + "weight = 2\n", "weights are for the rule weighted-average"),
         (HEAD + 'rule = "weighted-average"\n' + FACE + VOICE, "face has none"),
@@ -283,14 +283,14 @@ def test_every_report_can_hold_rows_that_are_only_heard(folder: Path, tmp_path: 
         (HEAD + FACE + VOICE + "weight = -1\n", "greater than or equal to 0"),
         (
             HEAD + FACE + VOICE + 'maps = { calm = "dark" }\n',
-            "maps 'calm', which is no label of it",
+            "the maps of voice name 'calm', which is not a label of the model",
         ),
         (
             HEAD + FACE + VOICE + 'maps = { dark = "glad" }\n',
-            "maps 'glad', which is no label of the system",
+            "name 'glad', which is not a label of the system",
         ),
-        (HEAD.replace("dark", "sad") + FACE + VOICE, "face does not know sadness, and would"),
-        (HEAD.replace("dark", "bright") + FACE + VOICE, "labels are two or more that differ"),
+        (HEAD.replace("dark", "sad") + FACE + VOICE, "face has no label sadness, and would"),
+        (HEAD.replace("dark", "bright") + FACE + VOICE, "needs two or more labels, all different"),
         ('name = "a"\nlabels = "basic8"\n' + FACE + VOICE, "No label set named 'basic8'"),
         (
             HEAD + FACE + '[[members]]\nmodel = "voice-x"\npackage = "some-voice"\n',
@@ -305,29 +305,33 @@ def test_a_system_that_cannot_work_says_why(
     path = write(text)
     (path.parent / "face.rule.onnx").write_bytes((folder / "face.onnx").read_bytes())
     with pytest.raises(EmoscopeError) as raised:
-        open_analyzer(path)
+        Analyzer(path)
     assert reason in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_a_name_or_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"nowhere\.toml: no readable system file"):
-        open_analyzer(tmp_path / "nowhere.toml")
+    with pytest.raises(BundleError, match=r"nowhere\.toml: not a readable system file"):
+        Analyzer(tmp_path / "nowhere.toml")
     with pytest.raises(UnknownName, match="Did you mean 'face-voice'"):
-        open_analyzer("face-voise")
+        Analyzer("face-voise")
 
 
 def test_a_speaker_is_for_systems(folder: Path) -> None:
-    with pytest.raises(SpecError, match="one model, and a speaker is chosen by systems"):
-        open_analyzer(folder / "face.onnx", speaker="mouth")
-    with pytest.raises(SpecError, match="speaker is all or mouth, got 'eyes'"):
-        open_analyzer(folder / "both.toml", speaker="eyes")  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="'speaker' is for systems"):
+        Analyzer(folder / "face.onnx", speaker="mouth")
+    with pytest.raises(
+        SpecError, match="Option speaker: Input should be 'all' or 'mouth' .got 'eyes'"
+    ):
+        Analyzer(folder / "both.toml", speaker="eyes")  # type: ignore[arg-type]
 
 
 def test_one_model_is_not_many(folder: Path) -> None:
     for model in (folder / "both.toml", "face-voice"):
-        with pytest.raises(BundleError, match="a system of several models, and one is wanted"):
-            Analyzer(model)
+        with pytest.raises(
+            BundleError, match="a system of several models, where one model is needed"
+        ):
+            load_bundle(model)
 
 
 # The one that ships
@@ -349,7 +353,7 @@ def test_face_voice_is_installed_and_fits_its_bundles(tmp_path: Path) -> None:
     )
     member = voice.model_copy(update={"model": str(here)})
     whole = system.model_copy(update={"members": (face, member)})
-    assert len(SystemAnalyzer(whole).labels) == 7
+    assert len(Analyzer(whole).labels) == 7
 
 
 def test_without_the_package_it_names_it() -> None:
@@ -357,4 +361,4 @@ def test_without_the_package_it_names_it() -> None:
     face, voice = system.members
     gone = voice.model_copy(update={"model": "voice-that-is-gone"})
     with pytest.raises(BundleError, match=r"voice-that-is-gone is not installed\. Install emosc"):
-        SystemAnalyzer(system.model_copy(update={"members": (face, gone)}))
+        Analyzer(system.model_copy(update={"members": (face, gone)}))

@@ -267,7 +267,7 @@ def test_streams_of_faces_that_left_are_forgotten() -> None:
         start_s = index * 3 / RATE_HZ
         end_s = start_s + LENGTH / RATE_HZ
         inside = [m for m in seen if m.start_s < end_s and m.end_s > start_s]
-        inputs.of(window_inputs.View(index, start_s, end_s, 0.0, True, inside))
+        inputs.by_track(window_inputs.View(index, start_s, end_s, 0.0, True, inside))
         assert inputs._slides is not None
         kept.append(len(inputs._slides._streams))
     assert max(kept) == 1

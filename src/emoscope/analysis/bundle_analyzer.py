@@ -66,7 +66,7 @@ class BundleAnalyzer:
             else options.smooth_s,
         )
         detector = detector_for(spec, options.detector)
-        self._detector = create_detector(detector)
+        self.detector = create_detector(detector)
         # build_clip applies a clip model's time grid to all frames; two grids would interfere.
         self._rate_hz = options.rate_hz if is_image else None
         self._provenance = Provenance.from_options(
@@ -157,7 +157,7 @@ class BundleAnalyzer:
         grid = Grid(self._rate_hz)
         taken = (frame for frame in frames if grid.takes(frame.time_s))
         spec = self.bundle.clip_spec
-        seen = moments(taken, spec, FaceTracker(self._detector), rate_hz=self._rate_hz)
+        seen = moments(taken, spec, FaceTracker(self.detector), rate_hz=self._rate_hz)
         rows = self._rows(seen, batch=1)
         smooth_s = self.options.smooth_s
         for part in smoothed(rows, smooth_s) if smooth_s else rows:
@@ -180,7 +180,7 @@ class BundleAnalyzer:
         return moments(
             itertools.chain([first], ahead),
             self.bundle.clip_spec,
-            FaceTracker(self._detector),
+            FaceTracker(self.detector),
             scale=info.width / first.rgb.shape[1],
             rate_hz=self._rate_hz,
             until_s=until_s,

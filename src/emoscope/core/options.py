@@ -1,7 +1,7 @@
 """Options of an analysis: one frozen object that goes from the caller to the provenance.
 
-To add an option, add a field to AnalyzeOptions, its type to AnalyzeKeywords, and a field of the same
-name to `core.provenance.Provenance`. The command line offers it without further code.
+To add an option, add a field to AnalyzeOptions, its type to AnalyzeKeywords, and a field of the
+same name to `core.provenance.Provenance`. The command line offers it without further code.
 
 `start_s` and `end_s` are not options: they belong to one recording, so `analyze` takes them as
 arguments beside its path.

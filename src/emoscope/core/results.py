@@ -108,7 +108,7 @@ class Timeline:
     modalities: StrArray  # (N,) who spoke: "face", "face+voice" ...; "" for nobody
     labels: tuple[str, ...]
     padded: BoolArray  # (N,) the clip was shorter than the model needs
-    provenance: Provenance = Provenance()
+    provenance: Provenance = Provenance()  # noqa: RUF009  # frozen
 
     def __post_init__(self) -> None:
         n, c = len(self.spans_s), len(self.labels)
