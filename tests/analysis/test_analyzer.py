@@ -18,8 +18,10 @@ from tiny_bundles import LABELS, answer, clip_bundle, image_bundle
 import emoscope
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import Bundle, load_bundle
+from emoscope.analysis.bundle_analyzer import BundleAnalyzer
 from emoscope.core.clipspec import Last, Uniform, Window
 from emoscope.core.errors import MediaError, SpecError, UnknownName
+from emoscope.core.options import AnalyzeOptions
 from emoscope.core.results import NO_TRACK, Box, Timeline
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.detectors.base import Detection
@@ -127,8 +129,12 @@ def test_a_span_holds_the_rows_of_the_whole(looking: Analyzer, second: Path) -> 
 @pytest.mark.parametrize(
     ("start_s", "end_s", "reason"),
     [
-        (0.41, 0.43, "no frame starts in the span"),
-        (0.01, 0.09, "no frame starts in the span"),  # at 10 Hz; the file has one at 0.04 s
+        (0.41, 0.43, "no frame starts in the requested span"),
+        (
+            0.01,
+            0.09,
+            "no frame starts in the requested span",
+        ),  # at 10 Hz; the file has one at 0.04 s
         (1.5, None, r"the start \(1.5 s\) is past the end: it lasts 1 s"),
         (0.5, 0.5, "the end .* is not after the start"),
         (-1.0, None, "a start of -1"),
@@ -167,7 +173,7 @@ def test_boxes_of_a_turned_video_are_in_the_picture_as_it_is_shown(
 
 
 def looked_at(bundles: Path, path: Path, box: Box) -> list[float]:
-    analyzer = Analyzer(bundles / "image.onnx")
+    analyzer = BundleAnalyzer(bundles / "image.onnx", AnalyzeOptions())
     analyzer.detector = Scripted([Detection(box, 1.0)])
     return analyzer.analyze(path).boxes_xyxy[0].tolist()
 
@@ -188,7 +194,7 @@ def test_each_face_is_cut_out_and_has_rows_of_its_own(bundles: Path, tmp_path: P
     path = make_video(
         tmp_path / "two.mp4", num_frames=3, picture=lambda _: halves, options=LOSSLESS
     )
-    analyzer = Analyzer(bundles / "image.onnx", rate_hz=None)
+    analyzer = BundleAnalyzer(bundles / "image.onnx", AnalyzeOptions(rate_hz=None))
     analyzer.detector = Scripted(
         [Detection(Box(4, 4, 24, 24), 1.0), Detection(Box(40, 4, 60, 24), 0.9)]
     )
@@ -382,6 +388,26 @@ def test_the_function_and_the_class_agree(looking: Analyzer, bundles: Path, seco
     assert found.to_dict() == looking.analyze(second, start_s=0.2).to_dict()
 
 
+def test_options_are_given_whole_or_as_keywords(bundles: Path) -> None:
+    options = AnalyzeOptions(detector="none", rate_hz=5)
+    whole = Analyzer(bundles / "image.onnx", options)
+    keywords = Analyzer(bundles / "image.onnx", detector="none", rate_hz=5)
+    assert whole.options == keywords.options
+    assert whole.options.vote == "expressive-weighted"  # the model's own, in place of None
+    assert Analyzer(bundles / "image.onnx", options, rate_hz=2).options.rate_hz == 2.0
+    assert options.rate_hz == 5.0
+
+
+def test_a_misspelt_option_is_refused_with_the_nearest(bundles: Path, second: Path) -> None:
+    misspelt: Any = {"smoth_s": 1}
+    for use in (
+        lambda: Analyzer(bundles / "image.onnx", **misspelt),
+        lambda: emoscope.analyze(second, bundles / "image.onnx", **misspelt),
+    ):
+        with pytest.raises(SpecError, match=r"No option 'smoth_s'\. Did you mean 'smooth_s'\?"):
+            use()
+
+
 def test_one_analyzer_serves_many_videos(looking: Analyzer, second: Path) -> None:
     assert looking.analyze(second).to_dict() == looking.analyze(second).to_dict()
 
@@ -396,7 +422,7 @@ def test_progress_rises_to_the_end_of_the_video(looking: Analyzer, second: Path)
 
 @pytest.mark.parametrize("rate_hz", [0.0, -1.0, float("inf"), float("nan")])
 def test_a_rate_that_is_none_is_refused_at_once(bundles: Path, rate_hz: float) -> None:
-    with pytest.raises(SpecError, match="rate_hz is above 0"):
+    with pytest.raises(SpecError, match="Option rate_hz: Input should be"):
         Analyzer(bundles / "image.onnx", rate_hz=rate_hz)
 
 

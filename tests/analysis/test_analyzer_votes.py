@@ -59,7 +59,7 @@ def test_if_not_told_neutral_frames_count_less_and_windows_alike(
     found = looking(bundle).analyze(torn)
     assert found.provenance.vote == "expressive-weighted"
     assert found.summary()[0].leading == "dark"  # no label is neutral: probabilities are added
-    assert Analyzer(clip_bundle(tmp_path / "clip.onnx")).vote == "sum-probability"
+    assert Analyzer(clip_bundle(tmp_path / "clip.onnx")).options.vote == "sum-probability"
 
 
 @pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())

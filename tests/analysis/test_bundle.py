@@ -131,12 +131,12 @@ def test_streams_of_different_batches_are_refused(tmp_path: Path) -> None:
     rgb, gray = np.full((2, 4, 3, 8, 8), 0.3), np.full((2, 4, 1, 8, 8), 0.5)
     found = both.predict({"rgb": rgb, "gray": gray}, prior="uniform")
     assert found == pytest.approx(np.array([answer(0.4)] * 2), abs=1e-6)
-    with pytest.raises(SpecError, match=r"must be of one batch, got \{'rgb': 2, 'gray': 1\}"):
+    with pytest.raises(SpecError, match=r"need the same batch size, got \{'rgb': 2, 'gray': 1\}"):
         both.predict({"rgb": rgb, "gray": gray[:1]})
 
 
 def test_an_unknown_prior_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(SpecError, match="prior is one of train, uniform, got 'unifrom'"):
+    with pytest.raises(SpecError, match="prior must be one of uniform, train, got 'unifrom'"):
         bundle.predict(grey(0.5), prior="unifrom")  # type: ignore[arg-type]
 
 
@@ -186,7 +186,7 @@ def test_metadata_that_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
 )
 def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
     reason = refusal(rewritten(tmp_path / "less.onnx", **{name: None}))
-    assert f"metadata is wrong: {name}: Field required" in reason
+    assert f"metadata is invalid: {name}: Field required" in reason
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
     [
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"temperature": 0.0}, "temperature: Input should be greater than 0"),
-        ({"prior": [0.5, 0.5]}, "3 labels need as many priors, got 2"),
+        ({"prior": [0.5, 0.5]}, "prior must have 3 entries, one per label, got 2"),
         ({"prior": [0.5, 0.5, 0.0]}, "prior.2: Input should be greater than 0"),
-        ({"labels": ["a", "b", "a"]}, "each label may occur once"),
+        ({"labels": ["a", "b", "a"]}, "labels must differ"),
         ({"modality": "smell"}, "modality: Input should be 'face', 'body', 'voice'"),
         ({"clip_spec": {"sampling": {"rule": "all"}}}, "clip_spec.sampling: Input tag 'all'"),
     ],
@@ -215,25 +215,59 @@ def test_infinity_is_no_temperature() -> None:
     [
         (
             {"inputs": {"rgb": ("batch", 1, 1, 8, 8)}},
-            "the graph takes {'rgb': (1, 1, 8, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+            "the graph takes {'rgb': (1, 1, 8, 8)}, but its ClipSpec gives {'gray': (1, 1, 8, 8)}",
         ),
         (
             {"inputs": {"gray": ("batch", 1, 1, 9, 8)}},
-            "the graph takes {'gray': (1, 1, 9, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+            "the graph takes {'gray': (1, 1, 9, 8)}, but its ClipSpec gives {'gray': (1, 1, 8, 8)}",
         ),
         (
             {"inputs": {"gray": ("batch", 1, 1, 8, 8), "flow": ("batch", 1, 2, 8, 8)}},
             "the graph takes {'gray': (1, 1, 8, 8), 'flow': (1, 2, 8, 8)}",
         ),
-        ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray in batches of 1 only"),
+        ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray only in batches of 1"),
         ({"kind": TensorProto.DOUBLE}, "takes gray as tensor(double), not float32"),
-        ({"outputs": 4}, "the graph returns [(4,)], its card names 3 labels"),
+        ({"outputs": 4}, "the graph returns [(4,)], but its card has 3 labels"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_spec_is_refused(
     tmp_path: Path, changes: dict[str, Any], reason: str
 ) -> None:
     assert reason in refusal(write_bundle(tmp_path / "other.onnx", image_card(), **changes))
+
+
+# Run folders
+
+
+def test_a_run_folder_stands_for_the_bundle_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"name": "mine"}')
+    image_bundle(tmp_path / "mine.onnx", name="mine")
+    assert load_bundle(tmp_path).path == tmp_path / "mine.onnx"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"name": "mine"}', "the run has no bundle yet. Write it with `emoscope export"),
+        ("{", "not readable"),
+        ("{}", "not readable"),
+        ("[]", "not readable"),
+    ],
+)
+def test_a_run_folder_without_a_bundle_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(BundleError) as raised:
+        load_bundle(tmp_path)
+    assert str(raised.value).startswith(str(tmp_path))
+    assert reason in str(raised.value)
+
+
+def test_an_installed_name_wins_over_a_folder_that_is_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "face-ferplus").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("face-ferplus").name == "face-ferplus"
 
 
 # Backends

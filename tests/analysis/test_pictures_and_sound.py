@@ -14,6 +14,7 @@ from sounding import RATE_HZ, tone
 from tiny_bundles import LABELS, clip_card, write_bundle
 
 from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.bundle import load_bundle
 from emoscope.analysis.rows import window_rows
 from emoscope.core.clipspec import ClipSpec, Last, LogMel, Normalisation, Stream, Vector, Window
 from emoscope.core.errors import SpecError
@@ -126,7 +127,7 @@ def test_of_one_picture_and_sound_there_are_windows(tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"sampling": Last(length=1)})
     path = write_bundle(tmp_path / "a.onnx", clip_card(clip_spec=spec, modality="face+voice"))
     looking = Analyzer(path)
-    assert (looking.takes_rate, looking.rate_hz) == (False, None)
+    assert (looking.looks, looking.listens, looking.uses_rate) == (True, True, False)
     found = looking.analyze(make_video(tmp_path / "a.mp4", num_frames=20, sound_s=0.8))
     assert found.modalities.tolist() == ["face+voice"] * 2
 
@@ -136,7 +137,7 @@ def test_training_and_analysis_give_a_model_the_same(model: Path, tmp_path: Path
     material = cut(Sample(film, "joy"), Cutting(SPEC, "none")).material
     assert material is not None
     trained = finish(material, SPEC)
-    bundle, asked = Analyzer(model).bundle, []
+    bundle, asked = load_bundle(model), []
 
     def run(inputs: Any) -> np.ndarray:
         asked.append({name: array[0] for name, array in inputs.items()})
@@ -183,7 +184,9 @@ def test_the_command_line_takes_it(model: Path, tmp_path: Path) -> None:
 def test_live_frames_are_refused_for_they_are_silent(model: Path) -> None:
     with pytest.raises(SpecError) as raised:
         next(Analyzer(model).stream([]))
-    assert str(raised.value) == "tiny listens, too, and frames are silent. Analyse a file."
+    assert str(raised.value) == (
+        "tiny needs sound, and live frames have none. Analyse a file instead."
+    )
 
 
 def test_where_features_of_sound_are_missing_nothing_is_said() -> None:

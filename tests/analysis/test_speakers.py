@@ -8,9 +8,9 @@ import pytest
 from sounding import write_wav
 from tiny_bundles import image_bundle, voice_bundle
 
+from emoscope.analysis.analyzer import analyze
 from emoscope.analysis.moments import Moment
 from emoscope.analysis.speakers import Mouths
-from emoscope.analysis.analyzer import analyze
 from emoscope.core.results import NO_TRACK, Box, Timeline
 from emoscope.corpora.synthetic.faces import draw_face
 from emoscope.corpora.synthetic.motion import FPS, Acting, act

@@ -20,6 +20,7 @@ from emoscope.analysis.bundle import installed_models, load_bundle
 from emoscope.analysis.system import System
 from emoscope.core.clipspec import Window
 from emoscope.core.errors import BundleError, EmoscopeError, MediaError, SpecError, UnknownName
+from emoscope.core.options import AnalyzeOptions
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.reports.formats import FORMATS, to_deepface, write_report
 
@@ -242,6 +243,24 @@ def test_a_voice_without_a_face_is_told_in_a_line(folder: Path) -> None:
     assert lines(ran.stderr) == [f"{folder}/film.mp4: no face seen, but a voice heard"]
 
 
+def test_the_analyzer_of_a_system_is_that_of_a_model(folder: Path, film: Timeline) -> None:
+    options = AnalyzeOptions(detector="none")
+    system = Analyzer(folder / "both.toml", options)
+    assert system.analyze(folder / "film.mp4").to_dict() == film.to_dict()
+    assert (system.name, system.labels) == ("both", LABELS)
+    assert (system.looks, system.listens, system.uses_rate) == (True, True, True)
+    assert (system.options.speaker, system.options.smooth_s) == ("all", 0.5)
+    face, voice = (Analyzer(folder / f"{name}.onnx", options) for name in ("face", "voice"))
+    assert [(one.looks, one.listens) for one in (face, voice)] == [(True, False), (False, True)]
+
+
+def test_every_moment_of_a_system_can_be_watched(folder: Path) -> None:
+    seen: list[float] = []
+    system = Analyzer(folder / "both.toml", detector="none", speaker="mouth")
+    system.analyze(folder / "film.mp4", watch=lambda moment: seen.append(moment.start_s))
+    assert len(seen) == 24
+
+
 def test_live_frames_are_refused(folder: Path) -> None:
     with pytest.raises(SpecError, match="both needs sound, and live frames have none"):
         Analyzer(folder / "both.toml").stream([])
@@ -321,7 +340,7 @@ def test_a_speaker_is_for_systems(folder: Path) -> None:
     with pytest.raises(SpecError, match="'speaker' is for systems"):
         Analyzer(folder / "face.onnx", speaker="mouth")
     with pytest.raises(
-        SpecError, match="Option speaker: Input should be 'all' or 'mouth' .got 'eyes'"
+        SpecError, match=r"Option speaker: Input should be 'all' or 'mouth' \(got 'eyes'\)"
     ):
         Analyzer(folder / "both.toml", speaker="eyes")  # type: ignore[arg-type]
 

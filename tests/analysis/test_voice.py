@@ -67,12 +67,12 @@ def test_a_row_is_a_stride_of_one_voice_that_is_nowhere(
 
 
 def test_a_row_is_the_mean_of_the_whole_windows_that_cover_it(
-    listening: Analyzer, tmp_path: Path
+    model: Path, listening: Analyzer, tmp_path: Path
 ) -> None:
     """Low for 1 s, high for 1.3 s: the windows at 0 and 1 s are of one pitch, that at 0.5 of two;
     those at 1.5 and 2 s are cut short, and count for the last stride alone."""
     sound = np.concatenate([tone(110, 1.0), tone(440, 1.3)])
-    bundle, path = listening.bundle, write_wav(tmp_path / "a.wav", sound)
+    bundle, path = load_bundle(model), write_wav(tmp_path / "a.wav", sound)
     parts = [sound[k * 8000 : k * 8000 + RATE_HZ] for k in range(5)]
     rows = [build_clip(Clip([], audio=part), bundle.clip_spec)["egemaps"] for part in parts]
     said = bundle.predict({"egemaps": np.stack(rows)}, prior="uniform")
@@ -182,7 +182,7 @@ def test_a_picture_has_no_sound_to_be_silent_in(listening: Analyzer, tmp_path: P
 
 
 def test_frames_cannot_be_listened_to(listening: Analyzer) -> None:
-    with pytest.raises(SpecError, match="tiny listens, and frames are silent"):
+    with pytest.raises(SpecError, match="tiny needs sound, and live frames have none"):
         next(listening.stream([]))
 
 
@@ -262,7 +262,7 @@ def test_a_face_model_passes_over_the_sound_files_of_a_folder(tmp_path: Path) ->
     folder.mkdir()
     write_wav(folder / "a.wav", tone(220, 0.1))
     ran = ask("analyze", folder, "--model", model)
-    assert_one_line(ran, folder, "the folder holds no video and no image")
+    assert_one_line(ran, folder, "the folder has no videos or images")
 
 
 def test_a_folder_without_recordings_is_named(model: Path, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_a_folder_without_recordings_is_named(model: Path, tmp_path: Path) -> No
     folder.mkdir()
     (folder / "a.png").touch()
     ran = ask("analyze", folder, "--model", model)
-    assert_one_line(ran, folder, "the folder holds no video and no sound")
+    assert_one_line(ran, folder, "the folder has no videos or sound files")
 
 
 def test_a_film_of_a_sound_file_cannot_be_made(model: Path, tmp_path: Path) -> None:
@@ -285,15 +285,16 @@ def test_a_film_of_a_sound_file_cannot_be_made(model: Path, tmp_path: Path) -> N
 
 @pytest.mark.data
 def test_speech_is_heard_window_by_window(
-    listening: Analyzer, shared: Path, tmp_path: Path
+    model: Path, listening: Analyzer, shared: Path, tmp_path: Path
 ) -> None:
     path = from_ravdess(shared, "03-01-05-02-01-01-17", tmp_path)
     sound, found = read_sound(path), listening.analyze(path)
     assert found.spans_s[-1, 1] == pytest.approx(sound.end_s)
     assert found.seen.sum() >= 5
     second = Clip([], audio=sound.samples[:RATE_HZ])
-    inputs = build_clip(second, listening.bundle.clip_spec)["egemaps"]
-    expected = listening.bundle.predict({"egemaps": inputs[None]}, prior="uniform")[0]
+    bundle = load_bundle(model)
+    inputs = build_clip(second, bundle.clip_spec)["egemaps"]
+    expected = bundle.predict({"egemaps": inputs[None]}, prior="uniform")[0]
     np.testing.assert_allclose(found.probs[0], expected, atol=1e-6)
 
 

@@ -136,6 +136,13 @@ def test_a_film_and_a_sound_file_are_heard_over_time(shared: Path, tmp_path: Pat
 
 
 @installed
+def test_the_system_of_face_and_voice_opens_by_its_name() -> None:
+    analyzer = emoscope.Analyzer("face-voice", detector="none")
+    assert (analyzer.name, len(analyzer.labels)) == ("face-voice", 7)
+    assert (analyzer.looks, analyzer.listens) == (True, True)
+
+
+@installed
 def test_a_film_without_sound_is_a_row_of_nobody(tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     timeline = emoscope.analyze(make_video(tmp_path / "silent.mp4", num_frames=25), NAME)

@@ -97,8 +97,8 @@ UNREADABLE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("empty.png", empty, "the file is empty"),
     ("text.jpg", make_text, "not an image"),
     ("cut.png", broken_image, "not an image, or cut off"),
-    ("nothing", empty_folder, "the folder holds no video and no image"),
-    ("notes", folder_without_media, "the folder holds no video and no image"),
+    ("nothing", empty_folder, "the folder has no videos or images"),
+    ("notes", folder_without_media, "the folder has no videos or images"),
 ]
 
 

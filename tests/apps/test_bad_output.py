@@ -130,7 +130,7 @@ def test_a_read_only_folder_is_said_before_any_work(
         return access(path, mode) and not (Path(path) == out and mode & os.W_OK)
 
     monkeypatch.setattr(os, "access", read_only)
-    monkeypatch.setattr("emoscope.analysis.analyzer.read_frames", pytest.fail)
+    monkeypatch.setattr("emoscope.analysis.bundle_analyzer.read_frames", pytest.fail)
     assert_one_line(report(film), out, "the folder cannot be written to")
     assert names(out) == []
 

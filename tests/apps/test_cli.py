@@ -9,11 +9,18 @@ from typing import Any
 
 import pytest
 from asking import ask, lines, names
-from making import grey_of, make_image_folder
+from making import grey_of, make_image_folder, make_sound
+from pydantic import Field
 from tiny_bundles import answer
 
 import emoscope
 from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.bundle import BACKENDS, bundle_names
+from emoscope.core.options import AnalyzeOptions
+from emoscope.core.registry import Registry
+from emoscope.core.votes import VOTES
+from emoscope.media.detectors import DETECTORS
+from emoscope.reports.formats import FORMATS
 
 Analyze = Callable[..., Any]  # -> the runner's result
 
@@ -182,6 +189,56 @@ def test_options_mean_the_same_on_the_command_line_and_in_python(
     assert json.loads(ran.stdout) == json.loads(json.dumps(expected.to_dict()))
 
 
+def test_every_option_of_an_analysis_is_on_the_command_line_with_its_description() -> None:
+    shown = "".join(ask("analyze", "--help").stdout.split())
+    flags = {"rate_hz": "--rate HZ", "smooth_s": "--smooth SECONDS"}
+    for name, field in AnalyzeOptions.model_fields.items():
+        description = str(field.description).replace("None", "native")
+        for text in (flags.get(name, f"--{name.replace('_', '-')}"), description):
+            assert "".join(text.split()) in shown
+
+
+def test_a_further_option_is_on_the_command_line_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class More(AnalyzeOptions, frozen=True):
+        warm_up_s: float | None = Field(default=None, ge=0, description="Seconds to skip.")
+
+    monkeypatch.setattr("emoscope.core.options.AnalyzeOptions", More)
+    told = ask("analyze", "--help").stdout
+    assert re.search(r"--warm-up SECONDS +Seconds to skip\. +\[x>=0\]", told)
+
+
+@pytest.mark.parametrize("registry", [DETECTORS, BACKENDS, VOTES, FORMATS])
+def test_help_lists_the_names_of_a_registry(registry: Registry[Any]) -> None:
+    assert ", ".join(registry) in " ".join(ask("analyze", "--help").stdout.split())
+
+
+def test_a_rate_given_is_told_from_the_default(analyze: Analyze, media: Path) -> None:
+    """Of a clip model, which has windows of its own."""
+    words = (media / "dark.mp4", "--model", media / "clip.onnx")
+    assert "--rate has no effect" in analyze(*words, "--rate", "10").stderr
+    assert "--rate" not in analyze(*words).stderr
+
+
+def test_a_sound_file_names_the_voice_models(analyze: Analyze, tmp_path: Path) -> None:
+    ran = analyze(make_sound(tmp_path / "talk.wav"))
+    assert ran.exit_code == 1
+    (line,) = lines(ran.stderr)
+    assert line.startswith(f"emoscope: {tmp_path}/talk.wav: the file has sound but no picture. ")
+    voices = [name for name in bundle_names() if not emoscope.load_bundle(name).clip_spec.seen]
+    if voices:
+        assert line.endswith(f"Or choose a voice model: {', '.join(voices)}.")
+
+
+def test_a_sound_file_names_the_package_of_the_voice_models(
+    analyze: Analyze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoscope.analysis.analyzer.bundle_names", lambda: ["face-ferplus"])
+    (line,) = lines(analyze(make_sound(tmp_path / "talk.wav")).stderr)
+    assert line.endswith("Or install a voice model, from the package emoscope-voice.")
+
+
 def test_json_holds_no_nan(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--json", "--quiet", "--detector", "haar")
     rows = json.loads(ran.stdout, parse_constant=lambda name: pytest.fail(name))["rows"]
@@ -190,7 +247,7 @@ def test_json_holds_no_nan(analyze: Analyze, media: Path) -> None:
 
 def test_a_rate_is_said_to_be_of_no_use_to_a_clip_model(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", media / "clip.onnx", "--rate", "5")
-    assert lines(ran.stderr)[0] == "--rate is for image models: tiny has its own windows."
+    assert lines(ran.stderr)[0] == ("--rate has no effect: tiny is not a model of single images.")
     assert ran.exit_code == 0
 
 
@@ -216,12 +273,12 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--rate", "fast"], "'fast' is neither a rate in Hz nor 'native'"),
+        (["--rate", "fast"], "'fast' is neither a number above 0 nor 'native'"),
         (["--rate", "0"], "'0' is neither"),
         (["--rate", "-3"], "'-3' is neither"),
         (["--rate", "nan"], "'nan' is neither"),
         (["--format", "jsn"], "No report format named 'jsn'. Did you mean 'json'?"),
-        (["--format", ","], "',' names none. Known: json, csv, parquet, html, mp4."),
+        (["--format", ","], "',' names no format. Known: json, csv, parquet, html, mp4."),
         (["--start", "2", "--end", "1"], "1 s is not after --start (2 s)"),
         (["--start", "-1"], "--start"),
         (["--prior", "flat"], "--prior"),

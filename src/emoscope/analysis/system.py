@@ -3,7 +3,7 @@
     name = "face-voice"
     labels = "basic7"        # a label set, or a list of labels
     rule = "average"         # a rule of `analysis.fusion`, or a learned one: "face-voice.rule.onnx"
-    speaker = "all"          # faces that the voice belongs to: "all", or the one whose "mouth" moves
+    speaker = "all"          # faces the voice belongs to: "all", or the one whose "mouth" moves
 
     [[members]]
     model = "face-ferplus"   # an installed bundle, or a path relative to this file

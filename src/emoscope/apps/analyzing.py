@@ -144,8 +144,8 @@ def _summary_line(path: Path, timeline: Timeline, looks: bool) -> str:
     """The leading emotions of each face, or of the voice."""
     people = timeline.summary()
     if not people:
-        nobody = "no face found" if looks else "no voice found"
-        voice = ", but a voice" if timeline.seen.any() else ""
+        nobody = "no face seen" if looks else "no voice heard"
+        voice = ", but a voice heard" if timeline.seen.any() else ""
         return f"{path}: {nobody}{voice}"
     parts = []
     for person in people[:4]:

@@ -69,7 +69,7 @@ def with_analyze_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace the parameter `options` of a command by one option for each field of AnalyzeOptions.
 
     The command gets one AnalyzeOptions, made from the options given on the command line."""
-    from emoscope.core.options import AnalyzeOptions  # pydantic delays `emoscope --help` by 0.1 s
+    from emoscope.core.options import AnalyzeOptions  # pydantic would slow --help
 
     generated = [_parameter(name, field) for name, field in AnalyzeOptions.model_fields.items()]
 
