@@ -30,8 +30,8 @@ from emoscope.analysis.alignment import MemberPredictions, combine, voice_during
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.fusion import average
 from emoscope.analysis.system import System, SystemAnalyzer
-from emoscope.core.options import AnalyzeOptions
 from emoscope.core.clipspec import Window
+from emoscope.core.options import AnalyzeOptions
 from emoscope.media.files import replacing
 from emoscope.media.sound.audio import Sound, read_sound
 from emoscope.media.sound.egemaps import egemaps

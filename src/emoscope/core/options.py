@@ -85,8 +85,9 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )
     speaker: Speaker | None = Field(
         default=None,
-        description="Face that the voice belongs to when a system analyses face and voice: all of "
-        "them, or the one whose mouth moves with the sound. By default the system's own setting.",
+        description="Faces that the voice counts for when a system analyses face and voice: all "
+        "faces, or mouth: only the one whose mouth moves with the sound. By default the system's "
+        "own setting.",
     )
     smooth_s: float | None = Field(
         default=None,
