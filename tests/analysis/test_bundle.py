@@ -262,12 +262,21 @@ def test_a_run_folder_without_a_bundle_is_refused(tmp_path: Path, text: str, rea
     assert reason in str(raised.value)
 
 
-def test_an_installed_name_wins_over_a_folder_that_is_no_run(
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r": not a run folder: run.json is missing\."):
+        load_bundle(tmp_path)
+
+
+def test_an_installed_name_wins_over_a_run_folder_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "face-ferplus").mkdir()
+    run = tmp_path / "face-ferplus"
+    run.mkdir()
+    (run / "run.json").write_text('{"name": "mine"}')
+    image_bundle(run / "mine.onnx", name="mine")
     monkeypatch.chdir(tmp_path)
     assert load_bundle("face-ferplus").name == "face-ferplus"
+    assert load_bundle("./face-ferplus").name == "mine"
 
 
 # Backends

@@ -173,10 +173,10 @@ def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundl
 
 def _locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
-    if (path / RUN_FILE).is_file():
-        return _exported_bundle(path)
     if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
-        path = installed_models()[str(name_or_path)]
+        name, installed = str(name_or_path), installed_models()
+        is_run = path.is_dir() and name not in installed
+        path = _exported_bundle(path) if is_run else installed[name]
     if path.suffix == ".toml":
         raise BundleError(
             f"{name_or_path}: a system of several models, where one model is needed. "
@@ -188,7 +188,9 @@ def _locate(name_or_path: str | Path) -> Path:
 
 
 def _exported_bundle(run: Path) -> Path:
-    """The bundle in a run folder. Raises BundleError if the run was not exported."""
+    """The bundle in a run folder. Raises BundleError if there is none."""
+    if not (run / RUN_FILE).is_file():
+        raise BundleError(f"{run}: not a run folder: {RUN_FILE} is missing.")
     try:
         name = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))["name"]
     except (OSError, ValueError, KeyError, TypeError) as error:

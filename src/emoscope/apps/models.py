@@ -36,7 +36,8 @@ def list_all() -> None:
     for kind, builds in builders.items():
         typer.echo(f"\n{kind} for `[model] name` in a recipe:")
         for name, build in builds.items():
-            typer.echo(f"  {name:<20} {_first_paragraph(build)}")
+            about = " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
+            typer.echo(f"  {name:<20} {about}")
 
 
 def show_one(name: str) -> None:
@@ -178,10 +179,6 @@ def _figures(figures: Mapping[str, Any]) -> str:
     )
     text = ", ".join(parts)
     return f"{text}, on {figures['what']}" if text and "what" in figures else text
-
-
-def _first_paragraph(build: Callable[..., Any]) -> str:
-    return " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
 
 
 def _print_facts(facts: Mapping[str, str]) -> None:
