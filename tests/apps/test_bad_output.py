@@ -1,4 +1,4 @@
-"""Where nothing can be written: one line with the file and the reason, nothing half-written."""
+"""Outputs that cannot be written: one line with file and reason, nothing half-written."""
 
 import builtins
 import errno
@@ -119,10 +119,10 @@ def test_a_full_disk_behind_standard_output_is_one_line(film: Path, media: Path)
     assert line == "emoscope: Standard output cannot be written: No space left on device."
 
 
-def test_a_read_only_folder_is_said_before_any_work(
+def test_a_read_only_folder_is_reported_before_the_analysis(
     report: Report, film: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write anywhere, so what the system says of the folder is made up here."""
+    """Root may write anywhere, so the system's answer is replaced here."""
     out.mkdir()
     access = os.access
 

@@ -25,10 +25,10 @@ from emoscope.reports.formats import FORMATS
 Analyze = Callable[..., Any]  # -> the runner's result
 
 
-# A line a file
+# One line per file
 
 
-def test_each_file_is_told_in_a_line(analyze: Analyze, media: Path) -> None:
+def test_each_file_is_printed_in_one_line(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", media / "bright.mp4")
     assert ran.exit_code == 0
     assert ran.stdout == ""
@@ -39,7 +39,7 @@ def test_each_file_is_told_in_a_line(analyze: Analyze, media: Path) -> None:
     assert int(shares[1]) == pytest.approx(100 * answer(grey_of(20) / 255)[2], abs=2)
 
 
-def test_a_film_without_a_face_is_said_to_have_none(analyze: Analyze, media: Path) -> None:
+def test_a_video_without_a_face_is_reported(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--detector", "haar")
     assert lines(ran.stderr) == [f"{media}/dark.mp4: no face seen"]
     assert ran.exit_code == 0
@@ -71,7 +71,7 @@ def test_names_are_printed_as_they_are(
     assert (f"{name} ━" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.stderr)) == bool(env)
 
 
-def test_a_name_that_is_no_text_is_read_all_the_same(
+def test_a_file_name_that_is_not_text_is_read(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4"))
@@ -88,13 +88,13 @@ def test_a_name_that_is_no_text_is_read_all_the_same(
 # Reports
 
 
-def test_out_gets_a_file_of_each_usual_format(
+def test_out_gets_a_file_of_each_default_format(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     ran = analyze(media / "dark.mp4", media / "bright.mp4", "--out", tmp_path / "new" / "folder")
     assert ran.exit_code == 0
-    found = [f"{stem}.{kind}" for stem in ("bright", "dark") for kind in ("csv", "html", "json")]
-    assert names(tmp_path / "new" / "folder") == found
+    expected = [f"{stem}.{kind}" for stem in ("bright", "dark") for kind in ("csv", "html", "json")]
+    assert names(tmp_path / "new" / "folder") == expected
 
 
 def test_format_chooses_what_is_written(analyze: Analyze, media: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_format_without_out_writes_into_the_current_folder(
     assert names(tmp_path) == ["dark.json"]
 
 
-def test_nothing_is_written_unasked(
+def test_without_out_and_format_nothing_is_written(
     analyze: Analyze, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -120,7 +120,7 @@ def test_nothing_is_written_unasked(
     assert (names(tmp_path), names(media)) == ([], before)
 
 
-def test_inputs_of_one_name_have_reports_of_their_own(
+def test_inputs_of_the_same_name_have_separate_reports(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     for folder in ("a", "b", "c"):
@@ -130,12 +130,12 @@ def test_inputs_of_one_name_have_reports_of_their_own(
     clips = [tmp_path / folder / "clip.mp4" for folder in ("a", "b", "c")]
     out = tmp_path / "out"
     assert analyze(*clips, "--out", out, "--format", "json").exit_code == 0
-    told = {json.loads((out / name).read_text())["provenance"]["path"] for name in names(out)}
-    assert told == {str(clip) for clip in clips}
+    shown = {json.loads((out / name).read_text())["provenance"]["path"] for name in names(out)}
+    assert shown == {str(clip) for clip in clips}
     assert json.loads((out / "clip.json").read_text())["provenance"]["path"] == str(clips[0])
 
 
-def test_a_folder_stands_for_its_films(analyze: Analyze, media: Path, tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_videos(analyze: Analyze, media: Path, tmp_path: Path) -> None:
     for name in ("b.mp4", "a.MP4", "._a.mp4", "notes.txt", "cover.png"):
         (tmp_path / name).write_bytes((media / "dark.mp4").read_bytes())
     (tmp_path / "deeper.mp4").mkdir()
@@ -147,13 +147,13 @@ def test_a_folder_stands_for_its_films(analyze: Analyze, media: Path, tmp_path: 
     ]
 
 
-def test_a_folder_of_images_is_one_film(analyze: Analyze, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_one_video(analyze: Analyze, tmp_path: Path) -> None:
     folder = make_image_folder(tmp_path / "images", num_images=5)
     ran = analyze(folder, "--json", "--rate", "native")
     assert len(json.loads(ran.stdout)["rows"]) == 5
 
 
-# JSON on standard output, and what Python says
+# JSON on standard output, and the same from Python
 
 
 @pytest.mark.parametrize("model", ["image.onnx", "clip.onnx"])
@@ -178,7 +178,7 @@ def test_the_command_line_and_python_agree(analyze: Analyze, media: Path, model:
         (["--detector", "haar"], {"detector": "haar"}, {}),
     ],
 )
-def test_options_mean_the_same_on_the_command_line_and_in_python(
+def test_options_are_the_same_on_the_command_line_and_in_python(
     analyze: Analyze, media: Path, words: list[str], options: Any, span: Any
 ) -> None:
     if "openvino" in words:
@@ -205,8 +205,8 @@ def test_a_further_option_is_on_the_command_line_by_itself(
         warm_up_s: float | None = Field(default=None, ge=0, description="Seconds to skip.")
 
     monkeypatch.setattr("emoscope.core.options.AnalyzeOptions", More)
-    told = ask("analyze", "--help").stdout
-    assert re.search(r"--warm-up SECONDS +Seconds to skip\. +\[x>=0\]", told)
+    shown = ask("analyze", "--help").stdout
+    assert re.search(r"--warm-up SECONDS +Seconds to skip\. +\[x>=0\]", shown)
 
 
 @pytest.mark.parametrize("registry", [DETECTORS, BACKENDS, VOTES, FORMATS])
@@ -214,8 +214,8 @@ def test_help_lists_the_names_of_a_registry(registry: Registry[Any]) -> None:
     assert ", ".join(registry) in " ".join(ask("analyze", "--help").stdout.split())
 
 
-def test_a_rate_given_is_told_from_the_default(analyze: Analyze, media: Path) -> None:
-    """Of a clip model, which has windows of its own."""
+def test_only_a_rate_that_was_given_is_warned_about(analyze: Analyze, media: Path) -> None:
+    """With a clip model, which has its own windows."""
     words = (media / "dark.mp4", "--model", media / "clip.onnx")
     assert "--rate has no effect" in analyze(*words, "--rate", "10").stderr
     assert "--rate" not in analyze(*words).stderr
@@ -245,7 +245,7 @@ def test_json_holds_no_nan(analyze: Analyze, media: Path) -> None:
     assert {row["probabilities"] for row in rows} == {None}
 
 
-def test_a_rate_is_said_to_be_of_no_use_to_a_clip_model(analyze: Analyze, media: Path) -> None:
+def test_a_rate_for_a_clip_model_is_warned_about(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", media / "clip.onnx", "--rate", "5")
     assert lines(ran.stderr)[0] == ("--rate has no effect: tiny is not a model of single images.")
     assert ran.exit_code == 0
@@ -263,11 +263,11 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
         str(files[3]),
     ]
     assert names(tmp_path) == ["bright.json", "dark.json"]
-    told = lines(ran.stderr)
-    assert [line.split(": ")[0] for line in told[:2]] == [str(files[0]), str(files[3])]
-    assert told[2].startswith(f"emoscope: {files[1]}: not a video")
-    assert told[3].startswith(f"emoscope: {files[2]}: no such file")
-    assert len(told) == 4
+    shown = lines(ran.stderr)
+    assert [line.split(": ")[0] for line in shown[:2]] == [str(files[0]), str(files[3])]
+    assert shown[2].startswith(f"emoscope: {files[1]}: not a video")
+    assert shown[3].startswith(f"emoscope: {files[2]}: no such file")
+    assert len(shown) == 4
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
         (["--model", "nobody"], "No installed model named 'nobody'."),
     ],
 )
-def test_a_usage_error_is_two_and_says_what_is_wrong(
+def test_a_usage_error_exits_with_two_and_the_reason(
     analyze: Analyze, media: Path, words: list[str], reason: str
 ) -> None:
     ran = analyze(media / "dark.mp4", *words)
@@ -305,7 +305,7 @@ def test_without_a_command_or_a_file_it_is_a_usage_error(words: list[str]) -> No
     assert ask(*words).exit_code == 2
 
 
-def test_a_model_that_is_no_bundle_is_one_line(analyze: Analyze, media: Path) -> None:
+def test_a_model_file_that_is_not_a_bundle_is_one_line(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", media / "text.mp4")
     assert ran.exit_code == 1
     assert len(lines(ran.stderr)) == 1
@@ -320,12 +320,12 @@ def test_debug_shows_the_traceback_of_a_file_and_goes_on(analyze: Analyze, media
     assert lines(ran.stderr)[-1].startswith(f"emoscope: {media}/text.mp4: ")
 
 
-def test_debug_lets_what_stops_everything_through(analyze: Analyze, media: Path) -> None:
+def test_debug_raises_the_error_that_stops_everything(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", "nobody", "--debug")
     assert isinstance(ran.exception, emoscope.EmoscopeError)
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     ran = ask("--version")
     assert (ran.exit_code, ran.stdout) == (0, f"emoscope {emoscope.__version__}\n")
 

@@ -1,4 +1,4 @@
-"""What is loaded by what: importing and help stay instant, analysis knows no torch."""
+"""Imports: `import emoscope` and help stay instant, the analysis does not import torch."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ HEAVY = ["torch", "cv2", "av", "onnxruntime", "plotly", "pandas", "numpy", "scip
 
 
 def imported_by(code: str, *words: object) -> set[str]:
-    """Which of the heavy packages a fresh Python has loaded after some code."""
+    """The heavy packages that a new Python process has loaded after some code."""
     code += f"\nimport sys; print('\\nloaded', *sorted(set({HEAVY}) & set(sys.modules)))"
     ran = subprocess.run(
         [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=True
@@ -53,7 +53,7 @@ def test_analyze_never_loads_torch_scipy_or_pandas(media: Path, tmp_path: Path) 
     assert loaded <= {"cv2", "av", "onnxruntime", "plotly", "numpy"}
 
 
-def test_the_rooms_are_reached_from_the_package() -> None:
+def test_sub_packages_are_attributes_of_the_package() -> None:
     import emoscope
 
     assert "face-cnn" in emoscope.models.names()

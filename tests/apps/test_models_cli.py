@@ -67,10 +67,10 @@ def test_an_installed_model_is_shown_with_its_card(name: str) -> None:
 
 
 def test_a_system_is_shown_with_its_members_and_rule() -> None:
-    told = ask("models", "show", "face-voice").stdout
-    assert re.search(r"^rule +average$", told, re.MULTILINE)
-    assert re.search(r"^member 1 +face-ferplus \(face, Apache-2\.0\)$", told, re.MULTILINE)
-    assert re.search(r"^member 2 +voice-ravdess .*emoscope-voice", told, re.MULTILINE)
+    shown = ask("models", "show", "face-voice").stdout
+    assert re.search(r"^rule +average$", shown, re.MULTILINE)
+    assert re.search(r"^member 1 +face-ferplus \(face, Apache-2\.0\)$", shown, re.MULTILINE)
+    assert re.search(r"^member 2 +voice-ravdess .*emoscope-voice", shown, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", [*models.names(), *estimators.names()])
