@@ -103,7 +103,7 @@ def two_faces(time_s: float) -> list[tuple[int, int]]:
 
 
 def comes_and_goes(time_s: float) -> list[tuple[int, int]]:
-    """Face 2 is away from 1 to 1.1 s, which is one step of the grid, and from 2 to 2.3 s; face 5 comes at
+    """Face 2 is away from 1 to 1.1 s, one step of the grid, and from 2 to 2.3 s; face 5 comes at
     0.8 s, between two steps, and is away in one frame at 1.7 s, at no step."""
     faces = [] if 1 <= time_s < 1.1 or 2 <= time_s < 2.3 else [(2, 20)]
     return faces + ([] if time_s < 0.8 or 1.69 < time_s < 1.71 else [(5, 50)])

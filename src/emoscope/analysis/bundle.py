@@ -282,7 +282,7 @@ def _check_graph(session: ort.InferenceSession, card: BundleCard, path: Path) ->
     outputs = [tuple(node.shape[1:]) for node in session.get_outputs()]
     if outputs != [(len(card.labels),)]:
         raise BundleError(
-            f"{path}: the graph returns {outputs}, but its card has {len(card.labels)} labels."
+            f"{path}: the graph returns {outputs}, its card names {len(card.labels)} labels."
         )
 
 

@@ -52,7 +52,7 @@ def pair(text: str, form: str) -> tuple[str, str]:
     """Split KEY=VALUE in two. Raises typer.BadParameter."""
     key, equals, value = text.partition("=")
     if not (key and equals and value):
-        raise typer.BadParameter(f"{text!r} does not have the form {form}.")
+        raise typer.BadParameter(f"{text!r} is not of the form {form}.")
     return key, value
 
 
@@ -79,7 +79,7 @@ def with_analyze_options(command: Callable[..., None]) -> Callable[..., None]:
         for parameter in generated:
             name, value = parameter.name, values.pop(parameter.name)
             if ctx.get_parameter_source(name).name != "DEFAULT":  # type: ignore[union-attr]
-                options[name] = _not_none_word(name, value)
+                options[name] = _parsed(name, value)
         command(**values, options=AnalyzeOptions(**options))
 
     parameters = [
@@ -127,8 +127,8 @@ def _parameter(name: str, field: "FieldInfo") -> inspect.Parameter:
     )
 
 
-def _not_none_word(name: str, value: Any) -> Any:
-    """The value of an option whose None has a word of its own. Raises typer.BadParameter."""
+def _parsed(name: str, value: Any) -> Any:
+    """The value of a field, with the word for None replaced. Raises typer.BadParameter."""
     from emoscope.core.options import AnalyzeOptions
 
     word = _NONE_WORDS.get(name)
