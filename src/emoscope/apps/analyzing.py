@@ -96,19 +96,17 @@ def _inputs(given: tuple[Path, ...], looks: bool, failures: list[str]) -> Iterat
     suffixes = VIDEO_SUFFIXES if looks else VIDEO_SUFFIXES | SOUND_SUFFIXES
     for path in given:
         try:
-            files = [
-                item
-                for item in (sorted(path.iterdir()) if path.is_dir() else ())
-                if item.is_file()
-                and not item.name.startswith(".")
-                and ".annotated." not in item.name
-            ]
-            is_folder = path.is_dir()
+            files = sorted(path.iterdir()) if path.is_dir() else None
         except OSError:
-            is_folder = False  # the analysis reports what is wrong
-        if not is_folder:
+            files = None  # the analysis reports what is wrong
+        if files is None:
             yield path
             continue
+        files = [
+            file
+            for file in files
+            if file.is_file() and not file.name.startswith(".") and ".annotated." not in file.name
+        ]
         recordings = [item for item in files if item.suffix.lower() in suffixes]
         if recordings:
             yield from recordings
