@@ -39,6 +39,7 @@ def test_a_recipe_is_trained_by_its_path_with_changed_settings(run: Run) -> None
     assert run.recipe.schedule.epochs == 1
     assert run.missing == []
     assert run.predictions().probs.shape == (12, 2)
+    assert repr(run) == f"Run({str(run.folder)!r})"
 
 
 def test_a_run_is_evaluated(run: Run) -> None:

@@ -30,7 +30,7 @@ def corpus(people: int = 10, each: int = 6) -> list[Sample]:
 
 
 def assert_partition(folds: list[Fold], samples: list[Sample]) -> None:
-    """Every sample is judged once, and never by a fold that has seen it."""
+    """Every sample is tested once, by a fold that was not trained on it."""
     judged = Counter(sample.path for fold in folds for sample in fold.test)
     assert judged == Counter(sample.path for sample in samples)
     for fold in folds:
@@ -131,8 +131,8 @@ def test_twin_sequences_of_pictures_are_a_leak(tmp_path: Path) -> None:
         (tmp_path / folder / "000.jpeg").write_bytes(content)
     one, twin, other = (Sample(tmp_path / f"P00{i}", "fear", f"P00{i}") for i in (1, 2, 3))
     assert leaks(Fold("clean", (one,), (other,))) == {}
-    found = leaks(Fold("twins", (one,), (twin,)))
-    assert found == {"content": (f"{one.path} = {twin.path}",)}
+    leaked = leaks(Fold("twins", (one,), (twin,)))
+    assert leaked == {"content": (f"{one.path} = {twin.path}",)}
 
 
 def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:

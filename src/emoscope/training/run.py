@@ -13,7 +13,7 @@ from emoscope.training.run_folder import RunFolder, read_run
 __all__ = ["Run"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run(RunFolder):
     """A run folder that can be evaluated and exported.
 

@@ -82,7 +82,7 @@ class Predictions:
         return np.array([sample.subject for sample in self.samples], dtype=np.str_)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RunFolder:
     """A run folder opened for reading; the run may be unfinished. Needs no torch."""
 
@@ -90,6 +90,9 @@ class RunFolder:
     recipe: Recipe
     info: Mapping[str, Any]  # run.json
     planned: Sequence[Mapping[str, Any]]  # folds.json
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.folder)!r})"
 
     @property
     def folds(self) -> list[Mapping[str, Any]]:
