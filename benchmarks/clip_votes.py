@@ -212,7 +212,7 @@ def films_table(bundle: Bundle, clips: Sequence[Path]) -> str:
     answers: dict[str, list[str]] = {name: [] for name in RULES}
     for path in clips:
         timeline = analyzer.analyze(path)
-        seen = [timeline.of(track) for track in timeline.tracks]
+        seen = [timeline.for_track(track) for track in timeline.tracks]
         longest = max(seen, key=len)
         probs = longest.probs[longest.seen]
         for name, rule in RULES.items():

@@ -61,7 +61,7 @@ def film(still: Still, seed: int) -> Iterator[Frame]:
 
 def longest(timeline: Timeline) -> Timeline:
     """The rows of the face that is seen longest."""
-    parts = [timeline.of(track) for track in timeline.tracks]
+    parts = [timeline.for_track(track) for track in timeline.tracks]
     return max(parts, key=len) if parts else timeline
 
 
@@ -69,7 +69,7 @@ def changes_a_second(timeline: Timeline) -> tuple[int, float]:
     """How often the leading label changes, and the seconds seen."""
     seen_s, changes = 0.0, 0
     for track in timeline.tracks:
-        part = timeline.of(track)
+        part = timeline.for_track(track)
         spans = part.spans_s[part.seen]
         seen_s += float((spans[:, 1] - spans[:, 0]).sum())
         leading = [label for label in part.leading if label]

@@ -105,8 +105,8 @@ class TestParts:
     def test_one_faces_rows_are_its_own(self) -> None:
         timeline = make((0, 1, 3, A), (0, 1, 5, B), (1, 2, 5, C))
         assert timeline.tracks == (3, 5)
-        assert timeline.of(5).leading == ("fear", "joy")
-        assert len(timeline.of(9)) == 0
+        assert timeline.for_track(5).leading == ("fear", "joy")
+        assert len(timeline.for_track(9)) == 0
 
     def test_a_face_track_runs_through_the_starts_of_its_spans(self) -> None:
         timeline = make((0, 1, 3, A), (1, 3, 3, B), (3, 4, -1, ()))

@@ -149,7 +149,9 @@ def test_faces_do_not_mix(causal: bool) -> None:
     both = Timeline.concatenate([one, two]).smooth(2.0, causal=causal)
     for alone in (one, two):
         track = int(alone.track[0])
-        np.testing.assert_allclose(both.of(track).probs, alone.smooth(2.0, causal=causal).probs)
+        np.testing.assert_allclose(
+            both.for_track(track).probs, alone.smooth(2.0, causal=causal).probs
+        )
 
 
 def test_a_long_video_in_float32_keeps_its_digits() -> None:
