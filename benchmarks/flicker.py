@@ -82,7 +82,7 @@ def smoothed(timeline: Timeline, window_s: float) -> Timeline:
 
 
 def by_prior(timeline: Timeline, bundle: Bundle) -> dict[str, Timeline]:
-    """Of rows by the prior of training."""
+    """The same rows under each prior; the given ones are under the training prior."""
     return {
         "uniform": replace(timeline, probs=without_prior(timeline.probs, bundle)),
         "train": timeline,
@@ -164,7 +164,7 @@ def chosen(stills: Sequence[Still], labels: Sequence[str], each: int) -> list[St
 
 
 def analysed(stills: Sequence[Still], analyzer: Analyzer) -> list[Timeline]:
-    """Of the film of each still in which a face is found: the face's rows."""
+    """Rows of the face in a video made of each still in which a face is found."""
     timelines = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "still.mp4"

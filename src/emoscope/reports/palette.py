@@ -38,11 +38,7 @@ _OTHERS = (
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:
-    """Assign colours: `{label: "#rrggbb"}`. Labels without a fixed colour take the next free one.
-
-    >>> colours(["neutral", "pride"])
-    {'neutral': '#b4bcc6', 'pride': '#44aa99'}
-    """
+    """Assign a colour to each label: `{label: "#rrggbb"}`."""
     unknown = [label for label in labels if label not in _FIXED]
     others = {label: _OTHERS[i % len(_OTHERS)] for i, label in enumerate(unknown)}
     return {label: _FIXED.get(label) or others[label] for label in labels}

@@ -34,7 +34,7 @@ def _cell(value: Any, is_probability: bool) -> str:
 
 
 def write_parquet(timeline: Timeline, path: Path, video: Path | None = None) -> None:
-    """The typed table of `Timeline.to_pandas`, with the provenance under metadata key `emoscope`."""
+    """The typed table of `Timeline.to_pandas`; the metadata key `emoscope` holds the provenance."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
