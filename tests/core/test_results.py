@@ -239,7 +239,7 @@ class TestText:
 
     def test_a_file_name_that_is_not_text_can_be_printed(self) -> None:
         timeline = make((0, 1, 0, A), provenance=Provenance(path="caf\udce9.mp4"))
-        assert str(timeline).encode("utf-8").startswith(rb"caf\udce9.mp4: 1.0 s, 1 rows")
+        assert str(timeline).encode("utf-8").startswith(rb"caf\udce9.mp4: 1.0 s, 1 row,")
 
     def test_the_duration_is_the_recordings_or_the_end_of_the_last_row(self) -> None:
         assert make((0, 2, 0, A), (0.5, 1, 1, B)).duration_s == 2

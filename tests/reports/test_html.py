@@ -136,6 +136,7 @@ def test_an_hour_is_averaged_to_few_points_that_sum_to_1(two_people: Timeline) -
     assert not ((times_s > 1000.01) & (times_s < 1059.99)).any()
     assert (total == 0).sum() == 4
     np.testing.assert_allclose(values[1:-1].mean(axis=0), probs.mean(axis=0), atol=0.01)
+    assert "Each point of the plot is the mean over 0.9 s." in Page(page(hour)).text
 
 
 def test_hostile_names_and_labels_are_escaped(two_people: Timeline) -> None:

@@ -206,8 +206,9 @@ class Timeline:
         """At most five lines: the file, the model, and per person the labels that led longest."""
         source, people = self.provenance, self.summary()
         name = _printable(PurePath(source.path).name) or "Timeline"
+        rows = f"{len(self)} {'row' if len(self) == 1 else 'rows'}"
         count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
-        lines = [f"{name}: {self.duration_s:.1f} s, {len(self)} rows, {count}"]
+        lines = [f"{name}: {self.duration_s:.1f} s, {rows}, {count}"]
         if source.model:
             lines.append(f"model: {source.model} {source.model_version}".strip())
         longest = sorted(people, key=lambda person: -person.seen_s)
