@@ -83,7 +83,7 @@ CLASSIFIERS: dict[str, tuple[Callable[..., Pipeline], Search]] = {
 
 
 class Features(NamedTuple):
-    """What `choose_pipeline` asks of a vector."""
+    """The attributes of a vector that `choose_pipeline` reads."""
 
     kind: str
     dimensions: int

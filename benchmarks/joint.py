@@ -62,7 +62,7 @@ def percent(value: float, interval: tuple[float, float]) -> str:
 
 
 def told_by_sound(stack: Stack, probs: FloatArray) -> str:
-    """Of the clips of the two classes that differ in their sound alone: which of the two is it?"""
+    """Accuracy on the clips of the two classes that differ only in their sound."""
     columns = np.array([stack.labels.index(label) for label in GAPE])
     rows = np.flatnonzero(np.isin(stack.truth, columns))
     right = columns[probs[rows][:, columns].argmax(axis=1)] == stack.truth[rows]

@@ -125,13 +125,13 @@ def said(bundle: Bundle, pictures: Sequence[Picture]) -> FloatArray:
 
 
 def without_prior(probs: FloatArray, bundle: Bundle) -> FloatArray:
-    """What `prior="uniform"` makes of the same answers."""
+    """Convert the answers to `prior="uniform"`."""
     shares = probs / np.array(bundle.card.prior)
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def roll_deg(faces: Iterable[Detection]) -> FloatArray:
-    """Of the line between the eyes, clockwise in the picture."""
+    """Angle of the line between the eyes, clockwise in the picture."""
     pairs = [face.eyes for face in faces if face.eyes is not None]
     return np.array([math.degrees(math.atan2(b[1] - a[1], b[0] - a[0])) for a, b in pairs])
 

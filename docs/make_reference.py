@@ -52,6 +52,7 @@ def page() -> str:
         for system in (System.read(name),)
     ]
     sets = [(name, ", ".join(LABEL_SETS[name].labels)) for name in LABEL_SETS]
+    reports = [(name, first_line(FORMATS[name].write)) for name in sorted(FORMATS)]
     parts = [
         "# Reference\n\nWritten by `make docs` from the registries.\n",
         section("Installed models (`--model`)", bundles),
@@ -60,7 +61,7 @@ def page() -> str:
         section("Fusion rules that learn (`emoscope fuse --rule`)", described(LEARNED)),
         section("Detectors (`--detector`)", described(DETECTORS)),
         section("Votes (`--vote`, `[evaluation] vote` in a recipe)", described(VOTES)),
-        section("Report formats (`--format`)", described(FORMATS)),
+        section("Report formats (`--format`)", reports),
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),
         section("Estimators (`[model] name` in a recipe)", fitted),

@@ -195,7 +195,7 @@ def test_each_face_is_cut_out_and_has_rows_of_its_own(bundles: Path, tmp_path: P
     found = analyzer.analyze(path)
     assert len(found.tracks) == 2
     for track in found.tracks:
-        part = found.of(track)
+        part = found.for_track(track)
         is_left = part.boxes_xyxy[0, 0] < 32
         assert part.probs == answers(*[2 if is_left else 20] * 3)
         assert_covers(part, 0, 0.12)

@@ -109,7 +109,7 @@ def test_reports_tell_the_vote(
     assert document["summary"][0]["leading"] == LABEL_BY_VOTE[vote]
     text = page.read_text()
     assert f"<dt>Vote</dt><dd>{vote}</dd>" in text
-    assert f"{said} <b>{LABEL_BY_VOTE[vote]}</b>" in text
+    assert f"<b>{LABEL_BY_VOTE[vote]}</b> {said}" in text
 
 
 def test_reports_tell_of_rows_that_are_padded(tmp_path: Path, torn: Path) -> None:

@@ -216,7 +216,7 @@ def _formats(text: str | None, out: Path | None) -> tuple[str, ...]:
     except EmoscopeError as error:
         raise typer.BadParameter(str(error), param_hint="--format") from None
     if not names:
-        known = ", ".join(FORMATS)
+        known = ", ".join(sorted(FORMATS))
         raise typer.BadParameter(f"{text!r} names none. Known: {known}.", param_hint="--format")
     return names
 
