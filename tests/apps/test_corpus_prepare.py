@@ -124,7 +124,8 @@ def test_every_networks_spec_is_had_without_its_weights() -> None:
         (["--faces", "each"], 2, "--faces"),
         (["--min-frames", "-1"], 2, "--min-frames"),
         (["--detector", "har"], 2, "Did you mean 'haar'?"),
-        (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "a pattern is for gemep"),
+        (["--option", "pattern=x"], 2, "folder: no option named 'pattern'. It takes no options."),
+        (["--option", "pattern"], 2, "'pattern' is not of the form --option KEY=VALUE"),
     ],
 )
 def test_a_wrong_choice_is_told(corpus: Path, words: list[str], code: int, told: str) -> None:
@@ -146,15 +147,15 @@ def test_a_spec_that_is_none_is_one_line(corpus: Path) -> None:
     assert_one_line(prepare(corpus, "--spec", spec), spec, "ClipSpec: streams")
 
 
-def test_gemep_files_of_another_release_are_read_by_a_pattern(tmp_path: Path) -> None:
+def test_gemep_files_of_another_release_are_read_with_the_pattern_option(tmp_path: Path) -> None:
     make_text(tmp_path / "joi-actor7.mp4")
     assert "no actor and emotion" in ask("corpus", "scan", "gemep", tmp_path).stderr
     pattern = r"(?P<emotion>[a-z]{3})-actor(?P<actor>\d)"
-    ran = ask("corpus", "scan", "gemep", tmp_path, "--pattern", pattern)
+    ran = ask("corpus", "scan", "gemep", tmp_path, "--option", f"pattern={pattern}")
     assert lines(ran.stdout)[0] == "gemep: 1 samples, 17 labels"
     assert "joy 1" in lines(ran.stdout)[1]
     gone = tmp_path / "gone"
-    ran = ask("corpus", "scan", "gemep", gone, "--pattern", pattern)
+    ran = ask("corpus", "scan", "gemep", gone, "--option", f"pattern={pattern}")
     assert_one_line(ran, gone, "no such file or folder")
 
 

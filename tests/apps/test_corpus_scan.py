@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asking import ask, assert_one_line, lines, names
 
-from emoscope.corpora import read_corpus
+from emoscope.corpora import CORPORA, read_corpus
 
 
 def scan(*words: object) -> Any:
@@ -71,7 +71,7 @@ def test_a_fixed_split_and_missing_subjects_are_told(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name, encoding="utf-8")
     told = lines(scan("afew", tmp_path).stdout)
     assert told[2:] == [
-        "subject: not told",
+        "subject: not given",
         "split: train 2, valid 1",
         "left out: nothing",
         "byte-identical: none",
@@ -86,10 +86,10 @@ def test_many_duplicates_are_counted_and_a_few_named(tmp_path: Path) -> None:
             path.write_text(content, encoding="utf-8")
     assert lines(scan("folder", tmp_path).stdout)[-5:] == [
         "byte-identical: 5 groups, 25 files",
-        "  sad/a0.wav = sad/a1.wav = sad/a2.wav = 2 more",
-        "  sad/b0.wav = sad/b1.wav = sad/b2.wav = 2 more",
-        "  sad/c0.wav = sad/c1.wav = sad/c2.wav = 2 more",
-        "  and 2 groups more",
+        "  sad/a0.wav = sad/a1.wav = sad/a2.wav and 2 more",
+        "  sad/b0.wav = sad/b1.wav = sad/b2.wav and 2 more",
+        "  sad/c0.wav = sad/c1.wav = sad/c2.wav and 2 more",
+        "  and 2 more groups",
     ]
 
 
@@ -114,7 +114,7 @@ def test_a_table_that_cannot_be_written_is_one_line(corpus: Path) -> None:
 def test_a_file_that_vanishes_is_one_line(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = corpus / "Actor_01" / "03-01-04-01-01-01-01.wav"
 
-    def read_then_lose(name: str, root: Path, pattern: str | None = None) -> Any:
+    def read_then_lose(name: str, root: Path) -> Any:
         manifest = read_corpus(name, root)
         gone.unlink()
         return manifest
@@ -139,3 +139,12 @@ def test_scanning_needs_no_torch(corpus: Path) -> None:
         "assert not {'torch', 'onnxruntime', 'plotly'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_corpus_is_listed_with_its_layout_and_options() -> None:
+    ran = ask("corpus", "list")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    listed = [line.split()[0] for line in lines(ran.stdout) if not line.startswith(" ")]
+    assert listed == sorted(CORPORA)
+    assert "`Actor_01/03-01-05-01-02-01-12.wav`" in ran.stdout
+    assert "--option pattern=" in ran.stdout

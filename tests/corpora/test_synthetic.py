@@ -7,7 +7,8 @@ import pytest
 from refusing import refusal
 
 from emoscope.core.errors import UnknownName
-from emoscope.corpora.manifest import digest, read_manifest
+from emoscope.corpora.manifest import digest
+from emoscope.corpora.readers.manifest import read_manifest
 from emoscope.corpora.synthetic import corpus as module
 from emoscope.corpora.synthetic.corpus import KINDS, synthesise
 from emoscope.corpora.synthetic.motion import Dynamics, Syllable, act, intensity, speaking
