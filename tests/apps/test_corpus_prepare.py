@@ -60,9 +60,9 @@ def test_a_corpus_without_a_face_has_nothing_usable(corpus: Path) -> None:
     assert ran.exit_code == 1
     assert "left out, no face seen: 1" in lines(ran.stdout)
     assert lines(ran.stdout)[-3:] == [
-        "no face in 1 of 2 clips, not the one followed in 6 of 6 frames",
-        "happiness: no face in 0 of 1 clips, not the one followed in 0 of 0 frames",
-        "sadness: no face in 1 of 1 clips, not the one followed in 6 of 6 frames",
+        "no face in 1 of 2 clips, tracked face missing in 6 of 6 frames",
+        "happiness: no face in 0 of 1 clips, tracked face missing in 0 of 0 frames",
+        "sadness: no face in 1 of 1 clips, tracked face missing in 6 of 6 frames",
     ]
 
 

@@ -154,7 +154,7 @@ def test_without_a_sound_track_pictures_are_kept_and_sound_alone_is_left_out(
     for sample, spec, reason in (
         (silent, alone, "the file has no sound"),
         (silent, with_features, "the file has no sound"),
-        (quiet, alone, "its sound is silence"),
+        (quiet, alone, "the audio track is silent"),
     ):
         (failure,) = ready([sample], spec, tmp_path / "cache").failures
         assert failure.reason == reason
@@ -245,9 +245,9 @@ def test_faces_that_are_missed_are_counted_by_label(
         "usable: 2 of 3 samples",
         "left out, no face seen: 1",
         f"  {samples[2].path}",
-        "no face in 1 of 3 clips, not the one followed in 30 of 60 frames",
-        "fear: no face in 1 of 2 clips, not the one followed in 25 of 40 frames",
-        "joy: no face in 0 of 1 clips, not the one followed in 5 of 20 frames",
+        "no face in 1 of 3 clips, tracked face missing in 30 of 60 frames",
+        "fear: no face in 1 of 2 clips, tracked face missing in 25 of 40 frames",
+        "joy: no face in 0 of 1 clips, tracked face missing in 5 of 20 frames",
     ]
 
 

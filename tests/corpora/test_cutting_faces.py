@@ -147,7 +147,7 @@ def test_ways_to_find_faces_have_clips_of_their_own(tmp_path: Path, looking: Any
 
 
 def test_a_way_that_is_none_is_refused() -> None:
-    with pytest.raises(SpecError, match="faces is one of follow, every-frame, got 'each'"):
+    with pytest.raises(SpecError, match="faces must be follow or every-frame, not 'each'"):
         Cutting(SPEC, faces="each")  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ def test_a_recording_that_cannot_be_used_is_named_and_the_others_go_on(
     assert prepared.samples == (good[0], good[1])
     assert [failure.path for failure in prepared.failures] == [*bad, film, film, film]
     reasons = [failure.reason for failure in prepared.failures]
-    expected_of_spans = ["past the end", "no frame", "too short or too silent"]
+    expected_of_spans = ["past the end", "no frame starts within", "too short or too quiet"]
     for reason, expected in zip(reasons, [*bad.values(), *expected_of_spans], strict=True):
         assert expected in reason
         assert str(tmp_path) not in reason  # else no two would count as one reason
