@@ -190,12 +190,12 @@ def test_progress_is_told_after_every_clip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"subjects": 1}, "subjects = 1: give one from 2"),
+        ({"subjects": 1}, "subjects = 1: choose a value from 2"),
         ({"clips": 0}, "clips = 0"),
-        ({"seconds": 0.4}, "seconds = 0.4: give one from 0.5"),
+        ({"seconds": 0.4}, "seconds = 0.4: choose a value from 0.5"),
         ({"seconds": float("nan")}, "seconds = nan"),
         ({"size_px": 30}, "size_px = 30"),
-        ({"size_px": 65}, "size_px = 65: H.264 needs an even one"),
+        ({"size_px": 65}, "size_px = 65: H.264 needs an even number"),
         ({"seed": -1}, "seed = -1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

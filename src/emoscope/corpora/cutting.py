@@ -63,7 +63,7 @@ class Cutting:
 
     @property
     def finder(self) -> str:
-        """The detector in use, as `create_detector` takes it. Raises the errors of `detector_for`."""
+        """The detector in use, for `create_detector`. Raises the errors of `detector_for`."""
         return detector_for(self.spec, self.detector)
 
     @property
