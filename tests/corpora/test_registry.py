@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -91,3 +94,35 @@ def test_a_synthetic_corpus_is_named_so_whichever_reader_reads_it(tmp_path: Path
     assert read_corpus("folder", tmp_path).corpus == "folder"
     (tmp_path / "synthetic.json").write_text('{"kind": "faces"}')
     assert read_corpus("folder", tmp_path).corpus == "synthetic-faces"
+
+
+PLUGIN = '''
+from pathlib import Path
+from emoscope.corpora import CORPORA, Manifest, Sample
+
+@CORPORA.register("stage")
+def read_stage(root: Path, *, take: int = 1) -> Manifest:
+    """Stage films: `TAKE/LABEL.mp4`."""
+    samples = [Sample(path, path.stem) for path in sorted((root / str(take)).glob("*.mp4"))]
+    return Manifest("stage", tuple(sample.label for sample in samples), tuple(samples))
+'''
+
+
+def test_an_installed_package_adds_a_corpus_with_options(tmp_path: Path) -> None:
+    installed = plant(tmp_path / "installed", ["stage-1.0.dist-info/METADATA"])
+    (installed / "stage_films.py").write_text(PLUGIN)
+    info = installed / "stage-1.0.dist-info"
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stage\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[emoscope.corpora]\nstage = stage_films\n")
+    films = plant(tmp_path / "films", ["1/joy.mp4", "2/fear.mp4", "2/joy.mp4"])
+    words = ["corpus", "scan", "stage", str(films), "--option", "take=2"]
+    code = f"from emoscope.apps.cli import app; app({words!r})"
+    path = os.pathsep.join([str(installed), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert ran.stderr == ""
+    assert ran.stdout.startswith("stage: 2 samples, 2 labels\nlabel: fear 1, joy 1\n")
