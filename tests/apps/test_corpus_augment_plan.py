@@ -20,7 +20,7 @@ def corpus(tmp_path: Path) -> Path:
     return make_corpus(tmp_path / "corpus", subjects=2, each=3)
 
 
-def test_without_a_recipe_the_papers_kinds_are_counted(corpus: Path) -> None:
+def test_without_a_recipe_the_changes_of_the_paper_are_counted(corpus: Path) -> None:
     ran = plan("folder", corpus)
     assert (ran.exit_code, ran.stderr) == (0, "")
     told = lines(ran.stdout)
@@ -31,7 +31,7 @@ def test_without_a_recipe_the_papers_kinds_are_counted(corpus: Path) -> None:
     assert "not printed, so not reproducible: the angles, " in told[-1]
 
 
-def test_a_recipe_is_counted_on_the_samples_that_it_wants(corpus: Path, tmp_path: Path) -> None:
+def test_a_recipe_is_counted_on_the_samples_that_it_selects(corpus: Path, tmp_path: Path) -> None:
     protocol = {"name": "augmented-random-80-20", "variants": 62}
     recipe = write_toml(tiny_recipe(augmentation=CHANGES, protocol=protocol), tmp_path / "a.toml")
     told = lines(plan("folder", corpus, "--recipe", recipe).stdout)
@@ -49,7 +49,9 @@ def test_a_recipe_is_counted_on_the_samples_that_it_wants(corpus: Path, tmp_path
     assert not any("draws" in line for line in told)
 
 
-def test_what_does_not_fit_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_a_recipe_for_another_corpus_and_options_beside_a_recipe_are_refused(
+    corpus: Path, tmp_path: Path
+) -> None:
     recipe = write_toml(tiny_recipe(), tmp_path / "a.toml")
     assert_one_line(
         plan("gemep", corpus, "--recipe", recipe), recipe, "the recipe is for folder, not for gemep"

@@ -18,19 +18,19 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("corpus", LAYOUTS)
-def test_a_wrong_layout_tells_in_one_line_what_was_expected_and_found(
+def test_a_wrong_layout_is_one_line_with_the_expected_and_the_present_files(
     corpus: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(CorpusError) as told:
+    with pytest.raises(CorpusError) as raised:
         read(corpus, tmp_path, "a/b/c/holiday.mp4", "readme.txt")
-    message = str(told.value)
+    message = str(raised.value)
     assert message.startswith(f"{tmp_path}: expected ")
     assert LAYOUTS[corpus] in message
     assert "found a/b/c/holiday.mp4 (" in message
     assert "\n" not in message
 
 
-def test_what_is_found_is_named(tmp_path: Path) -> None:
+def test_an_error_names_the_files_that_are_present(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"found a\.txt, b\.txt\.$"):
         read("ravdess", tmp_path, "a.txt", "b.txt")
     (tmp_path / "empty").mkdir()
@@ -39,13 +39,13 @@ def test_what_is_found_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("corpus", LAYOUTS)
-def test_an_archive_is_no_folder(corpus: str, tmp_path: Path) -> None:
+def test_an_archive_is_refused(corpus: str, tmp_path: Path) -> None:
     plant(tmp_path, ["corpus.tar"])
     with pytest.raises(CorpusError, match=r"expected a folder with .*, found a file"):
         read_corpus(corpus, tmp_path / "corpus.tar")
 
 
-def test_what_was_read_survives_the_manifest(tmp_path: Path) -> None:
+def test_samples_survive_writing_and_reading_a_manifest(tmp_path: Path) -> None:
     manifest = read("ravdess", tmp_path, RAVDESS, "Actor_01/01-02-06-02-01-02-01.mp4")
     manifest.write(tmp_path / "m.csv")
     again = read_manifest(tmp_path / "m.csv")

@@ -22,7 +22,7 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     a, b, c = files(tmp_path, a="1", b="2", c="3")
     manifest = Manifest(
         "clips",
@@ -38,7 +38,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "elsewhere" / "clips.csv") == manifest
 
 
-def test_paths_are_written_whole_even_if_they_were_relative(
+def test_paths_outside_the_tables_folder_are_written_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, a="1")
@@ -47,7 +47,7 @@ def test_paths_are_written_whole_even_if_they_were_relative(
     assert read_manifest(tmp_path / "deep" / "x.csv").samples[0].path == tmp_path / "a"
 
 
-def test_a_table_by_hand_needs_a_path_and_a_label_only(tmp_path: Path) -> None:
+def test_a_table_needs_only_a_path_and_a_label(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     files(tmp_path / "clips", a="1", b="2")
     path = table(tmp_path, "\ufefflabel,path\nHappy,clips/a\nANGRY,clips/b\n")
@@ -103,7 +103,7 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, row: str
         ("vote:anger,vote:sad", "0.5,0.5", "'fear' is not a label of clips"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(
+def test_invalid_numbers_are_refused(
     tmp_path: Path, columns: str, cells: str, complaint: str
 ) -> None:
     files(tmp_path, a="1")
@@ -177,7 +177,7 @@ def test_folders_with_the_same_bytes_in_other_pictures_differ(tmp_path: Path) ->
     assert digest(folders[0]) != digest(folders[1])
 
 
-def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone.mp4"
     assert "gone.mp4: No such file" in refusal(lambda: digest(gone))
     assert "gone.mp4: No such file" in refusal(made(gone).duplicates)

@@ -62,14 +62,14 @@ def test_sequences_of_ckplus_without_emotion_or_pictures_are_counted(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["8.0", "1.5", "-1", "nan", "", "happy", "1.0 2.0"])
-def test_an_emotion_file_of_ckplus_that_is_no_code_is_named(tmp_path: Path, text: str) -> None:
+def test_an_invalid_emotion_file_of_ckplus_is_named(tmp_path: Path, text: str) -> None:
     ckplus(tmp_path, "S005", "001", text)
     message = refusal(lambda: read_ckplus(tmp_path))
     assert "S005_001_00000002_emotion.txt: expected one number from 0 to 7" in message
     assert message.endswith(f"found {text or 'nothing'}.")
 
 
-def test_a_folder_that_is_not_ckplus_is_told_what_it_holds(tmp_path: Path) -> None:
+def test_an_error_for_another_folder_than_ckplus_names_its_content(tmp_path: Path) -> None:
     (tmp_path / "cohn-kanade-images").mkdir()
     message = refusal(lambda: read_ckplus(tmp_path))
     assert message == (

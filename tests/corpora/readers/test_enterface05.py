@@ -6,7 +6,7 @@ from planting import ENTERFACE, facts, only, read
 from emoscope.core.labels import LABEL_SETS
 
 
-def test_enterface_tells_label_and_subject_of_every_code(tmp_path: Path) -> None:
+def test_enterface_reads_label_and_subject_of_every_code(tmp_path: Path) -> None:
     codes = {"an": "anger", "di": "disgust", "fe": "fear"}
     codes |= {"ha": "happiness", "sa": "sadness", "su": "surprise"}
     names = [
@@ -36,11 +36,13 @@ def test_enterface_tells_label_and_subject_of_every_code(tmp_path: Path) -> None
         ("subject 8/sentence 1/s8_an_1.avi", "8"),
     ],
 )
-def test_enterface_forgives_its_releases_quirks(tmp_path: Path, name: str, subject: str) -> None:
+def test_enterface_accepts_the_names_of_several_releases(
+    tmp_path: Path, name: str, subject: str
+) -> None:
     assert facts(read("enterface05", tmp_path, name)) == [("anger", subject)]
 
 
-def test_enterface_believes_the_name_before_the_folder(tmp_path: Path) -> None:
+def test_enterface_prefers_the_code_in_the_name_to_the_folder(tmp_path: Path) -> None:
     assert only(read("enterface05", tmp_path, "subject 1/anger/s1_di_1.avi")).label == "disgust"
 
 

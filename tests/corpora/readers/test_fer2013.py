@@ -19,7 +19,7 @@ def folders(root: Path, *names: str) -> Path:
     return root
 
 
-def test_the_folders_of_fer2013_tell_part_and_label(tmp_path: Path) -> None:
+def test_the_folders_of_fer2013_give_part_and_label(tmp_path: Path) -> None:
     folders(tmp_path, "train/angry/1.jpg", "train/happy/2.jpg", "test/neutral/3.jpg")
     (tmp_path / "train/happy/notes.txt").touch()
     (tmp_path / "train/.cache").mkdir()
@@ -70,7 +70,7 @@ def test_a_folder_of_another_name_is_refused(tmp_path: Path) -> None:
     assert message.endswith("found bored.")
 
 
-def test_a_folder_without_the_parts_is_told_what_it_holds(tmp_path: Path) -> None:
+def test_an_error_for_a_folder_without_the_parts_names_its_content(tmp_path: Path) -> None:
     folders(tmp_path, "angry/1.jpg")
     message = refusal(lambda: read_fer2013(tmp_path))
     assert message.endswith("expected pictures in train/angry, test/angry and so on, found angry.")
@@ -115,7 +115,7 @@ def test_the_table_of_fer2013_is_unpacked_to_its_folders(tmp_path: Path) -> None
     ],
     ids=["emotion", "usage", "few pixels", "no grey level", "no number", "cut short"],
 )
-def test_an_odd_row_leaves_nothing_half_unpacked(tmp_path: Path, row: tuple[str, ...]) -> None:
+def test_an_invalid_row_leaves_nothing_half_unpacked(tmp_path: Path, row: tuple[str, ...]) -> None:
     table = fer2013_table(tmp_path, ("3", GREY, "Training"), row)  # type: ignore[arg-type]
     message = refusal(lambda: unpack_fer2013(table, tmp_path / "unpacked"))
     assert "fer2013.csv, line 3: expected an emotion from 0 to 6, 2304 grey levels" in message

@@ -58,7 +58,7 @@ def test_votes_become_a_distribution_over_the_eight_emotions(tree: Tree) -> None
     assert still.path.is_file()
 
 
-def test_parts_are_told_by_usage(tree: Tree) -> None:
+def test_the_usage_column_gives_the_split(tree: Tree) -> None:
     for usage in ("Training", "PublicTest", "PublicTest", "PrivateTest"):
         tree.add(usage, fear=10)
     corpus = tree.read()
@@ -121,7 +121,7 @@ def test_a_table_that_begins_with_a_byte_order_mark_is_read(tree: Tree) -> None:
     assert len(read_ferplus(tree.root).samples) == 1
 
 
-def test_a_folder_without_the_table_is_told_what_it_holds(tmp_path: Path) -> None:
+def test_an_error_for_a_folder_without_the_table_names_its_content(tmp_path: Path) -> None:
     (tmp_path / "fer2013.csv").touch()
     message = refusal(lambda: read_ferplus(tmp_path))
     assert message == f"{tmp_path}: expected FER+'s fer2013new.csv, found fer2013.csv."

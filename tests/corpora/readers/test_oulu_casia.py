@@ -14,7 +14,7 @@ def oulu(root: Path, where: str, count: int = 2) -> Path:
     return root / where
 
 
-def test_the_folders_of_oulu_casia_tell_label_subject_and_groups(tmp_path: Path) -> None:
+def test_the_folders_of_oulu_casia_give_label_subject_and_groups(tmp_path: Path) -> None:
     paths = [
         oulu(tmp_path, "OriginalImg/NI/Dark/P080/Happiness"),
         oulu(tmp_path, "OriginalImg/VL/Strong/P001/Anger"),
@@ -66,7 +66,7 @@ def test_a_folder_of_oulu_casia_out_of_place_is_named(
     assert message.endswith(f"found {found}.")
 
 
-def test_a_folder_that_is_not_oulu_casia_is_told_what_it_holds(tmp_path: Path) -> None:
+def test_an_error_for_another_folder_than_oulu_casia_names_its_content(tmp_path: Path) -> None:
     oulu(tmp_path, "VL/Strong/P001/Anger")
     message = refusal(lambda: read_oulu_casia(tmp_path))
     assert "expected pictures as in OriginalImg/VL/Strong/P001/Anger" in message
