@@ -73,7 +73,7 @@ class Cutting:
         return shows_people and self.finder != "none"
 
     @property
-    def whom(self) -> str:
+    def target(self) -> str:
         """The word for what is detected: face or body."""
         return "body" if self.spec.region == "body" else "face"
 
@@ -171,11 +171,11 @@ def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
     without = len(times_s) - len(person.times_s)
     reason = ""
     if not people:
-        reason = f"no {how.whom} seen"
+        reason = f"no {how.target} seen"
     elif without and how.faces == "every-frame":
-        reason = f"a frame without a {how.whom}"
+        reason = f"a frame without a {how.target}"
     elif how.is_short(person.times_s):
-        reason = f"a {how.whom} in fewer than {how.min_frames} frames"
+        reason = f"a {how.target} in fewer than {how.min_frames} frames"
     if reason:
         return Cut(None, len(times_s), without, reason)
     material, kept_s = _select_frames(person, how)

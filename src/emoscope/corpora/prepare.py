@@ -120,11 +120,11 @@ class Prepared:
                 yield f"{label}: {self._faces_line(counts)}"
 
     def _faces_line(self, counts: Counts) -> str:
-        whom, frames = self.how.whom, f"{counts.without_face:,} of {counts.frames:,} frames"
+        target, frames = self.how.target, f"{counts.without_face:,} of {counts.frames:,} frames"
         if self.how.faces == "every-frame":
-            return f"{frames} without a {whom}"
+            return f"{frames} without a {target}"
         clips = f"{counts.faceless_clips:,} of {counts.clips:,} clips"
-        return f"no {whom} in {clips}, tracked {whom} missing in {frames}"
+        return f"no {target} in {clips}, tracked {target} missing in {frames}"
 
 
 def prepare(
