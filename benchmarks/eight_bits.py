@@ -23,7 +23,7 @@ from stills import Still, read_stills
 from emoscope.analysis.bundle import softmax
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Material, finish
 from emoscope.media.reading.images import read_image
 from emoscope.training.metrics import accuracy, bootstrap_ci, uar, uar_ci

@@ -31,7 +31,7 @@ from sklearn.svm import SVC
 from emoscope.analysis.fusion import RULES
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import prepare
-from emoscope.corpora.readers.video_corpora import read_ravdess
+from emoscope.corpora.readers.ravdess import read_ravdess
 from emoscope.training.estimators.pipelines import ESTIMATORS, folds_by_person, seeded
 from emoscope.training.estimators.search import Search, choose_pipeline
 from emoscope.training.evaluation.fit_fusion import LEARNED, fit_fusion

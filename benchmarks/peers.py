@@ -29,7 +29,7 @@ from peers_tools import FER, LOG, NEEDED, Tool, Worker, environment, resolved_mb
 from emoscope.analysis.bundle import load_bundle
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.processors import usable_processors
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.video import probe, read_frames
 from emoscope.media.writer import write_video
 from emoscope.training.metrics import (

@@ -15,7 +15,7 @@ from emoscope.core.arrays import Picture
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.results import Box
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.detectors import create_detector
 from emoscope.media.detectors.base import Detection, Detector

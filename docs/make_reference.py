@@ -15,7 +15,7 @@ from emoscope.analysis.system import System
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
 from emoscope.core.votes import VOTES
-from emoscope.corpora import CORPORA
+from emoscope.corpora import CORPORA, reader_options
 from emoscope.media.detectors import DETECTORS
 from emoscope.reports.formats import FORMATS
 from emoscope.training.estimators.pipelines import ESTIMATORS
@@ -38,6 +38,18 @@ def section(title: str, entries: Iterable[tuple[str, str]]) -> str:
 def described(registry: Registry[Any]) -> list[tuple[str, str]]:
     """Every name with its docstring's beginning."""
     return [(name, first_line(registry[name])) for name in registry]
+
+
+def corpora() -> list[tuple[str, str]]:
+    """Every corpus with its layout and its options."""
+    rows = []
+    for name, layout in described(CORPORA):
+        options = "".join(
+            f" `--option {option.name}=...`: {option.help}"
+            for option in reader_options(name).values()
+        )
+        rows.append((name, layout + options))
+    return rows
 
 
 def page() -> str:
@@ -65,7 +77,7 @@ def page() -> str:
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),
         section("Estimators (`[model] name` in a recipe)", fitted),
-        section("Corpora (`emoscope corpus scan NAME DIR`)", described(CORPORA)),
+        section("Corpora (`emoscope corpus scan NAME DIR`)", corpora()),
         section("Label sets", sets),
     ]
     return "\n".join(parts)

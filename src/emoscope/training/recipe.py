@@ -4,14 +4,23 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.core.errors import EmoscopeError, RecipeError, UnknownName
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
 from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.corpora import CORPORA
 from emoscope.corpora.cutting import Faces
+from emoscope.corpora.registry import options_by_corpus
 from emoscope.training.augment import Augmentation
 from emoscope.training.recipe_errors import complaint
 
@@ -35,7 +44,8 @@ class CorpusChoice(_Frozen):
     detector   as in `emoscope analyze`; "none": the pictures are faces already
     faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
     min_frames sequences of fewer are left out
-    pattern    gemep: how this release names its files (`corpora.readers.video_corpora.read_gemep`)
+    options    options of the corpus readers: {pattern = "..."}; of joined corpora each reader gets
+               those that it takes. `emoscope corpus list` shows them
     """
 
     name: tuple[str, ...] = Field(min_length=1)
@@ -44,7 +54,17 @@ class CorpusChoice(_Frozen):
     detector: str = "haar"
     faces: Faces = "follow"
     min_frames: int = Field(default=0, ge=0)
-    pattern: str | None = None
+    options: dict[str, Any] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_pattern(cls, settings: Any) -> Any:
+        """Accept `pattern` as a key of its own, as recipes of stored runs may have it."""
+        if not isinstance(settings, dict) or "pattern" not in settings:
+            return settings
+        settings = dict(settings)
+        pattern = settings.pop("pattern")
+        return settings if pattern is None else {"options": {"pattern": pattern}, **settings}
 
     @field_validator("name", mode="before")
     @classmethod
@@ -55,6 +75,16 @@ class CorpusChoice(_Frozen):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_registered(CORPORA, name) for name in names)
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            if "name" in info.data:  # else the name is what is wrong
+                options_by_corpus(info.data["name"], options)
+        except EmoscopeError as error:
+            raise ValueError(str(error)) from None
+        return options
 
     @field_validator("labels")
     @classmethod
