@@ -7,7 +7,7 @@ import typer
 
 from emoscope.apps.cli_options import Debug, End, Start, check_span, pair
 
-__all__ = ["add_training_commands", "models_app"]
+__all__ = ["add_training_commands"]
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
 Corpora = Annotated[
@@ -230,33 +230,10 @@ def explain(
     explain_video(video, run, out, label, start, end)
 
 
-models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-@models_app.command("list")
-def list_models(debug: Debug = False) -> None:
-    """Networks and estimators that a recipe can name."""
-    from emoscope.apps.training import list_all
-
-    list_all()
-
-
-@models_app.command("show")
-def show_model(
-    name: Annotated[str, typer.Argument(help="A network or an estimator.", show_default=False)],
-    debug: Debug = False,
-) -> None:
-    """What one is, what it takes, its options and how large it is."""
-    from emoscope.apps.training import show_one
-
-    show_one(name)
-
-
 def add_training_commands(app: typer.Typer) -> None:
     """Hang the laboratory's commands under `emoscope`."""
     for command in (train, evaluate, compare, fuse, reproduce, export, explain):
         app.command()(command)
-    app.add_typer(models_app, name="models", help="Networks and estimators.")
 
 
 def _folders(corpora: list[str] | None) -> dict[str, Path]:

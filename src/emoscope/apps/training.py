@@ -1,22 +1,16 @@
-"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`, `models`."""
+"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`."""
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError
 from emoscope.media.files import replacing
 
 try:
-    import torch
-
-    from emoscope import models
     from emoscope.apps.training_progress import Console
-    from emoscope.training import estimators
     from emoscope.training.evaluation.compare import compare
     from emoscope.training.evaluation.evaluate import evaluate
     from emoscope.training.evaluation.fuse_runs import fuse
@@ -35,10 +29,8 @@ __all__ = [
     "evaluate_run",
     "export_bundle_of",
     "fuse_runs",
-    "list_all",
     "reproduce_paper",
     "resume_run",
-    "show_one",
     "train_recipe",
 ]
 
@@ -189,41 +181,6 @@ def _same_recipe(folder: Path, recipe: Recipe) -> None:
         raise RecipeError(
             f"{folder}: a run of another {recipe.name} is there. Choose another --out."
         )
-
-
-def list_all() -> None:
-    """Every network and estimator in a line."""
-    for name in models.names():
-        typer.echo(f"{name:<20} {_about(models.MODELS[name].build)}")
-    for name in estimators.names():
-        typer.echo(f"{name:<20} {_about(estimators.ESTIMATORS[name].build)}")
-
-
-def show_one(name: str) -> None:
-    """All about one. Raises UnknownName."""
-    if name in estimators.ESTIMATORS:
-        entry = estimators.ESTIMATORS[name]
-        _show(name, entry.build, entry.clip_spec, "an estimator", {})
-        return
-    build = models.MODELS[name].build
-    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
-        model = models.create(name)
-    count = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
-    _show(name, build, spec, f"{count:,} trainable parameters", models.small(name))
-
-
-def _show(name: str, build: Any, spec: ClipSpec, size: str, small: Mapping[str, Any]) -> None:
-    inputs = ", ".join(f"{kind} {shape}" for kind, shape in spec.shapes().items())
-    typer.echo(f"{name}: {size}\n\n{inspect.getdoc(build) or ''}\n\ninputs: {inputs}\noptions:")
-    for option in inspect.signature(build).parameters.values():
-        typer.echo(f"  {option.name} = {option.default!r}")
-    if small:
-        typer.echo(f"small version, for tests and tutorials: {dict(small)}")
-
-
-def _about(build: Any) -> str:
-    return " ".join((inspect.getdoc(build) or "").split("\n\n")[0].split())
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,10 +10,9 @@ from making import make_video
 from tiny_bundles import LABELS as TINY
 from tiny_bundles import image_bundle, voice_bundle
 
-from emoscope.analysis.alignment import heard_during
-from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.alignment import voice_during
+from emoscope.analysis.analyzer import Analyzer, analyze
 from emoscope.analysis.fusion import RuleCard, average, load_rule
-from emoscope.analysis.system import analyze, open_analyzer
 from emoscope.core.errors import BundleError, RecipeError, SpecError, UnknownName
 from emoscope.training.evaluation.fit_fusion import LEARNED, FittedFusion, export_fusion, fit_fusion
 
@@ -161,7 +160,7 @@ def test_a_system_asks_its_learned_rule_about_members_as_it_knew_them(system: Pa
         Analyzer(system.parent / f"{name}.onnx", detector="none", prior="train").analyze(film)
         for name in ("face", "voice")
     )
-    said = {"face": face.probs, "voice": heard_during(face.spans_s, voice)}
+    said = {"face": face.probs, "voice": voice_during(face.spans_s, voice)}
     np.testing.assert_allclose(found.probs, fitted("svm")(said), atol=1e-4)
     np.testing.assert_allclose(found.probs[-1], face.probs[-1], atol=1e-6)
     assert set(found.modalities.tolist()) == {"voice+face", "face"}
@@ -172,4 +171,4 @@ def test_a_system_of_others_than_the_rule_knows_is_refused(system: Path) -> None
     path = system.with_name("other.toml")
     path.write_text(system.read_text().replace('"dark", "middling"', '"middling", "dark"'))
     with pytest.raises(BundleError, match="learned for face, voice over dark, middling, bright"):
-        open_analyzer(path)
+        Analyzer(path)
