@@ -89,7 +89,7 @@ def main() -> None:
     args = parser.parse_args()
     root, run = args.ferplus or unpacked("ferplus"), read_run(args.run)
     model = trained_network(run)
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    spec = model.clip_spec
     stills: list[Still] = read_stills(root, "valid")
     pictures = np.stack([seen(still.picture, spec) for still in stills])
     truth = np.array([still.truth for still in stills])

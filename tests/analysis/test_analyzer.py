@@ -137,7 +137,7 @@ def test_a_span_holds_the_rows_of_the_whole(looking: Analyzer, second: Path) -> 
         ),  # at 10 Hz; the file has one at 0.04 s
         (1.5, None, r"the start \(1.5 s\) is past the end: it lasts 1 s"),
         (0.5, 0.5, "the end .* is not after the start"),
-        (-1.0, None, "a start of -1"),
+        (-1.0, None, "the start must be 0 s or more, got -1"),
     ],
 )
 def test_a_span_without_frames_is_an_error(

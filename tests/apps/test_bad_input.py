@@ -92,7 +92,7 @@ UNREADABLE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("sound.mp4", make_sound, "sound but no picture"),
     ("sound.wav", lambda path: make_sound(path, codec="pcm_s16le"), "sound but no picture"),
     ("zero.mp4", lambda path: make_video(path, num_frames=0), ""),
-    ("zero.avi", lambda path: make_video(path, num_frames=0), "not one frame"),
+    ("zero.avi", lambda path: make_video(path, num_frames=0), "no frame can be decoded"),
     ("zero.mkv", lambda path: make_video(path, num_frames=0), ""),
     ("empty.png", empty, "the file is empty"),
     ("text.jpg", make_text, "not an image"),

@@ -93,7 +93,7 @@ class Cutting:
             facts["min_frames"] = self.min_frames
         if self.keeps_all:
             return facts
-        flows = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
+        flows = {s.size_hw for s in spec.pictures if s.is_flow}
         return facts | {"sampling": spec.sampling.model_dump(), "flows": sorted(flows)}
 
     def takes_as_it_is(self, sample: Sample) -> bool:

@@ -159,7 +159,7 @@ def _await(path: Path) -> None:
 def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
     if is_estimator(recipe):
         return clip_spec_of(recipe, estimators.ESTIMATORS[recipe.model.name].clip_spec)
-    own: ClipSpec = create_model(recipe, num_classes).clip_spec  # type: ignore[assignment]
+    own = create_model(recipe, num_classes).clip_spec
     if own.heard and recipe.evaluation.every:
         raise RecipeError(
             f"{recipe.name}: evaluation.every cuts frames into blocks, and {recipe.model.name} "

@@ -16,6 +16,7 @@ from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import Prepared
 from emoscope.media.files import replacing
+from emoscope.models import Network
 from emoscope.training import estimators
 from emoscope.training.estimators.onnx_graph import write_estimator
 from emoscope.training.estimators.search import choose
@@ -127,13 +128,13 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     model.to(part.hardware.device)
     if (part.rows["name"], part.seed) == part.run.exported:
         save_tensors(model.state_dict(), part.folder / "weights.pt")
-    model = _as_shipped(part, model)
+    shipped = _as_shipped(part, model)
     temperature = 1.0
     if len(judged):
         truth = judged.targets.argmax(dim=1).numpy()
-        logits = clip_logits(_learner(part, model), judged, _batch_size(recipe))
+        logits = clip_logits(_learner(part, shipped), judged, _batch_size(recipe))
         temperature = fit_temperature(logits, truth)
-    answers = _answers(part, model, temperature)
+    answers = _answers(part, shipped, temperature)
     _finish(
         part,
         answers,
@@ -145,7 +146,7 @@ def _fit_network(part: Part, report: Callable[[Progress], None]) -> None:
     shutil.rmtree(part.folder / "checkpoints")  # a hundred folds of them would fill a disk
 
 
-def _as_shipped(part: Part, model: nn.Module) -> nn.Module:
+def _as_shipped(part: Part, model: Network) -> nn.Module:
     """The network as its bundle will answer, which is what is to be judged: itself, or in eight
     bits, whose graph is kept where it becomes the bundle."""
     if part.run.recipe.bundle.precision == "float32":

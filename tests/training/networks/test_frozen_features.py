@@ -111,7 +111,7 @@ def test_of_four_streams_the_residual_ones_do_not_learn() -> None:
 def test_a_network_asked_in_two_steps_answers_as_in_one(name: str, options: dict[str, Any]) -> None:
     model: Any = models.create(name, num_classes=2, **options).eval()
     inputs = model.example_inputs()
-    in_two = model.of_features(model.trunk_features(**inputs))
+    in_two = model.classify(model.trunk_features(**inputs))
     torch.testing.assert_close(in_two, model(**inputs))
 
 

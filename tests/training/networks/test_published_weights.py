@@ -64,7 +64,7 @@ def test_every_fold_begins_with_the_files_weights(
     assert learnt["classifier.6.weight"].shape == (2, 8)
     (told,) = listener.told
     assert told.startswith(
-        f"{published}: 20 tensors loaded; fresh, for other classes: classifier.6"
+        f"{published}: 20 tensors loaded; not loaded, as the classes differ: classifier.6"
     )
 
 

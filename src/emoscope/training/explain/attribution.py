@@ -17,6 +17,7 @@ from captum.attr import LayerGradCam, Saliency
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from emoscope import models
 from emoscope.analysis.bundle import softmax
 from emoscope.core.arrays import ByteArray, FloatArray
 from emoscope.core.clipspec import ClipSpec
@@ -102,7 +103,7 @@ class Network:
     """A run's network, in eval mode, what it is fed by, and what its logits are divided by."""
 
     run: Run
-    model: nn.Module
+    model: models.Network
     spec: ClipSpec
     temperature: float
 
@@ -152,7 +153,7 @@ def open_network(path: Path) -> Network:
             "network."
         )
     model = trained_network(run)
-    spec = clip_spec_of(run.recipe, model.clip_spec)  # type: ignore[arg-type]
+    spec = clip_spec_of(run.recipe, model.clip_spec)
     if not spec.pictures:
         raise RecipeError(f"{path}: {name} is shown no pictures.")
     temperature = read_json(run.part(*run.exported) / "fold.json")["temperature"]
@@ -165,12 +166,12 @@ def answered(model: nn.Module, inputs: Inputs, temperature: float = 1.0) -> Floa
         return softmax(model(**inputs).numpy() / temperature)
 
 
-def grad_cam(model: nn.Module, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
+def grad_cam(model: models.Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
     """Grad-CAM of one clip, inputs (1, ...), for the label in a column of the logits: of every
     stream of pictures that has such a convolution; where streams have met before it, once.
 
     The network is in eval mode and has a `clip_spec`."""
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    spec = model.clip_spec
     chosen: dict[tuple[_Call, _Call], list[str]] = {}
     for stream in spec.pictures:
         if found := _chosen(_traced(model, inputs, stream.kind), spec):
@@ -187,13 +188,13 @@ def grad_cam(model: nn.Module, inputs: Inputs, column: int) -> tuple[HeatMaps, .
     return tuple(heats)
 
 
-def saliency(model: nn.Module, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
+def saliency(model: models.Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
     """Saliency of one clip, inputs (1, ...), for the label in a column of the logits: the logit's
     gradient with respect to each stream of pictures as the network is fed it, normalised; of a
     pixel the largest size over its channels.
 
     The network is in eval mode and has a `clip_spec`."""
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    spec = model.clip_spec
     given = tuple(x.detach().clone().requires_grad_() for x in inputs.values())
     found = Saliency(_answer(model, inputs)).attribute(given, target=column, abs=True)
     gradients = dict(zip(inputs, found, strict=True))

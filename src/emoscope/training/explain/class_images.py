@@ -91,7 +91,7 @@ def classes_sheet(images: Sequence[ClassImage], spec: ClipSpec, steps: int) -> P
     tiles = [_tiles(image, spec) for image in images]
     columns = len(tiles[0]) if len(tiles[0]) > 1 else columns_for(len(tiles))
     lines = [f"Gradient ascent from a neutral start, {steps} steps, with L2"]
-    if any(stream.kind.endswith("flow") for stream in spec.pictures):
+    if any(stream.is_flow for stream in spec.pictures):
         lines.append("Of flow the hue is the direction; white does not move")
     sheet = in_rows(_padded([tile for row in tiles for tile in row]), columns)
     return captioned(sheet, "Class images: what raises the logit of each label", *lines)
@@ -103,7 +103,7 @@ def pictures_of(stream: Stream, values: FloatArray) -> Picture:
     Un-normalised, where that is known: after `per_clip` and of dynamic images the strongest values
     are stretched to black and white. Of flow the hue is the direction, the saturation the speed."""
     values = _undone(stream, values)
-    if stream.kind.endswith("flow"):
+    if stream.is_flow:
         return _wheel(values)
     if not _is_bounded(stream):
         values = 0.5 + values / (2 * _largest(np.abs(values)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from emoscope.core.arrays import FloatArray, IntArray
 from emoscope.core.clipspec import ClipSpec
+from emoscope.models import Network
 from emoscope.models.deformable_sampling import Geometry, pair
 
 __all__ = ["SamplingPoints", "sampling_points", "steps_of_frames"]
@@ -54,9 +55,9 @@ class SamplingPoints:
         return np.asarray(np.linalg.norm(self.points - self.regular, axis=-1))
 
 
-def sampling_points(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[SamplingPoints, ...]:
+def sampling_points(model: Network, inputs: Mapping[str, Tensor]) -> tuple[SamplingPoints, ...]:
     """Those of every layer with deformable steps, for one clip, inputs (1, ...)."""
-    spec: ClipSpec = model.clip_spec  # type: ignore[assignment]
+    spec = model.clip_spec
     layers = {name: m for name, m in model.named_modules() if isinstance(m, _Deforming)}
     shapes: dict[str, torch.Size] = {}
     found: dict[str, Tensor] = {}

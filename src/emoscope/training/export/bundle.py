@@ -11,12 +11,12 @@ import onnx
 import onnxruntime as ort
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from emoscope.analysis.bundle import METADATA_KEY, Bundle, BundleCard, load_bundle
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, RecipeError
 from emoscope.media.files import replacing
+from emoscope.models import Network
 from emoscope.training.estimators.onnx_graph import PARITY, estimator_graph
 from emoscope.training.estimators.pipelines import ESTIMATORS, Fitted
 from emoscope.training.export.card import card_page
@@ -43,11 +43,11 @@ def export_run(run_dir: Path, path: Path) -> BundleCard:
         stamp(loaded(onnx.load, weights), card, path)
     elif run.recipe.bundle.precision == "int8":
         model = create_model(run.recipe, len(run.labels))
-        card = _card(run, model.clip_spec)  # type: ignore[arg-type]
+        card = _card(run, model.clip_spec)
         stamp(loaded(onnx.load, weights.with_name(EIGHT_BITS)), card, path)
     else:
         model = trained_network(run)
-        card = _card(run, model.clip_spec)  # type: ignore[arg-type]
+        card = _card(run, model.clip_spec)
         export_bundle(model, card, path)
     held = {"parameters": run.info["parameters"], "precision": run.recipe.bundle.precision}
     cost = _cost(path, card.clip_spec) | held
@@ -85,7 +85,7 @@ def _processor() -> str:
     return next(named, "") or platform.processor() or platform.machine()
 
 
-def export_bundle(model: nn.Module, card: BundleCard, path: Path) -> None:
+def export_bundle(model: Network, card: BundleCard, path: Path) -> None:
     """Write a network and its card as one ONNX file; kept only if it answers as torch does.
 
     Raises BundleError when the probabilities differ by 1e-4 or more on random input.
@@ -147,9 +147,9 @@ def _write(graph: onnx.ModelProto, card: BundleCard, part: Path, path: Path) -> 
         raise BundleError(str(error).replace(str(part), str(path))) from None
 
 
-def _check_parity(model: nn.Module, bundle: Bundle) -> None:
+def _check_parity(model: Network, bundle: Bundle) -> None:
     for batch in (1, 3):
-        inputs = model.example_inputs(batch)  # type: ignore[operator]
+        inputs = model.example_inputs(batch)
         with torch.inference_mode():
             ours = torch.softmax(model(**inputs) / bundle.card.temperature, dim=1).numpy()
         theirs = bundle.predict({name: value.numpy() for name, value in inputs.items()})

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec, explain
@@ -69,7 +69,7 @@ def is_estimator(recipe: Recipe) -> bool:
     return False
 
 
-def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
+def create_model(recipe: Recipe, num_classes: int) -> models.Network:
     """The recipe's network. Raises UnknownName, or RecipeError for options it does not take."""
     options = recipe.model.options
     try:
@@ -78,7 +78,7 @@ def create_model(recipe: Recipe, num_classes: int) -> nn.Module:
         raise RecipeError(f"{recipe.name}: model.options do not fit: {error}.") from None
 
 
-def beginning(recipe: Recipe, num_classes: int) -> tuple[nn.Module, str]:
+def beginning(recipe: Recipe, num_classes: int) -> tuple[models.Network, str]:
     """The network that a training begins with, frozen as the recipe says, and what became of the
     file of published weights, in a line; "" without one. Raises as `create_model`, and RecipeError
     for a file that does not fit."""
@@ -101,7 +101,7 @@ def check_growing(recipe: Recipe, num_classes: int) -> None:
     try:
         with torch.inference_mode():
             for part in parts:
-                model(**shrunk(model.example_inputs(1), part))  # type: ignore[operator]
+                model(**shrunk(model.example_inputs(1), part))
     except (RuntimeError, ValueError, SpecError):
         raise RecipeError(
             f"{recipe.name}: schedule.grow shows smaller pictures first, and {recipe.model.name} "
@@ -109,7 +109,7 @@ def check_growing(recipe: Recipe, num_classes: int) -> None:
         ) from None
 
 
-def trained_network(run: Run) -> nn.Module:
+def trained_network(run: Run) -> models.Network:
     """The network that becomes a run's bundle, with its weights, ready to answer.
 
     Raises RecipeError for a run that is not finished, or whose weights cannot be read."""

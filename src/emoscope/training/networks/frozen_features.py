@@ -4,7 +4,7 @@ CACHE/features/ab/ab12....npy     of one clip, float32
 
 It lies beside the clips, by the digest of all that decides it: the clip, the ClipSpec, the network
 and the file of its weights. `vgg16`, `c3d`, `vgg16-bilstm` and `vgg19-lstm` can be asked in two
-steps, `of_features(trunk_features(**inputs))`; to add a network, give it these two.
+steps, `classify(trunk_features(**inputs))`; to add a network, give it these two.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _FORMAT = 1  # raise it when a network computes otherwise
 
 def why_not_kept(recipe: Recipe, spec: ClipSpec, model: nn.Module) -> str:
     """Why the features of a frozen part are computed anew at every epoch; "" where they are not."""
-    if not hasattr(model, "of_features"):
+    if not hasattr(model, "classify"):
         return f"{recipe.model.name} mixes them with what learns"
     if recipe.augmentation != Augmentation():
         return "the augmentation is drawn anew"
@@ -105,4 +105,4 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, ...) -> (B, num_classes)."""
-        return self.model.of_features(features)  # type: ignore[operator]
+        return self.model.classify(features)  # type: ignore[operator]

@@ -22,6 +22,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
 from emoscope.core.errors import RecipeError
+from emoscope.models import Network
 from emoscope.models.deformable import onnx_translations
 from emoscope.training.networks.dataset import ClipDataset
 from emoscope.training.networks.muon import is_hidden_kernel
@@ -33,9 +34,9 @@ _SHOWN = 512  # clips that set the ranges of the eight bits
 _PORTION = 16  # of them at a time, for all maps of these are in memory
 
 
-def network_graph(model: nn.Module) -> onnx.ModelProto:
+def network_graph(model: Network) -> onnx.ModelProto:
     """stream (B, ...) float32 -> "logits" (B, num_classes), of a network as it answers."""
-    inputs = model.eval().example_inputs(2)  # type: ignore[operator]
+    inputs = model.eval().example_inputs(2)
     batch = torch.export.Dim("batch")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
     with warnings.catch_warnings():
