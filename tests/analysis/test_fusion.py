@@ -9,6 +9,7 @@ import pytest
 from emoscope.analysis.fusion import (
     RULES,
     average,
+    fixed_rule,
     highest_confidence,
     product,
     weighted_average,
@@ -106,10 +107,10 @@ def test_one_model_is_its_own_fusion_and_no_rows_are_none(rule: Any) -> None:
 @pytest.mark.parametrize(
     ("probs", "reason"),
     [
-        ({}, "one model at least, got none"),
-        ({"face": FACE, "voice": VOICE[:2]}, r"all alike, got face \(4, 3\), voice \(2, 3\)"),
+        ({}, "at least one model, got none"),
+        ({"face": FACE, "voice": VOICE[:2]}, r"of one shape, got face \(4, 3\), voice \(2, 3\)"),
         ({"face": FACE, "voice": VOICE[:, :2]}, r"voice \(4, 2\)"),
-        ({"face": FACE[0]}, r"answer with \(N, C\), all alike, got face \(3,\)"),
+        ({"face": FACE[0]}, r"\(N, C\) of one shape, got face \(3,\)"),
     ],
 )
 @everywhere
@@ -122,10 +123,10 @@ def test_shapes_that_do_not_fit_are_refused(rule: Any, probs: Any, reason: str) 
     ("weights", "reason"),
     [
         ({"face": 1.0}, "voice has none"),
-        ({"face": 1.0, "voice": -0.5}, "The weight of voice is 0 or more, got -0.5"),
-        ({"face": 1.0, "voice": NAN}, "voice is 0 or more, got nan"),
+        ({"face": 1.0, "voice": -0.5}, "The weight of voice must be 0 or more, got -0.5"),
+        ({"face": 1.0, "voice": NAN}, "voice must be 0 or more, got nan"),
         ({"face": 0.0, "voice": 0.0}, "weights of face, voice are all 0"),
-        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is none of"),
+        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is not one of"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> None:
@@ -135,6 +136,42 @@ def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> No
 
 
 def test_the_rules_are_found_by_name() -> None:
-    assert list(RULES) == ["average", "weighted-average", "product", "highest-confidence"]
+    fixed = ["average", "weighted-average", "product", "highest-confidence"]
+    assert list(RULES)[:4] == fixed  # `training` adds others
     with pytest.raises(UnknownName, match="Did you mean 'average'"):
         RULES["averge"]
+
+
+def test_a_fixed_rule_is_fitted_as_it_is_and_takes_no_weights() -> None:
+    rule = RULES["average"]
+    truth, subjects = np.array([0, 1, 2, 2]), np.array(["a", "b", "c", "d"])
+    assert rule.fit(BOTH, truth, subjects, 0) is rule
+    assert rule.with_weights(BOTH, {})(BOTH) == near(average(BOTH))
+    with pytest.raises(SpecError, match="The rule average takes no weights"):
+        rule.with_weights(BOTH, {"face": 1.0})
+
+
+def test_a_weighted_average_weighs_by_recall() -> None:
+    """The face is right about one of two classes, the voice about both."""
+    truth, subjects = np.array([0, 0, 1]), np.array(["a", "b", "c"])
+    sure = np.eye(2)
+    known = {"face": sure[[0, 0, 0]], "voice": sure[truth]}
+    rule = RULES["weighted-average"].fit(known, truth, subjects, 0)
+    asked = {"face": np.array([[1.0, 0.0]]), "voice": np.array([[0.0, 1.0]])}
+    assert rule(asked) == near([[1 / 3, 2 / 3]])
+    weighed = RULES["weighted-average"].with_weights(asked, {"face": 3.0, "voice": 1.0})
+    assert weighed(asked) == near([[0.75, 0.25]])
+    with pytest.raises(SpecError, match="voice has none"):
+        RULES["weighted-average"].with_weights(asked, {"face": 3.0})
+
+
+def test_one_function_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RULES, "_entries", dict(RULES._entries))
+
+    @fixed_rule("first")
+    def first(probs: Any) -> Any:
+        """The first model's probabilities."""
+        return next(iter(probs.values()))
+
+    assert RULES["first"].with_weights(BOTH, {})(BOTH) == near(FACE)
+    assert RULES["first"].__doc__ == first.__doc__

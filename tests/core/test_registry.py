@@ -98,6 +98,14 @@ def test_a_new_file_of_the_package_is_found_at_the_first_look_up(
     assert list(tools) == ["axe", "saw"]
 
 
+def test_names_of_a_package_do_not_depend_on_the_order_of_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = shed(tmp_path, monkeypatch, saw=SAW, axe=SAW.replace("saw", "axe"))
+    importlib.import_module("shed.saw")
+    assert list(tools) == ["axe", "saw"]
+
+
 def test_threads_wait_until_the_table_is_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

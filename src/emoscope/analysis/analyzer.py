@@ -18,7 +18,7 @@ from emoscope.core.results import Provenance, Timeline
 from emoscope.core.version import VERSION
 from emoscope.core.votes import DEFAULT_FRAME_VOTE, DEFAULT_VOTE, VOTES
 from emoscope.media.detectors import create_detector
-from emoscope.media.people.sightings import MAX_SIDE_PX, detector_for
+from emoscope.media.people.sightings import AUTO, MAX_SIDE_PX, detector_for
 from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.reading.decoding import Grid
 from emoscope.media.reading.prefetch import prefetched
@@ -40,8 +40,8 @@ class Analyzer:
     """A model and a way to find faces or bodies, ready for any number of videos.
 
     model      an installed bundle's name, a bundle's path, or a Bundle
-    detector   "haar", "lbp", "lbp=PATH", "lbp-classic", "yunet=PATH", or "none": the frame is the
-               face. For a model of bodies all but "none" are "hog"
+    detector   "haar", "lbp", "lbp=PATH" or "yunet=PATH" for faces, "hog" for bodies, "none": the
+               frame is the face or body. "auto" is the default of what the model looks at
     rate_hz    how often an image model looks, in video time; None is every frame. A clip model
                takes the rate and the windows of its own specification. Its faces are followed
                through every frame all the same, as they were in training: a tracker that saw only
@@ -63,7 +63,7 @@ class Analyzer:
         self,
         model: str | Path | Bundle = "face-ferplus",
         *,
-        detector: str = "haar",
+        detector: str = AUTO,
         rate_hz: float | None = DEFAULT_RATE_HZ,
         backend: str = "onnxruntime",
         prior: Prior = "uniform",

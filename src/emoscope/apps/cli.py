@@ -102,7 +102,9 @@ Rate = Annotated[
 ]
 Detector = Annotated[
     str,
-    typer.Option(help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."),
+    typer.Option(
+        help="auto (haar for faces, hog for bodies), haar, hog, lbp, lbp=PATH, yunet=PATH, none."
+    ),
 ]
 Backend = Annotated[str, typer.Option(help="onnxruntime or openvino.")]
 Prior = Annotated[
@@ -156,7 +158,7 @@ def analyze(
     out: Out = None,
     formats: Formats = None,
     rate: Rate = None,
-    detector: Detector = "haar",
+    detector: Detector = "auto",
     start: Start = 0.0,
     end: End = None,
     backend: Backend = "onnxruntime",

@@ -70,9 +70,9 @@ def prepare(
     detector: Annotated[
         str,
         typer.Option(
-            help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."
+            help="auto (haar for faces, hog for bodies), haar, hog, lbp, lbp=PATH, yunet=PATH, none."
         ),
-    ] = "haar",
+    ] = "auto",
     faces: Annotated[
         FacesChoice,
         typer.Option(

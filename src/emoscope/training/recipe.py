@@ -32,7 +32,8 @@ class CorpusChoice(_Frozen):
     labels     keep these only, in this order; none: all that the corpus has
     where      keep the samples of these groups only: {light = "Strong"}; of joined corpora one
                that does not tell a group is taken whole
-    detector   as in `emoscope analyze`; "none": the pictures are faces already
+    detector   as in `emoscope analyze`; "none": the pictures are faces already. "haar" means the
+               default of what the network looks at: hog for bodies
     faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
     min_frames sequences of fewer are left out
     pattern    gemep: how this release names its files (`corpora.readers.video_corpora.read_gemep`)
@@ -45,6 +46,11 @@ class CorpusChoice(_Frozen):
     faces: Faces = "follow"
     min_frames: int = Field(default=0, ge=0)
     pattern: str | None = None
+
+    @property
+    def detector_choice(self) -> str:
+        """`detector` as `detector_for` takes it: "haar" is the default of whatever region."""
+        return "auto" if self.detector == "haar" else self.detector
 
     @field_validator("name", mode="before")
     @classmethod

@@ -11,11 +11,11 @@ import pytest
 from asking import ask
 from fake_runs import LABELS, clips, fake_run
 
-from emoscope.analysis.fusion import average, load_rule, weighted_average
+from emoscope.analysis.fusion import FittedRule, average, load_rule, weighted_average
 from emoscope.core.errors import RecipeError, UnknownName
-from emoscope.training.evaluation import fuse_runs
 from emoscope.training.evaluation.compare import compare
-from emoscope.training.evaluation.fuse_runs import dealt, fuse, fused, stack_runs, uar_weights
+from emoscope.training.evaluation.fit_fusion import PipelineRule
+from emoscope.training.evaluation.fuse_runs import RULES, fuse, fused, random_folds, stack_runs
 from emoscope.training.metrics import uar
 from emoscope.training.run_folder import part_folder, read_json, read_run, write_json
 
@@ -70,25 +70,25 @@ def test_a_clip_that_one_run_could_not_judge_is_answered_by_the_other(tmp_path: 
         fake_run(tmp_path / "face", name="face", samples=every[:-2], **fixed),
         fake_run(tmp_path / "voice", name="voice", samples=every[3:], draw=1, **fixed),
     ]
-    assert "does not judge the clips of" in refused(*runs)
+    assert "it judged other clips than" in refused(*runs)
     stack = stack_runs(runs, partial=True)
     assert {sample.path for sample in stack.samples} == {sample.path for sample in every}
     voice_alone, face_alone = (np.isnan(p).any(axis=1) for p in stack.members.values())
     assert [s.path for s in np.array(stack.samples)[voice_alone]] == [s.path for s in every[-2:]]
     assert [s.path for s in np.array(stack.samples)[face_alone]] == [s.path for s in every[:3]]
     for rule in ("average", "svm"):
-        said = fused(dealt(stack, 3), rule)
+        said = fused(random_folds(stack, 3), rule)
         np.testing.assert_allclose(said[face_alone], stack.members["face"][face_alone])
 
 
-def test_clips_of_one_fold_are_dealt_by_class(tmp_path: Path) -> None:
+def test_random_folds_are_stratified_by_class(tmp_path: Path) -> None:
     fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
-    stack = dealt(stack_runs([fake_run(tmp_path / n, name=n, **fixed) for n in "ab"]), 5)
+    stack = random_folds(stack_runs([fake_run(tmp_path / n, name=n, **fixed) for n in "ab"]), 5)
     folds = np.unique(stack.folds)
     counts = [np.bincount(stack.truth[stack.folds == fold], minlength=3).tolist() for fold in folds]
     assert len(folds) == 5
     assert {count for each in counts for count in each} == {4, 5}  # of 24 of each class
-    with pytest.raises(RecipeError, match="the runs have one"):
+    with pytest.raises(RecipeError, match="the runs have one fold"):
         fused(stack_runs([tmp_path / "a", tmp_path / "b"]), "svm")
 
 
@@ -103,14 +103,14 @@ def test_a_rule_that_learns_does_not_see_the_fold_it_is_judged_on(
     pair: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Persons and truth of one fold alone reach what is fitted for the other."""
-    stack, plain = stack_runs(pair), fuse_runs.fit_fusion
+    stack, plain = stack_runs(pair), PipelineRule.fit
     learned: list[set[str]] = []
 
-    def watched(rule: str, probs: Any, truth: Any, subjects: Any, seed: int) -> Any:
+    def watched(self: PipelineRule, probs: Any, truth: Any, subjects: Any, seed: int) -> FittedRule:
         learned.append(set(subjects.tolist()))
-        return plain(rule, probs, truth, subjects, seed)
+        return plain(self, probs, truth, subjects, seed)
 
-    monkeypatch.setattr(fuse_runs, "fit_fusion", watched)
+    monkeypatch.setattr(PipelineRule, "fit", watched)
     fused(stack, "svm")
     assert learned == [{"4", "5", "6"}, {"1", "2", "3"}]
 
@@ -129,16 +129,32 @@ def test_turning_the_truth_of_a_fold_leaves_its_own_answers_alone(pair: list[Pat
         assert np.abs(before[~there] - after[~there]).max() > 1e-3
 
 
-def test_fixed_rules_are_what_they_are_in_analysis(pair: list[Path]) -> None:
+def test_fixed_rules_are_those_of_analysis(pair: list[Path]) -> None:
     stack = stack_runs(pair)
     np.testing.assert_array_equal(fused(stack, "average"), average(stack.members))
+
+
+def test_weights_are_the_uar_on_the_other_folds(pair: list[Path]) -> None:
+    stack = stack_runs(pair)
     one = stack.folds == "group 1"
-    weights = uar_weights(stack.of(~one), stack.truth[~one])
-    face = stack.members["face"][~one].argmax(axis=1)
-    assert weights["face"] == pytest.approx(uar(stack.truth[~one], face))
+    weights = weights_on(stack.rows(~one), stack.truth[~one])
     np.testing.assert_allclose(
-        fused(stack, "weighted-average")[one], weighted_average(stack.of(one), weights)
+        fused(stack, "weighted-average")[one], weighted_average(stack.rows(one), weights)
     )
+
+
+def weights_on(members: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
+    return {name: uar(truth, probs.argmax(axis=1)) for name, probs in members.items()}
+
+
+def test_every_rule_is_fitted_in_the_same_way(pair: list[Path], tmp_path: Path) -> None:
+    """And one that learns nothing is its own fit."""
+    stack = stack_runs(pair)
+    for name in RULES:
+        rule = RULES[name]
+        fitted = rule.fit(stack.members, stack.truth, stack.subjects, 0)
+        assert fitted(stack.members).sum(axis=1) == pytest.approx(1)
+        assert (fitted is rule) == (not rule.learns)
 
 
 def test_the_folder_holds_the_figures_and_a_system(pair: list[Path], out: Path) -> None:
@@ -180,7 +196,7 @@ def test_the_command_prints_the_table_and_weighs_by_all_clips(
     assert ran.stdout.endswith(f"written: {tmp_path / 'w' / 'w.toml'}\n")
     system = tomllib.loads((tmp_path / "w" / "w.toml").read_text())
     stack = stack_runs(pair)
-    expected = uar_weights(stack.members, stack.truth)
+    expected = weights_on(dict(stack.members), stack.truth)
     found = [member["weight"] for member in system["members"]]
     assert found == pytest.approx(list(expected.values()), rel=1e-5)
     assert not list((tmp_path / "w").glob("*.onnx"))
@@ -197,9 +213,9 @@ def test_a_rule_that_is_none_is_a_usage_error(pair: list[Path], tmp_path: Path) 
 
 
 def test_one_run_or_one_name_twice_is_refused(pair: list[Path], tmp_path: Path) -> None:
-    assert refused(pair[0]) == "Two runs or more can be fused. Give their folders."
+    assert refused(pair[0]) == "Fusing takes two runs or more. Give their folders."
     other = fake_run(tmp_path / "other", name="face", seeds=(0,))
-    assert "need names that differ, got face, face" in refused(pair[0], other)
+    assert "need different names, got face, face" in refused(pair[0], other)
 
 
 def test_probabilities_that_are_not_out_of_fold_are_refused(
@@ -219,11 +235,11 @@ def test_folds_that_differ_by_person_are_refused(pair: list[Path], tmp_path: Pat
     turned = clips()[12:] + clips()[:12]
     other = fake_run(tmp_path / "other", name="other", samples=turned)
     message = refused(pair[0], other)
-    assert message.startswith(f"{other}: its folds are not those of {pair[0]}: ")
+    assert message.startswith(f"{other}: its folds differ from those of {pair[0]}: ")
     assert "Train both under one protocol and seed." in message
     whole = fake_run(tmp_path / "whole", name="whole", protocol={"name": "fixed"})
-    assert "is judged with others in 'valid' than in 'group 2'" in refused(pair[0], whole)
-    assert "its folds are not those of" in refused(whole, pair[0])
+    assert "in 'valid' are not those of 'group 2'" in refused(pair[0], whole)
+    assert "its folds differ from those of" in refused(whole, pair[0])
 
 
 def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -234,7 +250,7 @@ def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
 def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
     labels = ("anger", "disgust", "fear")
     other = fake_run(tmp_path / "other", name="other", labels=labels)
-    assert "its labels are not those of" in refused(pair[0], other)
+    assert "its labels differ from those of" in refused(pair[0], other)
 
 
 def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path) -> None:
