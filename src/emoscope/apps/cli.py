@@ -103,7 +103,7 @@ Rate = Annotated[
 Detector = Annotated[
     str,
     typer.Option(
-        help="auto (haar for faces, hog for bodies), haar, hog, lbp, lbp=PATH, yunet=PATH, none."
+        help="auto (faces: haar, bodies: hog), haar, hog, lbp, lbp=PATH, yunet=PATH or none."
     ),
 ]
 Backend = Annotated[str, typer.Option(help="onnxruntime or openvino.")]

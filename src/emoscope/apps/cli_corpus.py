@@ -70,7 +70,7 @@ def prepare(
     detector: Annotated[
         str,
         typer.Option(
-            help="auto (haar for faces, hog for bodies), haar, hog, lbp, lbp=PATH, yunet=PATH, none."
+            help="auto (faces: haar, bodies: hog), haar, hog, lbp, lbp=PATH, yunet=PATH or none."
         ),
     ] = "auto",
     faces: Annotated[
