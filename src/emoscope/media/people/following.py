@@ -101,6 +101,9 @@ class FollowedFace:
     score         of its last detection
     """
 
+    seen: bool
+    _view: View  # the last one of the face's shot
+
     def __init__(self, detection: Detection, view: View, time_s: float) -> None:
         self.born_s = time_s
         self._motion = self._predicted = _Motion(detection.box)
@@ -175,7 +178,7 @@ class FollowedFace:
     def _set_detected(self, detection: Detection, view: View, time_s: float) -> None:
         self.seen, self.match, self.score = True, 1.0, detection.score
         self.seen_s = self.detected_s = time_s
-        self._view = view  # the last one of the face's shot
+        self._view = view
         self._eyes_in_sides = None
         if detection.eyes is not None:
             offsets = np.array(detection.eyes) - detection.box.center
