@@ -1,4 +1,4 @@
-"""Rules that join models, by numbers worked out by hand; a silent model counts for nothing."""
+"""Fusion rules against numbers worked out by hand; missing models have no influence."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ NAN = math.nan
 FACE = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [NAN, NAN, NAN], [NAN, NAN, NAN]])
 VOICE = np.array([[0.1, 0.3, 0.6], [NAN, NAN, NAN], [0.2, 0.2, 0.6], [NAN, NAN, NAN]])
 BOTH = {"face": FACE, "voice": VOICE}
-ALONE = [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [NAN] * 3]  # what is left where one or both are silent
+ALONE = [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [NAN] * 3]  # rows in which one or both are missing
 
 
 def near(rows: Any) -> Any:
@@ -35,18 +35,18 @@ EVERY = [average, weighted, product, highest_confidence]
 everywhere = pytest.mark.parametrize("rule", EVERY)
 
 
-def test_the_average_is_the_mean_of_who_is_there() -> None:
+def test_the_average_is_the_mean_of_the_models_present() -> None:
     assert average(BOTH) == near([[0.3, 0.3, 0.4], *ALONE])
 
 
-def test_weights_are_relative_and_count_for_who_is_there() -> None:
+def test_weights_are_relative_to_the_models_present() -> None:
     fused = weighted_average(BOTH, {"face": 3.0, "voice": 1.0})
     assert fused == near([[0.4, 0.3, 0.3], *ALONE])
     again = weighted_average(BOTH, {"voice": 0.5, "face": 1.5})
     np.testing.assert_array_equal(fused, again)
 
 
-def test_a_weight_of_nothing_leaves_a_model_out() -> None:
+def test_a_weight_of_0_leaves_a_model_out() -> None:
     fused = weighted_average(BOTH, {"face": 1.0, "voice": 0.0})
     np.testing.assert_array_equal(fused, FACE)
 
@@ -55,7 +55,7 @@ def test_probabilities_are_multiplied_and_sum_to_one() -> None:
     assert product(BOTH) == near([[5 / 26, 9 / 26, 12 / 26], *ALONE])
 
 
-def test_in_a_product_no_model_alone_rules_a_class_out() -> None:
+def test_in_a_product_no_single_model_rules_a_class_out() -> None:
     sure, doubtful = np.array([[1.0, 0.0]]), np.array([[1e-5, 1 - 1e-5]])
     shares = np.array([[1e-5, 1e-6 * (1 - 1e-5)]])
     assert product({"a": sure, "b": doubtful}) == near(shares / shares.sum())
@@ -63,11 +63,11 @@ def test_in_a_product_no_model_alone_rules_a_class_out() -> None:
     assert product({"a": sure, "b": sure[:, ::-1]}) == near([[0.5, 0.5]])
 
 
-def test_the_surest_model_decides_whole_rows() -> None:
+def test_the_most_confident_model_decides_whole_rows() -> None:
     assert highest_confidence(BOTH) == near([[0.1, 0.3, 0.6], *ALONE])
 
 
-def test_of_equally_sure_models_the_first_decides() -> None:
+def test_of_equally_confident_models_the_first_decides() -> None:
     a, b = np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]])
     np.testing.assert_array_equal(highest_confidence({"a": a, "b": b}), a)
     np.testing.assert_array_equal(highest_confidence({"b": b, "a": a}), b)
@@ -92,14 +92,14 @@ def test_rows_are_distributions_and_the_input_is_left_alone(rule: Any) -> None:
 
 
 @everywhere
-def test_a_row_with_one_nan_in_it_is_no_answer(rule: Any) -> None:
+def test_a_row_with_one_nan_is_missing(rule: Any) -> None:
     torn = FACE.copy()
     torn[:2, 1] = NAN
     assert rule({"face": torn, "voice": VOICE})[:2] == near([VOICE[0], [NAN] * 3])
 
 
 @everywhere
-def test_one_model_is_its_own_fusion_and_no_rows_are_none(rule: Any) -> None:
+def test_one_model_is_its_own_fusion_and_no_rows_give_no_rows(rule: Any) -> None:
     assert rule({"face": FACE}) == near(FACE)
     assert rule({"face": FACE[:0], "voice": VOICE[:0]}).shape == (0, 3)
 

@@ -61,7 +61,7 @@ def test_haar_finds_a_face_of_a_thirteenth_of_the_longer_side() -> None:
     assert box.center == pytest.approx((300 + 225 / 2, 100 + 115 / 2), abs=5)
 
 
-def test_the_surest_face_comes_first() -> None:
+def test_the_face_with_the_highest_score_comes_first() -> None:
     portrait = skimage.data.astronaut()[:256, 100:356]
     tilt = cv2.getRotationMatrix2D((125, 115), 8, 1)
     tilted = cv2.warpAffine(portrait, tilt, (256, 256), borderMode=cv2.BORDER_REPLICATE)
@@ -111,7 +111,7 @@ def test_an_unknown_detector_suggests_the_nearest() -> None:
 @pytest.mark.parametrize(
     "text", ["", "hello", "<?xml version='1.0'?><opencv_storage/>", '{"a": 1}']
 )
-def test_a_file_that_is_no_cascade_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_cascade_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "cascade.xml"
     path.write_text(text)
     with pytest.raises(MediaError, match=r"cascade\.xml: not a cascade that OpenCV can read"):
@@ -136,20 +136,20 @@ def test_lbp_is_found_in_the_data_folder_the_user_names(
     assert create_detector("lbp").detect(skimage.data.astronaut())
 
 
-def test_lbp_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_lbp_cascade_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cascades, "_lbp_folders", lambda: iter([Path("/no/such/folder")]))
     with pytest.raises(MediaError, match=r"apt install opencv-data.*lbp=PATH"):
         create_detector("lbp")
 
 
-def test_a_file_that_is_no_onnx_is_no_yunet(tmp_path: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused_by_yunet(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"text renamed to onnx" * 10)
     with pytest.raises(MediaError, match=r"model\.onnx: not a YuNet model that OpenCV .* can run"):
         create_detector(f"yunet={path}")
 
 
-def test_another_networks_onnx_is_no_yunet(tmp_path: Path) -> None:
+def test_another_network_is_refused_by_yunet(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     shape = [1, 3, 64, 64]
     picture = onnx.helper.make_tensor_value_info("input", onnx.TensorProto.FLOAT, shape)
@@ -162,7 +162,7 @@ def test_another_networks_onnx_is_no_yunet(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_yunet_finds_nothing_in_strips_of_noise() -> None:
+def test_yunet_detects_nothing_in_strips_of_noise() -> None:
     detector = create_detector(f"yunet={YUNET}")
     rng = np.random.default_rng(1)
     for _ in range(40):
@@ -173,7 +173,7 @@ def test_yunet_finds_nothing_in_strips_of_noise() -> None:
 
 
 @pytest.mark.data
-def test_yunet_gives_the_eyes_in_the_pictures_order() -> None:
+def test_yunet_returns_the_left_eye_of_the_picture_first() -> None:
     astronaut = skimage.data.astronaut()
     for picture, center_x in ((astronaut, 224), (astronaut[:, ::-1].copy(), 512 - 224)):
         eyes = the_face(f"yunet={YUNET}", picture).eyes
@@ -186,7 +186,7 @@ def test_yunet_gives_the_eyes_in_the_pictures_order() -> None:
 
 
 def gradient(height: int = 60, width: int = 80) -> NDArray[np.uint8]:
-    """Every pixel tells its column and row."""
+    """Every pixel holds its column and row."""
     rgb = np.zeros((height, width, 3), np.uint8)
     rgb[..., 0], rgb[..., 1] = np.meshgrid(np.arange(width), np.arange(height))
     return rgb
@@ -222,7 +222,7 @@ def test_outside_the_picture_its_edge_is_repeated() -> None:
     np.testing.assert_array_equal(crop[:, 0, 1], [*[0] * 10, *range(10)])
 
 
-def test_a_crop_does_not_hold_on_to_its_frame() -> None:
+def test_a_crop_is_a_copy() -> None:
     picture = gradient()
     crop = crop_face(picture, Box(10, 20, 30, 40))
     picture[:] = 0

@@ -1,4 +1,4 @@
-"""People found whole, on drawn walkers; real ones are not shipped."""
+"""Detection of whole people, on drawn walkers; no recordings of people are shipped."""
 
 import cv2
 import numpy as np
@@ -27,8 +27,8 @@ def spec_of(region: str, margin: float = 0.0) -> ClipSpec:
     )
 
 
-def test_walkers_are_found_whole_and_once() -> None:
-    """They walk in the middle and their soles are 0.9 down the frame."""
+def test_walkers_are_detected_whole_and_once() -> None:
+    """They walk in the middle; their soles are at 0.9 of the frame's height."""
     found = [HogDetector().detect(picture) for picture in WALKERS]
     assert sum(len(people) == 1 for people in found) >= 5
     assert not any(len(people) > 1 for people in found)
@@ -46,7 +46,7 @@ def test_boxes_of_people_are_in_pixels_of_the_picture_given() -> None:
     assert large.box.iou(small.box.scaled(5)) > 0.8
 
 
-def test_people_are_found_where_they_stand() -> None:
+def test_people_are_located_where_they_stand() -> None:
     wide = np.full((128, 256, 3), WALKERS[0].mean(), np.uint8)
     wide[:, 128:] = WALKERS[0]
     (person,) = HogDetector().detect(wide)
@@ -54,14 +54,14 @@ def test_people_are_found_where_they_stand() -> None:
 
 
 @pytest.mark.parametrize("name", ["brick", "gravel", "coffee", "chelsea"])
-def test_textures_and_things_are_nobody(name: str) -> None:
+def test_textures_and_objects_are_not_people(name: str) -> None:
     picture = np.asarray(getattr(skimage.data, name)())
     rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
     assert HogDetector().detect(rgb) == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 900), (900, 2), (40, 30)])
-def test_people_may_be_sought_in_pictures_of_any_size(size: tuple[int, int]) -> None:
+def test_pictures_may_have_any_size(size: tuple[int, int]) -> None:
     """OpenCV's own detector crashes on strips."""
     assert HogDetector().detect(np.full((*size, 3), 90, np.uint8)) == []
 
@@ -73,7 +73,7 @@ def test_a_walker_keeps_one_track() -> None:
 
 
 class _At:
-    """In place of a tracker: somebody at this box."""
+    """In place of a tracker: one person at this box."""
 
     def __init__(self, box: Box) -> None:
         self.box = box

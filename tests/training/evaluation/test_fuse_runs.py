@@ -1,4 +1,4 @@
-"""Finished runs joined: by clip, within the same folds, and judged on folds not learned from."""
+"""Fusing finished runs: joined by clip within the same folds, judged on folds not learned from."""
 
 import json
 import tomllib
@@ -32,7 +32,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def out(pair: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an SVM of the two leaves; of the voice there is no bundle yet."""
+    """The output of fusing the two by an SVM; only the face has a bundle."""
     (pair[0] / "face.onnx").touch()
     out = tmp_path_factory.mktemp("fused") / "face-and-voice"
     fuse(pair, out, "svm")
@@ -46,8 +46,8 @@ def refused(*folders: Path) -> str:
     return str(raised.value)
 
 
-def test_clips_are_joined_whatever_their_order(pair: list[Path], tmp_path: Path) -> None:
-    """A run whose answers stand in another order, and whose labels do."""
+def test_clips_are_joined_in_any_order(pair: list[Path], tmp_path: Path) -> None:
+    """Predictions and labels of the two runs are in different orders."""
     stack = stack_runs(pair)
     assert list(stack.members) == ["face", "voice"]
     own = read_run(pair[1]).predictions()
@@ -63,7 +63,9 @@ def test_clips_are_joined_whatever_their_order(pair: list[Path], tmp_path: Path)
         np.testing.assert_allclose(again, stack.members[name])
 
 
-def test_a_clip_that_one_run_could_not_judge_is_answered_by_the_other(tmp_path: Path) -> None:
+def test_a_clip_that_one_run_could_not_judge_has_the_probabilities_of_the_other(
+    tmp_path: Path,
+) -> None:
     fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
     every = clips()
     runs = [
@@ -77,8 +79,8 @@ def test_a_clip_that_one_run_could_not_judge_is_answered_by_the_other(tmp_path: 
     assert [s.path for s in np.array(stack.samples)[voice_alone]] == [s.path for s in every[-2:]]
     assert [s.path for s in np.array(stack.samples)[face_alone]] == [s.path for s in every[:3]]
     for rule in ("average", "svm"):
-        said = fused(random_folds(stack, 3), rule)
-        np.testing.assert_allclose(said[face_alone], stack.members["face"][face_alone])
+        probs = fused(random_folds(stack, 3), rule)
+        np.testing.assert_allclose(probs[face_alone], stack.members["face"][face_alone])
 
 
 def test_random_folds_are_stratified_by_class(tmp_path: Path) -> None:
@@ -92,7 +94,7 @@ def test_random_folds_are_stratified_by_class(tmp_path: Path) -> None:
         fused(stack_runs([tmp_path / "a", tmp_path / "b"]), "svm")
 
 
-def test_a_run_alone_has_the_figures_that_compare_gives_it(pair: list[Path], out: Path) -> None:
+def test_a_single_run_has_the_same_figures_as_in_compare(pair: list[Path], out: Path) -> None:
     found = read_json(out / "fusion.json")
     (face, _) = compare(pair).runs
     for metric in ("accuracy", "uar", "uar_ci95", "macro_f1", "ece"):
@@ -102,7 +104,7 @@ def test_a_run_alone_has_the_figures_that_compare_gives_it(pair: list[Path], out
 def test_a_rule_that_learns_does_not_see_the_fold_it_is_judged_on(
     pair: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Persons and truth of one fold alone reach what is fitted for the other."""
+    """The rule for one fold is fitted to the persons of the other."""
     stack, plain = stack_runs(pair), PipelineRule.fit
     learned: list[set[str]] = []
 
@@ -115,8 +117,7 @@ def test_a_rule_that_learns_does_not_see_the_fold_it_is_judged_on(
     assert learned == [{"4", "5", "6"}, {"1", "2", "3"}]
 
 
-def test_turning_the_truth_of_a_fold_leaves_its_own_answers_alone(pair: list[Path]) -> None:
-    """And changes those for the other fold, which learn from it."""
+def test_labels_of_a_fold_change_only_the_probabilities_of_the_other(pair: list[Path]) -> None:
     stack = stack_runs(pair)
     there = stack.folds == "group 1"
     turned = tuple(
@@ -187,7 +188,7 @@ def test_the_folder_holds_the_figures_and_a_system(pair: list[Path], out: Path) 
     assert load_rule(out / system["rule"]).card.members == ("face", "voice")
 
 
-def test_the_command_prints_the_table_and_weighs_by_all_clips(
+def test_the_command_prints_the_table_and_weights_from_all_clips(
     pair: list[Path], tmp_path: Path
 ) -> None:
     ran = ask("fuse", *pair, "-o", tmp_path / "w", "--rule", "weighted-average")
@@ -202,14 +203,14 @@ def test_the_command_prints_the_table_and_weighs_by_all_clips(
     assert not list((tmp_path / "w").glob("*.onnx"))
 
 
-def test_a_rule_that_is_none_is_a_usage_error(pair: list[Path], tmp_path: Path) -> None:
+def test_an_unknown_rule_is_a_usage_error(pair: list[Path], tmp_path: Path) -> None:
     ran = ask("fuse", *pair, "-o", tmp_path / "none", "--rule", "svn")
     assert ran.exit_code == 2
     assert "No fusion rule named 'svn'. Did you mean 'svm'?" in ran.stderr
     assert not (tmp_path / "none").exists()
 
 
-# What is refused
+# Refusals
 
 
 def test_one_run_or_one_name_twice_is_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path)
     assert "3 of 4 folds done" in refused(pair[0], half)
 
 
-def test_of_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
+def test_with_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
     runs = [
         fake_run(tmp_path / name, name=name, draw=draw, protocol={"name": "fixed"}, seeds=(0,))
         for draw, name in enumerate(("face", "voice"))
