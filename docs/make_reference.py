@@ -10,7 +10,6 @@ from typing import Any
 
 from emoscope import models
 from emoscope.analysis.bundle import BACKENDS, bundle_names, installed_models, load_bundle
-from emoscope.analysis.fusion import RULES
 from emoscope.analysis.system import System
 from emoscope.core.labels import LABEL_SETS
 from emoscope.core.registry import Registry
@@ -19,7 +18,7 @@ from emoscope.corpora import CORPORA, reader_options
 from emoscope.media.detectors import DETECTORS
 from emoscope.reports.formats import FORMATS
 from emoscope.training.estimators.pipelines import ESTIMATORS
-from emoscope.training.evaluation.fit_fusion import LEARNED
+from emoscope.training.evaluation.fit_fusion import RULES
 
 PAGE = Path(__file__).with_name("reference.md")
 
@@ -65,13 +64,13 @@ def page() -> str:
     ]
     sets = [(name, ", ".join(LABEL_SETS[name].labels)) for name in LABEL_SETS]
     reports = [(name, first_line(FORMATS[name].write)) for name in sorted(FORMATS)]
+    detectors = [(name, first_line(DETECTORS[name].build)) for name in DETECTORS]
     parts = [
         "# Reference\n\nWritten by `make docs` from the registries.\n",
         section("Installed models (`--model`)", bundles),
         section("Installed systems of several models (`--model`)", systems),
-        section("Fusion rules (`rule` in a system file)", described(RULES)),
-        section("Fusion rules that learn (`emoscope fuse --rule`)", described(LEARNED)),
-        section("Detectors (`--detector`)", described(DETECTORS)),
+        section("Fusion rules (`emoscope fuse --rule`)", described(RULES)),
+        section("Detectors (`--detector`)", detectors),
         section("Votes (`--vote`, `[evaluation] vote` in a recipe)", described(VOTES)),
         section("Report formats (`--format`)", reports),
         section("Backends (`--backend`)", described(BACKENDS)),

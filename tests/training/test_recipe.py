@@ -9,7 +9,7 @@ from emoscope.core.errors import RecipeError
 from emoscope.training import estimators
 from emoscope.training.networks.build import clip_spec_of, is_estimator
 from emoscope.training.papers.published import papers
-from emoscope.training.recipe import Recipe
+from emoscope.training.recipe import CorpusChoice, Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.toml"))
 TEXT = """\
@@ -191,3 +191,8 @@ def test_what_is_no_toml_is_refused_in_one_line(path: Path, content: bytes) -> N
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "none.toml") in refusal(tmp_path / "none.toml")
+
+
+def test_haar_stands_for_the_default_detector_of_whatever_the_network_looks_at() -> None:
+    assert CorpusChoice(name=("folder",), detector="haar").detector_choice == "auto"
+    assert CorpusChoice(name=("folder",), detector="lbp").detector_choice == "lbp"

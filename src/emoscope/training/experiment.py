@@ -214,7 +214,7 @@ def _prepare(
         samples,
         spec,
         cache or default_cache(),
-        detector=recipe.corpus.detector,
+        detector=recipe.corpus.detector_choice,
         faces=recipe.corpus.faces,
         min_frames=recipe.corpus.min_frames,
         whole=recipe.evaluation.every > 0,

@@ -41,7 +41,8 @@ class CorpusChoice(_Frozen):
     labels     keep these only, in this order; none: all that the corpus has
     where      keep the samples of these groups only: {light = "Strong"}; of joined corpora one
                that does not tell a group is taken whole
-    detector   as in `emoscope analyze`; "none": the pictures are faces already
+    detector   as in `emoscope analyze`; "none": the pictures are faces already. "haar" means the
+               default of what the network looks at: hog for bodies
     faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
     min_frames sequences of fewer are left out
     options    options of the corpus readers: {pattern = "..."}; of joined corpora each reader gets
@@ -65,6 +66,11 @@ class CorpusChoice(_Frozen):
         settings = dict(settings)
         pattern = settings.pop("pattern")
         return settings if pattern is None else {"options": {"pattern": pattern}, **settings}
+
+    @property
+    def detector_choice(self) -> str:
+        """`detector` as `detector_for` takes it: "haar" is the default of whatever region."""
+        return "auto" if self.detector == "haar" else self.detector
 
     @field_validator("name", mode="before")
     @classmethod

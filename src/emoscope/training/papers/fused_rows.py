@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from emoscope.training.evaluation.evaluate import Judged, corpus_words, main_figures, protocol_words
-from emoscope.training.evaluation.fuse_runs import dealt, fused, learns, stack_runs
+from emoscope.training.evaluation.fuse_runs import RULES, fused, random_folds, stack_runs
 from emoscope.training.metrics import confusion_matrix
 from emoscope.training.run_folder import Run
 
@@ -33,13 +33,13 @@ def fuse_row(rule: str, runs: Sequence[Run]) -> FusedRow:
     judged clips for the last one, which no run has been trained on. Raises RecipeError."""
     stack = stack_runs([run.folder for run in runs], partial=True)
     what = f"{corpus_words(runs[0])}; {protocol_words(runs[0].recipe)}"
-    if learns(rule) and len(set(stack.folds.tolist())) == 1:
-        stack = dealt(stack, _DEALS)
+    if RULES[rule].learns and len(set(stack.folds.tolist())) == 1:
+        stack = random_folds(stack, _DEALS)
         what += f"; the rule learned from other clips that are judged, in {_DEALS} folds"
     silent = sum(np.isnan(probs).any(axis=1) for probs in stack.members.values())
     if lacking := int(np.count_nonzero(silent)):
         what += f"; clips that a member cannot judge: {lacking}"
-    said = stack.said(fused(stack, rule))
+    said = stack.predictions(fused(stack, rule))
     confusion = confusion_matrix(said.truth, said.predicted, len(said.labels)).tolist()
     figures = {**main_figures(Judged(said, {})), "samples": len(said.samples)}
     name = f"{rule} of {', '.join(stack.members)}"
