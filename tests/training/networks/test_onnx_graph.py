@@ -85,7 +85,7 @@ def test_a_run_is_judged_by_the_graph_that_ships(run: Run, bundled: Path) -> Non
 
 
 def test_the_card_tells_of_eight_bits(run: Run, bundled: Path) -> None:
-    assert "kept in eight bits" in bundled.with_suffix(".md").read_text()
+    assert "kernels in eight bits" in bundled.with_suffix(".md").read_text()
     assert read_json(run.folder / "bundle.json")["precision"] == "int8"
 
 
