@@ -20,7 +20,7 @@ from synthetic import PAIRS, dynamics
 from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.evaluation.compare import compare
 from emoscope.training.evaluation.evaluate import evaluate
-from emoscope.training.evaluation.report import with_interval
+from emoscope.training.evaluation.tables import with_interval
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import Run, read_run

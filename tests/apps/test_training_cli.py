@@ -20,8 +20,8 @@ LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
 LEAK = "LEAK: fold 'augmented-random' has the same subjects"
 REFERENCE = Path(__file__).parents[2] / "docs" / "make_reference.py"
 FIGURES = re.compile(
-    r"folder; .*: accuracy \d+\.\d% \(\d+\.\d% to \d+\.\d%\), UAR \d+\.\d% \(.*\), "
-    r"macro-F1 \d+\.\d%, ECE 0\.\d{3}; \d+ clips, intervals over subjects"
+    r"folder; .*: accuracy \d+\.\d % \(\d+\.\d to \d+\.\d\), UAR \d+\.\d % \(.*\), "
+    r"macro-F1 \d+\.\d %, ECE 0\.\d{3}; \d+ clips, intervals over subjects"
 )
 
 
@@ -121,7 +121,7 @@ def test_a_leak_is_told_in_everything_that_is_said_of_the_run(home: Home, runs: 
     for name in ("evaluation.md", "evaluation.csv", "evaluation.json", "leaky.md", "run.json"):
         assert LEAK in (runs / "leaky" / name).read_text(encoding="utf-8"), name
     page = (runs / "leaky" / "evaluation.html").read_text(encoding="utf-8")
-    assert LEAK in page.replace("&#x27;", "'")
+    assert LEAK in page.replace("&#39;", "'")
     (warning,) = load_bundle(runs / "leaky" / "leaky.onnx").card.figures["warnings"]
     assert warning.startswith(LEAK)
     assert f"Warning: {LEAK}" in ask("evaluate", runs / "leaky").stderr
@@ -172,7 +172,7 @@ def test_compare_prints_a_table_or_writes_it(home: Home, tmp_path: Path) -> None
     told = ask("compare", "runs/clean")
     assert (told.exit_code, lines(told.stderr)) == (
         1,
-        ["emoscope: Two runs or more can be compared. Give their folders."],
+        ["emoscope: A comparison needs two runs or more. Name their folders."],
     )
 
 
@@ -337,7 +337,7 @@ def test_reproduce_names_papers_and_says_where_there_are_no_recipes(
     ]
     told = reproduce(home, tmp_path)
     assert told.exit_code == 1
-    assert f"{tmp_path}: no recipe says [published]" in told.stderr
+    assert f"{tmp_path}: no recipe with [published]" in told.stderr
     page = "".join(ask("reproduce", "--help").stdout.split())
     assert all(paper in page for paper in papers())
 

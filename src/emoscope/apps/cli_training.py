@@ -89,7 +89,7 @@ def evaluate(
 
     Writes evaluation.json, .md, .csv and .html into the run's folder; needs no corpus.
     """
-    from emoscope.apps.training import evaluate_run
+    from emoscope.apps.evaluation import evaluate_run
 
     evaluate_run(run)
 
@@ -105,7 +105,7 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare runs: figures side by side, and what of the difference is chance."""
-    from emoscope.apps.training import compare_runs
+    from emoscope.apps.evaluation import compare_runs
 
     compare_runs(runs, out)
 

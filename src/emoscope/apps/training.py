@@ -1,4 +1,4 @@
-"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`."""
+"""`emoscope train`, `fuse`, `reproduce`, `export`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,10 @@ from typing import Any
 import typer
 
 from emoscope.core.errors import MissingExtra, RecipeError
-from emoscope.media.files import replacing
 
 try:
+    from emoscope.apps.evaluation import RUNS, evaluate_run, write_table
     from emoscope.apps.training_progress import Console
-    from emoscope.training.evaluation.compare import compare
-    from emoscope.training.evaluation.evaluate import evaluate
     from emoscope.training.evaluation.fuse_runs import fuse
     from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export.bundle import export_run
@@ -25,16 +23,12 @@ except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 
 __all__ = [
-    "compare_runs",
-    "evaluate_run",
     "export_bundle_of",
     "fuse_runs",
     "reproduce_paper",
     "resume_run",
     "train_recipe",
 ]
-
-RUNS = Path("runs")
 
 
 def train_recipe(
@@ -67,43 +61,10 @@ def _conclude(run: Run) -> None:
         export_bundle_of(run.folder, run.folder / f"{run.recipe.name}.onnx")
 
 
-def evaluate_run(run_or_recipe: Path) -> None:
-    """Measure and print the main figures."""
-    folder = run_or_recipe
-    if folder.suffix == ".toml":
-        folder = RUNS / Recipe.read(folder).name
-    figures = evaluate(folder)["figures"]
-    for warning in figures["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
-    accuracy, uar = (_with_interval(figures, name) for name in ("accuracy", "uar"))
-    typer.echo(
-        f"{figures['what']}: accuracy {accuracy}, UAR {uar}, macro-F1 {figures['macro_f1']:.1%}, "
-        f"ECE {figures['ece']:.3f}; {figures['samples']:,} clips, intervals over "
-        f"{figures['interval_over']}"
-    )
-    typer.echo(f"written: {folder / 'evaluation.html'}")
-
-
-def _with_interval(figures: Mapping[str, Any], name: str) -> str:
-    low, high = figures[f"{name}_ci95"]
-    return f"{figures[name]:.1%} ({low:.1%} to {high:.1%})"
-
-
 def export_bundle_of(run: Path, out: Path) -> None:
     """Export and say what was written."""
     card = export_run(run, out)
     typer.echo(f"{out}: {card.name} {card.version}, {out.stat().st_size / 1e6:.1f} MB")
-
-
-def compare_runs(folders: list[Path], out: Path | None) -> None:
-    """Print the comparison, or write it. Raises RecipeError for a file of another kind."""
-    if out is not None and out.suffix not in (".md", ".csv"):
-        raise RecipeError(f"{out}: a comparison is written as .md or .csv.")
-    comparison = compare(folders)
-    if out is None:
-        typer.echo(comparison.markdown())
-        return
-    _write(out, comparison.csv() if out.suffix == ".csv" else comparison.markdown())
 
 
 def fuse_runs(folders: list[Path], out: Path, rule: str, seed: int) -> None:
@@ -145,7 +106,7 @@ def reproduce_paper(
         return
     table = reproduction_table(paper, runs, out)
     typer.echo(table)
-    _write(out / f"{paper}.md", table)
+    write_table(out / f"{paper}.md", table)
 
 
 def _each_with_changes(
@@ -181,9 +142,3 @@ def _same_recipe(folder: Path, recipe: Recipe) -> None:
         raise RecipeError(
             f"{folder}: a run of another {recipe.name} is there. Choose another --out."
         )
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    typer.echo(f"written: {path}")

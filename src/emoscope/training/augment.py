@@ -29,42 +29,63 @@ _NOTHING: Rectangle = (0.0, 0.0, 0.0, 0.0)
 
 
 class Augmentation(BaseModel):
-    """What may happen to a training clip. As it stands, nothing does.
+    """Random changes of a training clip. The defaults change nothing.
 
-    flip           probability of a mirror image
-    rotate_deg     turned about the centre by an angle uniform in ± this
-    scale          factor about the centre, uniform between these two
-    shift          uniform in ± this part of the width, and of the height
-    corner_shift   parts of the width and the height by which the picture stays or moves to one of
-                   four corners, one of these five drawn (Tahghighi et al.: 25 px of 720 x 576 is
-                   [0.0347, 0.0434])
-    crop_sides     sides of a crop as parts of the frame's: width and height are drawn from them
-                   independently, its place from four corners and the centre; it is stretched to
-                   the frame (Fan and Ke: {224, 192, 168} of 256 is [0.875, 0.75, 0.65625])
-    brightness     added, uniform in ± this part of full scale
-    contrast       factor about middle grey, uniform in 1 ± this
-    blur           probability of a detour over a smaller picture, 0.35 to 0.9 of the side
-    gaussian_blur  standard deviations as parts of the frame's height, one of them drawn; 0 is none
-    erase          probability of one covered rectangle, its sides 0.15 to 0.4 of the frame's
-
-    It happens in this order: flip, rotate, scale, shift and crop, as one warp that repeats the edge
-    where it runs out of picture; light; blurs; cover. At evaluation nothing is drawn: the whole
-    frame is shown, after training on crops too (ours: Fan and Ke print nothing of it).
+    Order: flip, rotation, scale, shift and crop, as one warp that repeats the edge pixels outside
+    the frame; then brightness and contrast, blurs, erasing. Evaluation uses the unchanged clip and
+    the whole frame, also after training on crops (our choice: Fan and Ke do not say).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    flip: Share = 0.0
-    rotate_deg: float = Field(default=0.0, ge=0, le=180)
-    scale: tuple[float, float] = (1.0, 1.0)
-    shift: Share = 0.0
-    corner_shift: tuple[Share, Share] = (0.0, 0.0)
-    crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
-    brightness: Share = 0.0
-    contrast: float = Field(default=0.0, ge=0, lt=1)
-    blur: Share = 0.0
-    gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = ()
-    erase: Share = 0.0
+    flip: Share = Field(default=0.0, description="Probability of a horizontal flip.")
+    rotate_deg: float = Field(
+        default=0.0,
+        ge=0,
+        le=180,
+        description="Rotate about the centre by up to this angle, either way.",
+    )
+    scale: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="Scale about the centre by a factor from this range."
+    )
+    shift: Share = Field(
+        default=0.0,
+        description="Shift by up to this fraction of the width and of the height, either way.",
+    )
+    corner_shift: tuple[Share, Share] = Field(
+        default=(0.0, 0.0),
+        description="Keep the frame in place or move it towards one of the four corners, by these "
+        "fractions of its width and height. Tahghighi et al.: 25 px of 720 x 576, "
+        "`[0.0347, 0.0434]`.",
+    )
+    crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(),
+        description="Sides of a crop, as fractions of the frame's. Width and height are drawn from "
+        "them independently, the position from the four corners and the centre; the crop is "
+        "stretched to the frame. Fan and Ke: {224, 192, 168} of 256, `[0.875, 0.75, 0.65625]`.",
+    )
+    brightness: Share = Field(
+        default=0.0, description="Add up to this fraction of full scale, either way."
+    )
+    contrast: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Multiply the distance from middle grey by a factor of 1 ± this.",
+    )
+    blur: Share = Field(
+        default=0.0,
+        description="Probability of scaling down to 0.35 to 0.9 of the side and back up.",
+    )
+    gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = Field(
+        default=(),
+        description="Standard deviations, as fractions of the frame's height, of which one is "
+        "drawn; 0 is no blur.",
+    )
+    erase: Share = Field(
+        default=0.0,
+        description="Probability of erasing a rectangle with sides of 0.15 to 0.4 of the frame's.",
+    )
 
     @model_validator(mode="after")
     def _scale_rises(self) -> Self:

@@ -13,6 +13,7 @@ from emoscope.corpora.manifest import Sample, twins
 from emoscope.media.reading.images import natural_key
 
 __all__ = [
+    "VARIANT",
     "Fold",
     "augmented_random",
     "fixed",
@@ -27,6 +28,8 @@ __all__ = [
 ]
 
 Samples = tuple[Sample, ...]
+
+VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def augmented_random(
     if variants < 1:
         raise CorpusError(f"Augmentation makes at least one variant of a sample, got {variants}.")
     augmented = [
-        replace(sample, groups={**sample.groups, "variant": str(i)})
+        replace(sample, groups={**sample.groups, VARIANT: str(i)})
         for sample in samples
         for i in range(variants)
     ]

@@ -303,9 +303,9 @@ def test_the_page_of_a_run_of_several_folds_says_whose_figures_these_are(
     assert cost["cpu_ms_a_clip"] > 0
     assert cost["machine"]
     page = (tmp_path / "fake.md").read_text()
-    assert "cross-validated figures of the same recipe: each of its 2 folds" in page
-    assert "The weights in this file were trained on everything." in page
-    assert f"{figures['uar']:.1%}" in page
+    assert "The results are cross-validated: each of the recipe's 2 folds" in page
+    assert "The weights in this file were trained on all data." in page
+    assert f"{100 * figures['uar']:.1f} % (" in page
 
 
 def test_the_only_folds_estimator_becomes_the_bundle(estimator_run: Path, tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_the_only_folds_estimator_becomes_the_bundle(estimator_run: Path, tmp_pa
     np.testing.assert_allclose(load_bundle(path).predict(heard), expected, atol=1e-4)
     page = path.with_suffix(".md").read_text()
     assert "cross-validated" not in page
-    assert "openSMILE's own licence is for research only" in page
+    assert "the licence of openSMILE allows research only" in page
     kept = part_folder(estimator_run, "valid", 0) / "estimator.onnx"
     assert not onnx.load(kept).metadata_props  # as training left it
 

@@ -110,5 +110,7 @@ def test_a_teacher_of_other_labels_or_inputs_is_refused(home: Path) -> None:
 def test_a_frozen_trunk_or_an_estimator_has_no_teacher(home: Path) -> None:
     frozen = {"frozen": True, "weights": "some.pth"}
     for changes in ({"model": frozen}, {"optimiser": None, "schedule": None}):
-        with pytest.raises(ValueError, match="teacher is for networks that see every clip"):
+        with pytest.raises(
+            ValueError, match=r"teacher is for networks, and not with model\.frozen"
+        ):
             taught(home, **changes)

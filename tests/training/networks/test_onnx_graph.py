@@ -85,7 +85,7 @@ def test_a_run_is_judged_by_the_graph_that_ships(run: Run, bundled: Path) -> Non
 
 
 def test_the_card_tells_of_eight_bits(run: Run, bundled: Path) -> None:
-    assert "kept in eight bits" in bundled.with_suffix(".md").read_text()
+    assert "kernels in eight bits" in bundled.with_suffix(".md").read_text()
     assert read_json(run.folder / "bundle.json")["precision"] == "int8"
 
 
@@ -113,7 +113,9 @@ def test_a_network_without_them_is_refused_before_anything_is_trained(tmp_path: 
 
 
 def test_only_whole_networks_can_be_had_in_eight_bits() -> None:
-    with pytest.raises(ValueError, match=r"bundle\.precision is for networks, none of them frozen"):
+    with pytest.raises(
+        ValueError, match=r"bundle\.precision is for networks, and not with model\.frozen"
+    ):
         tiny_recipe(model={"frozen": True, "weights": "w.pt"}, bundle=INT8)
 
 

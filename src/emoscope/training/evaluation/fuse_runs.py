@@ -28,7 +28,7 @@ from emoscope.training.evaluation.evaluate import (
     protocol_words,
 )
 from emoscope.training.evaluation.fit_fusion import RULES
-from emoscope.training.evaluation.report import ABSENT, Table, percent, with_interval
+from emoscope.training.evaluation.tables import ABSENT, Table, percent, with_interval
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap
 from emoscope.training.run_folder import Predictions, Run, read_run, write_json
 

@@ -124,7 +124,7 @@ def _card(run: Run, own: ClipSpec) -> BundleCard:
             temperature=evaluation["temperature"],
             prior=tuple(training["prior"]),
             licence=recipe.bundle.licence,
-            trained_on=recipe.bundle.trained_on,
+            trained_on=recipe.trained_on,
             figures={**evaluation["figures"], "folds": len(run.folds)},
             paper=recipe.bundle.paper,
         )

@@ -15,10 +15,9 @@ from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Material, finish, frames_needed
 from emoscope.media.sampling import sample_indices, sliding_windows
 from emoscope.training.augment import Augmentation, draw
+from emoscope.training.splits import VARIANT
 
-__all__ = ["VARIANT", "BlockDataset", "ClipDataset", "EpochSampler", "distributions", "shrunk"]
-
-VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
+__all__ = ["BlockDataset", "ClipDataset", "EpochSampler", "distributions", "shrunk"]
 
 _MEMORY_BYTES = 2**29
 
