@@ -113,8 +113,8 @@ def views(still: Still, bundle: Bundle, rng: np.random.Generator) -> FloatArray:
 
 
 def pooled(stills: Sequence[Still], bundle: Bundle) -> dict[str, FloatArray]:
-    """What the model says of views of many stills, (stills, VIEWS, C) by the prior of training, of
-    every label that has most votes, and of ambiguous ones."""
+    """Predictions for views of many stills, (stills, VIEWS, C) under the training prior: one entry
+    per label with a majority of votes, and one for ambiguous stills."""
     rng, neutral = np.random.default_rng(0), bundle.labels.index("neutral")
     kinds: dict[str, list[Still]] = {}
     for still in stills:
@@ -166,16 +166,16 @@ def answers(
 
 
 def factor_that_keeps(kept: float, shares: FloatArray, neutral: int) -> float:
-    """What neutral's share is to be multiplied by so that this part of neutral clips (N, C) are
-    called neutral."""
+    """Factor for the neutral share at which the fraction `kept` of neutral clips (N, C) is
+    classified as neutral."""
     others = np.delete(shares, neutral, axis=1).max(axis=1)
     return 1 / float(np.quantile(shares[:, neutral] / np.maximum(others, 1e-12), 1 - kept))
 
 
 def votes_table(pool: Mapping[str, FloatArray], labels: Sequence[str], kept: float | None) -> str:
-    """Of every rule: mean recall of the expressive labels by share and filler, and the part of
-    neutral clips that are called so. With `kept`, neutral's share is multiplied by what keeps that
-    part of all neutral clips: rules are compared, and not how neutral each of them is."""
+    """Mean recall of the expressive labels by share and filler, and recall of neutral clips, for
+    each rule. With `kept`, the neutral share is scaled so that this fraction of neutral clips is
+    classified as neutral, which makes the rules comparable."""
     neutral = labels.index("neutral")
     shown = [label for label in labels if label != "neutral" and label in pool]
     still = {talk: answers(pool, labels, ["neutral"], 0.0, talk) for talk in FILLERS.values()}
@@ -207,12 +207,12 @@ def votes_table(pool: Mapping[str, FloatArray], labels: Sequence[str], kept: flo
 
 
 def films_table(bundle: Bundle, clips: Sequence[Path]) -> str:
-    """What each vote says of real films, of the face that is seen longest; uniform prior."""
+    """Answer of each vote on real videos, for the face seen longest, under the uniform prior."""
     analyzer = Analyzer(bundle, smooth_s=0)
     answers: dict[str, list[str]] = {name: [] for name in RULES}
     for path in clips:
         timeline = analyzer.analyze(path)
-        seen = [timeline.of(track) for track in timeline.tracks]
+        seen = [timeline.for_track(track) for track in timeline.tracks]
         longest = max(seen, key=len)
         probs = longest.probs[longest.seen]
         for name, rule in RULES.items():

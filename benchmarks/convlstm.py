@@ -49,7 +49,7 @@ def step_by_step(layer: GatedConvLSTM, x: Tensor) -> Tensor:
 
 
 def ratio(times: Times, over: str, under: str) -> str:
-    """Of two jobs, repeat by repeat."""
+    """Ratio of the times of two jobs, repeat by repeat."""
     return spread(np.divide(times[over], times[under]).tolist(), ".3f")
 
 

@@ -193,7 +193,7 @@ def coverage_table(by_name: dict[str, list[Found]], margin: float) -> None:
 
 
 def wrong_boxes_table(bundle: Bundle, by_name: dict[str, list[Found]], margin: float) -> None:
-    """What small errors of the box cost, and how many answers they change."""
+    """Cost of small errors of the box, and the number of answers they change."""
     rows = []
     for name in ("haar", "yunet"):
         if name not in by_name:

@@ -1,4 +1,4 @@
-"""What a deformable convolution costs over an ordinary one, forward and with its gradients.
+"""Cost of a deformable convolution over an ordinary one, forward and with its gradients.
 
     python benchmarks/deformable.py [--threads 1] [--repeats 9]
 
@@ -112,7 +112,7 @@ def measured(work: Jobs, repeats: int) -> dict[str, list[float]]:
 
 
 def peak_mib() -> float:
-    """Of this process only: `ru_maxrss` would know its parent's."""
+    """Peak memory of this process; `ru_maxrss` would include its parent's."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
     return int(found[1]) / 1024 if found else float("nan")
 

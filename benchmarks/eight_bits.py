@@ -1,4 +1,4 @@
-"""What eight bits do to a trained face model: size, time, accuracy, beside float32.
+"""Effect of eight-bit weights on a trained face model: size, time, accuracy, beside float32.
 
     python benchmarks/eight_bits.py [--run RUN] [--ferplus DIR]
 
@@ -23,7 +23,7 @@ from stills import Still, read_stills
 from emoscope.analysis.bundle import softmax
 from emoscope.core.clipspec import ClipSpec
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Material, finish
 from emoscope.media.reading.images import read_image
 from emoscope.training.jobs import prepare_run
@@ -64,7 +64,7 @@ def opened(graph: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def times_ms(sessions: Sequence[ort.InferenceSession], one: FloatArray) -> list[list[float]]:
-    """Of one picture on one thread, the sessions in turns."""
+    """Times for one picture on one thread, the sessions in turns."""
     took: list[list[float]] = [[] for _ in sessions]
     for _ in range(REPEATS):
         for session, spent in zip(sessions, took, strict=True):

@@ -1,4 +1,4 @@
-"""What finding and following faces costs, and how often each detector finds one.
+"""Cost of detecting and tracking faces, and how often each detector finds one.
 
     python benchmarks/faces.py [--yunet MODEL.onnx] [--repeats 40] [--clips FOLDER]
 
@@ -29,7 +29,7 @@ SIZES = ((640, 480), (1280, 720))
 
 def detectors(yunet: Path | None) -> dict[str, Detector]:
     """Those that can be had here, by name."""
-    choices = ["haar", "lbp", "lbp-classic"] + ([f"yunet={yunet}"] if yunet else [])
+    choices = ["haar", "lbp"] + ([f"yunet={yunet}"] if yunet else [])
     made: dict[str, Detector] = {}
     for choice in choices:
         try:
@@ -50,7 +50,7 @@ def detection_cost(detector: Detector, pictures: Sequence[Picture], repeats: int
 
 
 def tracking_cost(detector: Detector, frames: Sequence[Picture], repeats: int) -> str:
-    """Of runs over all frames, 0.1 s apart, the mean cost of a frame."""
+    """Mean cost of a frame, over runs through all frames, 0.1 s apart."""
     means = []
     for _ in range(max(repeats // 10, 3)):
         tracker = FaceTracker(detector)

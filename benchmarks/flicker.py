@@ -62,7 +62,7 @@ def film(still: Still, seed: int) -> Iterator[Frame]:
 
 def longest(timeline: Timeline) -> Timeline:
     """The rows of the face that is seen longest."""
-    parts = [timeline.of(track) for track in timeline.tracks]
+    parts = [timeline.for_track(track) for track in timeline.tracks]
     return max(parts, key=len) if parts else timeline
 
 
@@ -70,7 +70,7 @@ def changes_a_second(timeline: Timeline) -> tuple[int, float]:
     """How often the leading label changes, and the seconds seen."""
     seen_s, changes = 0.0, 0
     for track in timeline.tracks:
-        part = timeline.of(track)
+        part = timeline.for_track(track)
         spans = part.spans_s[part.seen]
         seen_s += float((spans[:, 1] - spans[:, 0]).sum())
         leading = [label for label in part.leading if label]
@@ -83,7 +83,7 @@ def smoothed(timeline: Timeline, window_s: float) -> Timeline:
 
 
 def by_prior(timeline: Timeline, bundle: Bundle) -> dict[str, Timeline]:
-    """Of rows by the prior of training."""
+    """The same rows under each prior; the given ones are under the training prior."""
     return {
         "uniform": replace(timeline, probs=without_prior(timeline.probs, bundle)),
         "train": timeline,
@@ -165,7 +165,7 @@ def chosen(stills: Sequence[Still], labels: Sequence[str], each: int) -> list[St
 
 
 def analysed(stills: Sequence[Still], analyzer: Analyzer) -> list[Timeline]:
-    """Of the film of each still in which a face is found: the face's rows."""
+    """Rows of the face in a video made of each still in which a face is found."""
     timelines = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "still.mp4"

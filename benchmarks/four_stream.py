@@ -170,7 +170,7 @@ def analysed(bundle: Bundle, film: Path, *, anew: bool) -> tuple[dict[str, float
 
 
 def shares(bundle: Bundle, film: Path, repeats: int) -> list[list[str]]:
-    """Of one film, sliding and built anew: speed, CPU time, and what of it went where."""
+    """Speed, CPU time and its parts for one video, with sliding windows and with rebuilt ones."""
     info = probe(film)
     count = sum(1 for _ in read_frames(film))
     taken: dict[str, list[tuple[dict[str, float], float]]] = {"slid": [], "built anew": []}

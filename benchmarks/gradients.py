@@ -1,4 +1,4 @@
-"""What of a gradient reaches the first of 64 frames: both skips and the normalisation, on and off.
+"""Gradient that reaches the first of 64 frames: both skips and the normalisation, on and off.
 
     python benchmarks/gradients.py [--seeds 7]
 
@@ -35,7 +35,7 @@ def reaches(chosen: Chosen, seed: int) -> tuple[float, float]:
 
 
 def verdict(medians: dict[Chosen, float]) -> str:
-    """What each option does to the gradient at the first frame, alone and beside others."""
+    """Effect of each option on the gradient at the first frame, alone and with the others."""
 
     def times(over: Chosen, under: Chosen) -> str:
         return f"{medians[over] / medians[under]:.1e} times"

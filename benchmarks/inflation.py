@@ -41,7 +41,7 @@ SEED = 1  # of the corpus: the estimators' settings were chosen on that of seed 
 
 
 def last_losses(run: RunFolder) -> str:
-    """Of a network's trainings, median (least to largest): whether all of them have learnt."""
+    """Median (smallest to largest) of the final losses, to check that every training converged."""
     ends = [float(history[-1]["loss"]) for history in run.histories().values() if history]
     return f"{run.info['name']} {spread(ends, '.2f')}" if ends else ""
 

@@ -51,7 +51,7 @@ def spread_of(boxes: Sequence[Box], motion: FloatArray) -> tuple[FloatArray, Flo
 
 
 def still_jitter(stills: Sequence[Still], detector: Detector) -> tuple[FloatArray, FloatArray]:
-    """Of one still moved by less than one of its pixels."""
+    """Jitter of the detected box when a still is moved by less than a pixel."""
     rng = np.random.default_rng(0)
     centers: list[FloatArray] = [np.empty((0, 2))]
     sides: list[FloatArray] = [np.empty(0)]
@@ -69,9 +69,10 @@ def still_jitter(stills: Sequence[Still], detector: Detector) -> tuple[FloatArra
 
 @dataclass(frozen=True, eq=False)
 class FilmJitter:
-    """Of the largest face of a film, in sides: noise from frame to frame, read off second
-    differences, of which steady motion has none; and how far the tracker's box at 10 Hz is from
-    the detector's in the same frame."""
+    """Jitter of the largest face of a video, in units of the box's side.
+
+    Noise from frame to frame is measured by second differences, which are zero for steady motion.
+    The lag is the distance of the tracker's box at 10 Hz from the detector's in the same frame."""
 
     noise: FloatArray  # (N, 3): centre, and the side's logarithm
     behind: FloatArray  # (M, 3)
@@ -79,7 +80,7 @@ class FilmJitter:
 
 
 def film_jitter(path: Path, detector: Detector) -> FilmJitter:
-    """Of the film's first seconds."""
+    """Measure the jitter in the first seconds of a video."""
     tracker, next_s = FaceTracker(detector), 0.0
     runs: list[list[tuple[float, float, float]]] = [[]]
     behind, faces = [], []

@@ -63,7 +63,7 @@ def films(folder: Path) -> list[Sample]:
 
 
 def built(how: Cutting, sample: Sample) -> Material:
-    """What a clip is made of, without a cache."""
+    """Cut a clip's material without a cache."""
     material = cut(sample, how).material
     assert material is not None
     return material

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine's name, spread, tables, and a film with one face."""
+"""Helpers of the benchmarks: the machine's name, spread, tables, and a video with one face."""
 
 import os
 import platform

@@ -104,7 +104,7 @@ def answer(forward: Forward) -> Tensor:
 def jobs(
     name: str, model: Any, session: ort.InferenceSession, batch: int
 ) -> dict[str, Callable[[], object]]:
-    """What is timed of one network, after a look whether loop and batched call agree."""
+    """The calls to time for one network, after a check that loop and batched call agree."""
     inputs: Mapping[str, Tensor] = model.example_inputs(batch)
     arrays = {stream: tensor.numpy() for stream, tensor in inputs.items()}
     adam = torch.optim.Adam(model.parameters(), lr=1e-5)
@@ -144,7 +144,7 @@ def ratios(times: Times, what: str) -> str:
 def rows_of(
     name: str, batches: Sequence[int], repeats: int
 ) -> tuple[list[list[str]], list[list[str]]]:
-    """Of one network: rows of times, rows of loop over batched call."""
+    """Rows of times, and rows of loop over batched call, for one network."""
     torch.manual_seed(0)
     model: Any = models.create(name).eval()
     classes = model(**model.example_inputs(1)).shape[1]

@@ -29,7 +29,7 @@ from peers_tools import FER, LOG, NEEDED, Tool, Worker, environment, resolved_mb
 from emoscope.analysis.bundle import load_bundle
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.processors import usable_processors
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.video import probe, read_frames
 from emoscope.media.writer import write_video
 from emoscope.training.metrics import (
@@ -62,7 +62,7 @@ class Task:
 
 
 def task(name: str, labels: tuple[str, ...], pictures: Sequence[tuple[Path, str]]) -> Task:
-    """Of those pictures whose label is among these."""
+    """Select the pictures whose label is among these."""
     kept = [(str(path), labels.index(label)) for path, label in pictures if label in labels]
     paths, truth = zip(*kept, strict=True)
     return Task(name, labels, paths, np.array(truth))
@@ -177,7 +177,7 @@ def report_stills(judged: Sequence[Task], columns: Sequence[Tool]) -> None:
 
 
 def in_turns(tools: Sequence[Tool], repeats: int, **job: Any) -> list[tuple[Any, ...]]:
-    """What each worker answers, `repeats` times after one that is not counted."""
+    """Answers of each worker, `repeats` times after one that is not counted."""
     with ExitStack() as stack:
         workers = [stack.enter_context(Worker(tool)) for tool in tools]
         turns = [[ask(**job) for ask in workers] for _ in range(repeats + 1)][1:]

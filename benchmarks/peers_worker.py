@@ -23,7 +23,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
 class Tool(Protocol):
-    """What both can be asked."""
+    """Requests that both tools can answer."""
 
     def still(self, path: str) -> dict[str, float]:
         """{label: probability} of a picture that is a face from edge to edge."""
@@ -108,7 +108,7 @@ TOOLS: dict[str, tuple[str, Callable[..., Tool]]] = {
 
 
 def timed(job: Callable[[], object], times: int = 1) -> dict[str, Any]:
-    """What the last run gave, and the mean wall and processor seconds of one."""
+    """Result of the last run, and the mean wall and processor seconds of one run."""
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(times):
         gave = job()
@@ -117,7 +117,7 @@ def timed(job: Callable[[], object], times: int = 1) -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """Of this process; `getrusage` would count the parent's before the start, too."""
+    """Peak memory of this process; `getrusage` would include its parent's before the start."""
     status = Path("/proc/self/status").read_text()
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024
 

@@ -15,7 +15,7 @@ from emoscope.core.arrays import Picture
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.results import Box
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.detectors import create_detector
 from emoscope.media.detectors.base import Detection, Detector
@@ -72,7 +72,7 @@ def films(folder: Path) -> list[Path]:
 def detectors(yunet: Path) -> dict[str, Detector]:
     """Those that can be had here, by name."""
     made: dict[str, Detector] = {}
-    for choice in ("haar", "lbp", "lbp-classic", f"yunet={yunet}"):
+    for choice in ("haar", "lbp", f"yunet={yunet}"):
         try:
             made[choice.partition("=")[0]] = create_detector(choice)
         except EmoscopeError as error:
@@ -125,13 +125,13 @@ def said(bundle: Bundle, pictures: Sequence[Picture]) -> FloatArray:
 
 
 def without_prior(probs: FloatArray, bundle: Bundle) -> FloatArray:
-    """What `prior="uniform"` makes of the same answers."""
+    """Convert the answers to `prior="uniform"`."""
     shares = probs / np.array(bundle.card.prior)
     return shares / shares.sum(axis=-1, keepdims=True)
 
 
 def roll_deg(faces: Iterable[Detection]) -> FloatArray:
-    """Of the line between the eyes, clockwise in the picture."""
+    """Angle of the line between the eyes, clockwise in the picture."""
     pairs = [face.eyes for face in faces if face.eyes is not None]
     return np.array([math.degrees(math.atan2(b[1] - a[1], b[0] - a[0])) for a, b in pairs])
 

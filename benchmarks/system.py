@@ -1,4 +1,4 @@
-"""What a voice adds to a face: CPU time of `face-voice` over that of `face-ferplus`.
+"""Cost of adding a voice to a face: CPU time of `face-voice` over that of `face-ferplus`.
 
     python benchmarks/system.py [--repeats 5] [--clip FILE] [--ravdess ARCHIVE]
 

@@ -201,7 +201,7 @@ def test_each_face_is_cropped_and_has_its_own_rows(bundles: Path, tmp_path: Path
     timeline = analyzer.analyze(path)
     assert len(timeline.tracks) == 2
     for track in timeline.tracks:
-        part = timeline.of(track)
+        part = timeline.for_track(track)
         is_left = part.boxes_xyxy[0, 0] < 32
         assert part.probs == answers(*[2 if is_left else 20] * 3)
         assert_covers(part, 0, 0.12)

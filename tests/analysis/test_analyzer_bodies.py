@@ -28,7 +28,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(path, num_frames=15, fps=10, picture=pictures.__getitem__)
 
 
-def analysed(walk: Path, bundle: Path, detector: str = "haar") -> Timeline:
+def analysed(walk: Path, bundle: Path, detector: str = "auto") -> Timeline:
     return Analyzer(bundle, detector=detector).analyze(walk)
 
 
@@ -69,7 +69,7 @@ def test_training_and_analysis_crop_the_same_bodies(walk: Path, tmp_path: Path) 
             crops.append(crop_face(frame.rgb, body.box, margin=0.1))
             times_s.append(frame.time_s)
     sample = Sample(walk, "joy")
-    prepared = ready([sample], spec, tmp_path, detector="haar")
+    prepared = ready([sample], spec, tmp_path, detector="auto")
     np.testing.assert_array_equal(
         finish(prepared.load(sample), spec)["rgb"], build_clip(Clip(crops, times_s), spec)["rgb"]
     )
@@ -78,6 +78,6 @@ def test_training_and_analysis_crop_the_same_bodies(walk: Path, tmp_path: Path) 
 
 def test_a_video_without_a_person_is_left_out(walk: Path, tmp_path: Path) -> None:
     sample = Sample(walk, "joy", start_s=1.05)
-    prepared = ready([sample], spec_of("rgb", region="body"), tmp_path, detector="haar")
+    prepared = ready([sample], spec_of("rgb", region="body"), tmp_path, detector="auto")
     assert [failure.reason for failure in prepared.failures] == ["no body seen"]
     assert "no body in 1 of 1 clips" in "\n".join(prepared.report_lines())

@@ -111,7 +111,7 @@ def test_reports_name_the_vote(
     assert document["summary"][0]["leading"] == LABEL_BY_VOTE[vote]
     text = page.read_text()
     assert f"<dt>Vote</dt><dd>{vote}</dd>" in text
-    assert f"{words} <b>{LABEL_BY_VOTE[vote]}</b>" in text
+    assert f"<b>{LABEL_BY_VOTE[vote]}</b> {words}" in text
 
 
 def test_reports_mention_padded_rows(tmp_path: Path, torn: Path) -> None:

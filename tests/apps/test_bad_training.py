@@ -214,7 +214,9 @@ def test_a_label_of_one_sample_is_trained_with_a_warning(home: Path) -> None:
 def test_one_label_only_is_refused(home: Path) -> None:
     for who in range(3):
         shutil.rmtree(home / "corpus" / f"p{who}" / "sadness")
-    assert error_line(train(home)) == "tiny: every sample is of happiness: nothing to tell apart."
+    assert error_line(train(home)) == (
+        "tiny: every sample has the label happiness. Training needs two or more."
+    )
     assert not (home / "run").exists()
 
 

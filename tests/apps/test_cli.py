@@ -278,7 +278,7 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
         (["--rate", "-3"], "'-3' is neither"),
         (["--rate", "nan"], "'nan' is neither"),
         (["--format", "jsn"], "No report format named 'jsn'. Did you mean 'json'?"),
-        (["--format", ","], "',' names no format. Known: json, csv, parquet, html, mp4."),
+        (["--format", ","], "',' names no format. Known: csv, html, json, mp4, parquet."),
         (["--start", "2", "--end", "1"], "1 s is not after --start (2 s)"),
         (["--start", "-1"], "--start"),
         (["--prior", "flat"], "--prior"),

@@ -60,54 +60,56 @@ def test_a_corpus_without_a_face_has_nothing_usable(corpus: Path) -> None:
     assert ran.exit_code == 1
     assert "left out, no face seen: 1" in lines(ran.stdout)
     assert lines(ran.stdout)[-3:] == [
-        "no face in 1 of 2 clips, not the one followed in 6 of 6 frames",
-        "happiness: no face in 0 of 1 clips, not the one followed in 0 of 0 frames",
-        "sadness: no face in 1 of 1 clips, not the one followed in 6 of 6 frames",
+        "no face in 1 of 2 clips, tracked face missing in 6 of 6 frames",
+        "happiness: no face in 0 of 1 clips, tracked face missing in 0 of 0 frames",
+        "sadness: no face in 1 of 1 clips, tracked face missing in 6 of 6 frames",
     ]
 
 
-def test_faces_may_be_looked_for_in_every_frame_of_sequences_long_enough(corpus: Path) -> None:
+def test_faces_can_be_detected_in_every_frame_of_sequences_that_are_long_enough(
+    corpus: Path,
+) -> None:
     (corpus / "sad" / "still.png").write_bytes(make_image(corpus.parent / "a.png").read_bytes())
     ran = prepare(corpus, "--faces", "every-frame", "--min-frames", 2)
-    told = lines(ran.stdout)
-    assert {"left out, no face seen: 1", "left out, fewer than 2 frames: 1"} < set(told)
-    assert told[-3:] == [
+    printed = lines(ran.stdout)
+    assert {"left out, no face seen: 1", "left out, fewer than 2 frames: 1"} < set(printed)
+    assert printed[-3:] == [
         "6 of 6 frames without a face",
         "happiness: 0 of 0 frames without a face",
         "sadness: 6 of 6 frames without a face",
     ]
 
 
-def test_a_few_failures_are_named_and_the_rest_counted(corpus: Path) -> None:
+def test_a_few_failures_are_listed_and_the_rest_counted(corpus: Path) -> None:
     for i in range(4):
         make_text(corpus / "happy" / f"{i}.mp4")
-    told = lines(prepare(corpus, "--detector", "none").stdout)
-    assert told[0] == "usable: 1 of 6 samples"
-    assert [Path(line).name for line in told[2:5]] == ["0.mp4", "1.mp4", "2.mp4"]
-    assert told[5:] == ["  and 2 more"]
+    printed = lines(prepare(corpus, "--detector", "none").stdout)
+    assert printed[0] == "usable: 1 of 6 samples"
+    assert [Path(line).name for line in printed[2:5]] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert printed[5:] == ["  and 2 more"]
 
 
-def test_the_cache_is_the_users(corpus: Path, tmp_path: Path) -> None:
+def test_the_cache_folder_comes_from_the_environment(corpus: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     ran = prepare(corpus, "--detector", "none", env={"EMOSCOPE_CACHE": str(own)})
     assert ran.exit_code == 0
     assert names(own) == ["clips", "digests.json"]
 
 
-def test_a_models_own_spec_is_taken(tmp_path: Path) -> None:
+def test_the_spec_of_a_network_is_used(tmp_path: Path) -> None:
     (tmp_path / "corpus" / "sad").mkdir(parents=True)
     make_image(tmp_path / "corpus" / "sad" / "1.png")
     ran = prepare(tmp_path / "corpus", "--model", "face-cnn", "--detector", "none")
     assert lines(ran.stdout) == ["usable: 1 of 1 samples"]
 
 
-def test_an_estimators_own_spec_is_taken(corpus: Path) -> None:
+def test_the_spec_of_an_estimator_is_used(corpus: Path) -> None:
     ran = prepare(corpus, "--model", "egemaps-svc")
     assert ran.exit_code == 1
     assert "left out, the file has no sound: 1" in lines(ran.stdout)
 
 
-def test_every_networks_spec_is_had_without_its_weights() -> None:
+def test_the_spec_of_every_network_is_available() -> None:
     from emoscope import models
     from emoscope.apps.corpora import spec_of_model
 
@@ -116,7 +118,7 @@ def test_every_networks_spec_is_had_without_its_weights() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
         (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
@@ -124,13 +126,14 @@ def test_every_networks_spec_is_had_without_its_weights() -> None:
         (["--faces", "each"], 2, "--faces"),
         (["--min-frames", "-1"], 2, "--min-frames"),
         (["--detector", "har"], 2, "Did you mean 'haar'?"),
-        (["--pattern", "(?P<actor>.)(?P<emotion>.)"], 1, "a pattern is for gemep"),
+        (["--option", "pattern=x"], 2, "folder: no option named 'pattern'. It takes no options."),
+        (["--option", "pattern"], 2, "'pattern' is not of the form --option KEY=VALUE"),
     ],
 )
-def test_a_wrong_choice_is_told(corpus: Path, words: list[str], code: int, told: str) -> None:
+def test_a_wrong_choice_is_refused(corpus: Path, words: list[str], code: int, message: str) -> None:
     ran = prepare(corpus, *words)
     assert ran.exit_code == code
-    assert told in ran.stderr
+    assert message in ran.stderr
     assert names(corpus.parent / "cache") == []
 
 
@@ -140,21 +143,21 @@ def test_neither_model_nor_spec_is_a_usage_error(corpus: Path) -> None:
     assert "--model, --spec: give one of the two" in ran.stderr
 
 
-def test_a_spec_that_is_none_is_one_line(corpus: Path) -> None:
+def test_an_invalid_spec_is_one_line(corpus: Path) -> None:
     spec = corpus.parent / "bad.json"
     spec.write_text('{"streams": []}')
     assert_one_line(prepare(corpus, "--spec", spec), spec, "ClipSpec: streams")
 
 
-def test_gemep_files_of_another_release_are_read_by_a_pattern(tmp_path: Path) -> None:
+def test_gemep_files_of_another_release_are_read_with_the_pattern_option(tmp_path: Path) -> None:
     make_text(tmp_path / "joi-actor7.mp4")
     assert "no actor and emotion" in ask("corpus", "scan", "gemep", tmp_path).stderr
     pattern = r"(?P<emotion>[a-z]{3})-actor(?P<actor>\d)"
-    ran = ask("corpus", "scan", "gemep", tmp_path, "--pattern", pattern)
+    ran = ask("corpus", "scan", "gemep", tmp_path, "--option", f"pattern={pattern}")
     assert lines(ran.stdout)[0] == "gemep: 1 samples, 17 labels"
     assert "joy 1" in lines(ran.stdout)[1]
     gone = tmp_path / "gone"
-    ran = ask("corpus", "scan", "gemep", gone, "--pattern", pattern)
+    ran = ask("corpus", "scan", "gemep", gone, "--option", f"pattern={pattern}")
     assert_one_line(ran, gone, "no such file or folder")
 
 
@@ -182,9 +185,9 @@ def test_ctrl_c_ends_all_processes_with_one_line_and_130(film: Path, tmp_path: P
         assert run.poll() is None
         time.sleep(0.002)
     os.killpg(run.pid, signal.SIGINT)
-    said, told = run.communicate(timeout=30)
-    assert (run.returncode, said) == (130, "")
-    assert lines(told) == ["emoscope: interrupted; nothing half-written."]
+    stdout, stderr = run.communicate(timeout=30)
+    assert (run.returncode, stdout) == (130, "")
+    assert lines(stderr) == ["emoscope: interrupted; nothing half-written."]
     assert not list(cache.glob("**/.emoscope-*"))
     assert _is_gone(run.pid)
 
@@ -200,7 +203,7 @@ def _is_gone(group: int) -> bool:
     return False
 
 
-def test_synth_hands_its_settings_on_and_counts_what_was_drawn(
+def test_synth_passes_its_settings_on_and_counts_the_clips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []

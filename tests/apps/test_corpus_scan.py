@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from asking import ask, assert_one_line, lines, names
 
-from emoscope.corpora import read_corpus
+from emoscope.corpora import CORPORA, read_corpus
 
 
 def scan(*words: object) -> Any:
@@ -34,7 +34,7 @@ def corpus(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_scan_tells_what_there_is(corpus: Path) -> None:
+def test_a_scan_counts_samples_and_identical_files(corpus: Path) -> None:
     ran = scan("ravdess", corpus)
     assert (ran.exit_code, ran.stderr) == (0, "")
     assert lines(ran.stdout) == [
@@ -48,7 +48,7 @@ def test_a_scan_tells_what_there_is(corpus: Path) -> None:
     ]
 
 
-def test_the_manifest_has_a_line_a_sample(corpus: Path, tmp_path: Path) -> None:
+def test_the_manifest_has_a_line_per_sample(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "manifest.csv"
     ran = scan("ravdess", corpus, "-o", out)
     assert lines(ran.stdout)[-1] == f"written: {out}"
@@ -65,20 +65,20 @@ def test_the_manifest_has_a_line_a_sample(corpus: Path, tmp_path: Path) -> None:
     assert f"  {corpus}/Actor_01/03-01-05-01-01-01-01.wav = " in again.stdout
 
 
-def test_a_fixed_split_and_missing_subjects_are_told(tmp_path: Path) -> None:
+def test_a_fixed_split_and_missing_subjects_are_shown(tmp_path: Path) -> None:
     for name in ("Train_AFEW/Angry/1.avi", "Train_AFEW/Sad/2.avi", "Val_AFEW/Sad/3.avi"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(name, encoding="utf-8")
-    told = lines(scan("afew", tmp_path).stdout)
-    assert told[2:] == [
-        "subject: not told",
+    printed = lines(scan("afew", tmp_path).stdout)
+    assert printed[2:] == [
+        "subject: not given",
         "split: train 2, valid 1",
         "left out: nothing",
         "byte-identical: none",
     ]
 
 
-def test_many_duplicates_are_counted_and_a_few_named(tmp_path: Path) -> None:
+def test_many_duplicates_are_counted_and_a_few_listed(tmp_path: Path) -> None:
     for content in "abcde":
         for n in range(5):
             path = tmp_path / "sad" / f"{content}{n}.wav"
@@ -86,10 +86,10 @@ def test_many_duplicates_are_counted_and_a_few_named(tmp_path: Path) -> None:
             path.write_text(content, encoding="utf-8")
     assert lines(scan("folder", tmp_path).stdout)[-5:] == [
         "byte-identical: 5 groups, 25 files",
-        "  sad/a0.wav = sad/a1.wav = sad/a2.wav = 2 more",
-        "  sad/b0.wav = sad/b1.wav = sad/b2.wav = 2 more",
-        "  sad/c0.wav = sad/c1.wav = sad/c2.wav = 2 more",
-        "  and 2 groups more",
+        "  sad/a0.wav = sad/a1.wav = sad/a2.wav and 2 more",
+        "  sad/b0.wav = sad/b1.wav = sad/b2.wav and 2 more",
+        "  sad/c0.wav = sad/c1.wav = sad/c2.wav and 2 more",
+        "  and 2 more groups",
     ]
 
 
@@ -111,10 +111,10 @@ def test_a_table_that_cannot_be_written_is_one_line(corpus: Path) -> None:
     assert "cannot be written" in line
 
 
-def test_a_file_that_vanishes_is_one_line(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_disappears_is_one_line(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = corpus / "Actor_01" / "03-01-04-01-01-01-01.wav"
 
-    def read_then_lose(name: str, root: Path, pattern: str | None = None) -> Any:
+    def read_then_lose(name: str, root: Path) -> Any:
         manifest = read_corpus(name, root)
         gone.unlink()
         return manifest
@@ -139,3 +139,12 @@ def test_scanning_needs_no_torch(corpus: Path) -> None:
         "assert not {'torch', 'onnxruntime', 'plotly'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_every_corpus_is_listed_with_its_layout_and_options() -> None:
+    ran = ask("corpus", "list")
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    listed = [line.split()[0] for line in lines(ran.stdout) if not line.startswith(" ")]
+    assert listed == sorted(CORPORA)
+    assert "`Actor_01/03-01-05-01-02-01-12.wav`" in ran.stdout
+    assert "--option pattern=" in ran.stdout

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,13 @@ def test_an_interrupt_during_the_analysis_is_one_line_and_130(
 def test_an_interrupt_while_writing_leaves_no_part_of_a_file(
     analyze: Analyze, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    writer = formats.FORMATS[kind]
+    entry = formats.FORMATS[kind]
 
     def interrupted(timeline: Any, path: Path, video: Path | None) -> None:
-        writer(timeline, path, video)
+        entry.write(timeline, path, video)
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(formats.FORMATS._entries, kind, interrupted)
+    monkeypatch.setitem(formats.FORMATS._entries, kind, replace(entry, write=interrupted))
     ran = analyze(media / "dark.mp4", "--out", tmp_path, "--format", kind)
     assert ran.exit_code == 130
     assert lines(ran.stderr) == ["emoscope: interrupted; nothing half-written."]

@@ -226,7 +226,7 @@ def test_settings_change_the_recipe_and_are_kept(home: Home, tmp_path: Path) -> 
         (
             ["clean.toml", "--corpus", "folder=nowhere"],
             1,
-            "emoscope: nowhere: no such file or folder. Give where folder lies.",
+            "emoscope: nowhere: no such file or folder. Give the folder that holds folder.",
         ),
         (["none.toml"], 1, "emoscope: none.toml: not a readable recipe: "),
         (

@@ -1,12 +1,13 @@
 import dataclasses
 import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
 
-from emoscope.core.errors import UnknownName
+from emoscope.core.errors import MissingExtra, UnknownName
 from emoscope.core.results import Box, Provenance, Timeline
 
 LABELS = ("anger", "fear", "joy")
@@ -32,11 +33,11 @@ A, B, C = (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)
 
 
 class TestBox:
-    def test_measures_itself(self) -> None:
+    def test_width_height_area_and_center(self) -> None:
         box = Box(10, 20, 40, 60)
         assert (box.width, box.height, box.area, box.center) == (30, 40, 1200, (25, 40))
 
-    def test_scales_about_the_pictures_corner(self) -> None:
+    def test_scaling_is_about_the_origin(self) -> None:
         assert Box(10, 20, 40, 60).scaled(0.5) == Box(5, 10, 20, 30)
 
     def test_iou_by_hand(self) -> None:
@@ -45,11 +46,11 @@ class TestBox:
         assert Box(0, 0, 4, 2).iou(Box(5, 0, 6, 2)) == 0
         assert Box(3, 3, 3, 3).iou(Box(3, 3, 3, 3)) == 0
 
-    def test_an_inside_out_box_has_no_area(self) -> None:
+    def test_an_inverted_box_has_no_area(self) -> None:
         assert Box(4, 4, 0, 8).area == 0
 
 
-class TestBirth:
+class TestChecks:
     @pytest.mark.parametrize(
         ("column", "value"),
         [
@@ -66,15 +67,15 @@ class TestBirth:
             make((0, 1, 0, A), (1, 2, 0, B), **{column: value})
 
     def test_a_span_that_ends_before_it_starts_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="must end after they start"):
+        with pytest.raises(ValueError, match="must not end before they start"):
             make((0, 1, 0, A), (2, 1, 0, B))
 
     def test_a_span_without_times_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="must end after they start"):
+        with pytest.raises(ValueError, match="must not end before they start"):
             make((NAN, NAN, 0, A))
 
     def test_rows_out_of_order_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="order of their starts"):
+        with pytest.raises(ValueError, match="sorted by their start"):
             make((1, 2, 0, A), (0, 1, 0, B))
 
     def test_probabilities_that_do_not_sum_to_one_are_refused(self) -> None:
@@ -88,11 +89,11 @@ class TestBirth:
         assert timeline.leading == ("", "fear")
         assert timeline.tracks == (4,)
 
-    def test_a_timeline_cannot_be_changed(self) -> None:
+    def test_a_timeline_is_frozen(self) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             make((0, 1, 0, A)).labels = ()  # type: ignore[misc]
 
-    def test_the_empty_timeline_answers_every_question(self) -> None:
+    def test_an_empty_timeline_supports_every_method(self) -> None:
         empty = Timeline.empty(LABELS)
         assert len(empty) == 0
         answers = (empty.tracks, empty.leading, empty.summary(), empty.segments(1.0))
@@ -102,18 +103,11 @@ class TestBirth:
 
 
 class TestParts:
-    def test_one_faces_rows_are_its_own(self) -> None:
+    def test_for_track_selects_the_rows_of_one_face(self) -> None:
         timeline = make((0, 1, 3, A), (0, 1, 5, B), (1, 2, 5, C))
         assert timeline.tracks == (3, 5)
-        assert timeline.of(5).leading == ("fear", "joy")
-        assert len(timeline.of(9)) == 0
-
-    def test_a_face_track_runs_through_the_starts_of_its_spans(self) -> None:
-        timeline = make((0, 1, 3, A), (1, 3, 3, B), (3, 4, -1, ()))
-        (path,) = timeline.face_tracks()
-        assert (path.id, len(path)) == (3, 2)
-        assert path.times_s.tolist() == [0, 1]
-        assert path.boxes_xyxy.tolist() == [[10, 20, 50, 70]] * 2
+        assert timeline.for_track(5).leading == ("fear", "joy")
+        assert len(timeline.for_track(9)) == 0
 
     def test_concatenation_orders_rows_by_start_then_track(self) -> None:
         one = make((0, 1, 1, A), (1, 2, 1, B), provenance=Provenance(path="a.mp4"))
@@ -124,7 +118,7 @@ class TestParts:
         assert joined.spans_s.tolist() == [[0, 1], [0, 1], [1, 2], [1, 2]]
         assert joined.provenance.path == "a.mp4"
 
-    def test_concatenation_needs_one_label_set(self) -> None:
+    def test_concatenation_needs_the_same_label_set(self) -> None:
         with pytest.raises(ValueError, match="same label set"):
             Timeline.concatenate([make((0, 1, 0, A)), Timeline.empty(("fear",))])
         with pytest.raises(ValueError, match="same label set"):
@@ -139,12 +133,12 @@ class TestSummary:
         assert one.probabilities == pytest.approx({"anger": 0.625, "fear": 0.275, "joy": 0.1})
         assert one.shares == {"anger": 0.75, "fear": 0.25, "joy": 0.0}
 
-    def test_a_faces_label_is_made_by_the_vote_that_is_asked_for_or_was_used(self) -> None:
-        """Two seconds narrowly of anger, one surely of fear."""
+    def test_a_faces_label_is_made_by_the_given_vote_or_the_provenances(self) -> None:
+        """Two seconds of a narrow majority for anger, one second of certain fear."""
         narrow, sure = (0.5, 0.3, 0.2), (0.0, 1.0, 0.0)
         timeline = make((0, 2, 7, narrow), (2, 3, 7, sure))
-        by_votes = dataclasses.replace(timeline, provenance=Provenance(vote="max-probability"))
-        for made in (timeline, by_votes):
+        by_majority = dataclasses.replace(timeline, provenance=Provenance(vote="max-probability"))
+        for made in (timeline, by_majority):
             (added,) = made.summary("sum-probability")
             assert added.leading == "fear"
             assert added.probabilities["fear"] == pytest.approx(1.6 / 3)
@@ -152,16 +146,16 @@ class TestSummary:
             assert counted.leading == "anger"
             assert counted.probabilities == pytest.approx(counted.shares)
         assert timeline.summary() == timeline.summary("sum-probability")
-        assert by_votes.summary() == timeline.summary("max-probability")
+        assert by_majority.summary() == timeline.summary("max-probability")
         with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
             timeline.summary("max-prob")
 
-    def test_time_unseen_does_not_count(self) -> None:
+    def test_time_without_the_face_does_not_count(self) -> None:
         (one,) = make((0, 1, 7, A), (1, 9, -1, ()), (9, 10, 7, A)).summary()
         assert (one.start_s, one.end_s, one.seen_s) == (0, 10, 2)
         assert one.probabilities["anger"] == pytest.approx(0.8)
 
-    def test_there_is_one_entry_a_face_with_probabilities(self) -> None:
+    def test_each_face_with_probabilities_has_one_entry(self) -> None:
         timeline = make((0, 1, 2, A), (0, 1, 6, ()), (0, 1, 9, B))
         assert [one.track for one in timeline.summary()] == [2, 9]
 
@@ -171,20 +165,20 @@ class TestSummary:
 
 
 class TestDict:
-    def test_it_is_json_without_nan(self) -> None:
+    def test_the_dict_is_json_without_nan(self) -> None:
         timeline = make(
             (0, 0.5, 2, B),
             (0.5, 1, -1, ()),
             provenance=Provenance(path="a.mp4", fps=math.inf, notes=("cut",)),
         )
-        told = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
-        assert told["labels"] == list(LABELS)
-        assert told["provenance"]["path"] == "a.mp4"
-        assert told["provenance"]["notes"] == ["cut"]
-        assert told["provenance"]["vote"] == "sum-probability"
-        assert told["provenance"]["duration_s"] is None
-        assert told["provenance"]["fps"] is None
-        assert told["rows"] == [
+        document = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
+        assert document["labels"] == list(LABELS)
+        assert document["provenance"]["path"] == "a.mp4"
+        assert document["provenance"]["notes"] == ["cut"]
+        assert document["provenance"]["vote"] == "sum-probability"
+        assert document["provenance"]["duration_s"] is None
+        assert document["provenance"]["fps"] is None
+        assert document["rows"] == [
             {
                 "start_s": 0.0,
                 "end_s": 0.5,
@@ -209,5 +203,77 @@ class TestDict:
 
     def test_a_box_that_was_not_measured_is_null(self) -> None:
         timeline = make((0, 1, 0, A), boxes_xyxy=np.full((1, 4), NAN))
-        told = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
-        assert told["rows"][0]["box_xyxy"] == [None] * 4
+        document = json.loads(json.dumps(timeline.to_dict(), allow_nan=False))
+        assert document["rows"][0]["box_xyxy"] == [None] * 4
+
+
+class TestText:
+    def test_a_timeline_prints_file_model_and_people(self) -> None:
+        source = Provenance(
+            path="clips/talk.mp4", model="face-made", model_version="3", duration_s=10.0
+        )
+        timeline = make((0, 3, 1, A), (0, 4, 2, B), (3, 4, 1, C), provenance=source)
+        assert str(timeline).splitlines() == [
+            "talk.mp4: 10.0 s, 3 rows, 2 people",
+            "model: face-made 3",
+            "person 1 (4.0 s): anger 75%, joy 25%",
+            "person 2 (4.0 s): fear 100%",
+        ]
+        assert repr(timeline) == (
+            "Timeline(path='clips/talk.mp4', model='face-made', rows=3, tracks=2)"
+        )
+
+    @pytest.mark.parametrize("people", [0, 1, 3, 4, 50])
+    def test_it_prints_at_most_five_lines_and_counts_the_other_people(self, people: int) -> None:
+        rows = [(0.0, 1.0 + i, i, A) for i in range(people)]
+        timeline = make(*rows, provenance=Provenance(model="m")) if rows else Timeline.empty(LABELS)
+        lines = str(timeline).splitlines()
+        assert len(lines) <= 5
+        if people > 3:
+            assert lines[2].startswith(f"person {people - 1} ({people}.0 s)")  # seen longest
+            assert lines[-1] == f"... and {people - 2} more people"
+
+    def test_time_without_a_label_is_printed(self) -> None:
+        timeline = make((0, 3, 0, A), (3, 4, 0, B), provenance=Provenance(min_confidence=0.9))
+        assert str(timeline).splitlines()[-1] == "person 0 (4.0 s): no label 100%"
+
+    def test_a_file_name_that_is_not_text_can_be_printed(self) -> None:
+        timeline = make((0, 1, 0, A), provenance=Provenance(path="caf\udce9.mp4"))
+        assert str(timeline).encode("utf-8").startswith(rb"caf\udce9.mp4: 1.0 s, 1 row,")
+
+    def test_the_duration_is_the_recordings_or_the_end_of_the_last_row(self) -> None:
+        assert make((0, 2, 0, A), (0.5, 1, 1, B)).duration_s == 2
+        assert make((0, 2, 0, A), provenance=Provenance(duration_s=5.0)).duration_s == 5
+        assert Timeline.empty(LABELS).duration_s == 0
+
+
+class TestTable:
+    def test_columns_by_hand(self) -> None:
+        timeline = make((0, 0.5, 2, B), (0.5, 1, -1, ()), provenance=Provenance(path="a.mp4"))
+        columns = timeline.to_columns()
+        assert list(columns) == [
+            *("start_s", "end_s", "track"),
+            *("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"),
+            *LABELS,
+            *("leading", "modalities", "padded", "input"),
+        ]
+        assert columns["track"] == [2, None]
+        assert columns["FaceRectWidth"][0] == 40
+        assert columns["fear"][0] == 0.8
+        assert np.isnan(columns["fear"][1])
+        assert columns["leading"] == ["fear", None]
+        assert columns["input"] == ["a.mp4", "a.mp4"]
+
+    def test_pandas_gets_the_columns_with_their_types(self) -> None:
+        pytest.importorskip("pandas")
+        timeline = make((0, 0.5, 2, B), (0.5, 1, -1, ()))
+        table = timeline.to_pandas()
+        assert list(table.columns) == list(timeline.to_columns())
+        assert table["track"].dtype == "Int64"
+        assert table["track"].isna().tolist() == [False, True]
+        assert table.groupby("leading")["end_s"].max().to_dict() == {"fear": 0.5}
+
+    def test_without_pandas_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pandas", None)
+        with pytest.raises(MissingExtra, match=r"emoscope\[pandas\]"):
+            make((0, 1, 0, A)).to_pandas()

@@ -1,4 +1,4 @@
-"""One answer out of many units, by hand and whatever the units say."""
+"""Votes, checked by hand and for arbitrary units."""
 
 from collections import Counter
 
@@ -16,69 +16,69 @@ from emoscope.core.votes import (
     sum_probability,
 )
 
-NARROWLY_A, SURELY_B = (0.6, 0.3, 0.1), (0.0, 1.0, 0.0)
-LABELS = ("anger", "neutral", "fear", "joy")  # of as many columns as there are
+NARROW_A, CERTAIN_B = (0.6, 0.3, 0.1), (0.0, 1.0, 0.0)
+LABELS = ("anger", "neutral", "fear", "joy")  # the first ones are used
 
 
 @st.composite
 def some_units(draw: st.DrawFn) -> np.ndarray:
-    """(U, C) of tenths, so that ties are frequent."""
+    """Draw probabilities (U, C) of few distinct values, so that ties are frequent."""
     classes = draw(st.integers(1, 4))
     counts = st.lists(st.integers(0, 3), min_size=classes, max_size=classes).filter(any)
     units = np.array(draw(st.lists(counts, min_size=1, max_size=8)), dtype=float)
     return units / units.sum(axis=1, keepdims=True)
 
 
-def test_the_votes_are_the_papers_two_and_ours() -> None:
+def test_the_registry_holds_the_two_votes_of_the_paper_and_ours() -> None:
     assert list(VOTES) == ["sum-probability", "max-probability", "expressive-weighted"]
     assert DEFAULT_VOTE == "sum-probability"
     with pytest.raises(UnknownName, match=r"No vote named 'max-prob'\. Did you mean 'max-"):
         VOTES["max-prob"]
 
 
-def test_two_narrow_majorities_and_one_sure_minority_by_hand() -> None:
-    units = np.array([NARROWLY_A, NARROWLY_A, SURELY_B])
+def test_two_narrow_units_against_one_certain_unit_by_hand() -> None:
+    units = np.array([NARROW_A, NARROW_A, CERTAIN_B])
     assert sum_probability(units) == pytest.approx([1.2 / 3, 1.6 / 3, 0.2 / 3])
     assert max_probability(units) == pytest.approx([2 / 3, 1 / 3, 0])
 
 
-def test_units_count_by_their_weights() -> None:
-    units, weights = np.array([NARROWLY_A, SURELY_B]), np.array([3.0, 1.0])
+def test_units_are_weighted() -> None:
+    units, weights = np.array([NARROW_A, CERTAIN_B]), np.array([3.0, 1.0])
     assert sum_probability(units, weights) == pytest.approx([0.45, 0.475, 0.075])
     assert max_probability(units, weights) == pytest.approx([0.75, 0.25, 0])
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_a_tie_goes_to_the_larger_sum_of_probabilities(order: tuple[int, int]) -> None:
-    units = np.array([NARROWLY_A, SURELY_B])[list(order)]
-    said = max_probability(units)
-    assert said.argmax() == 1
-    assert said == pytest.approx([0.5, 0.5, 0], abs=1e-4)
-    assert said.sum() == pytest.approx(1)
+    units = np.array([NARROW_A, CERTAIN_B])[list(order)]
+    combined = max_probability(units)
+    assert combined.argmax() == 1
+    assert combined == pytest.approx([0.5, 0.5, 0], abs=1e-4)
+    assert combined.sum() == pytest.approx(1)
 
 
-def test_a_tie_is_not_forgotten_where_few_digits_are_kept() -> None:
-    said = max_probability(np.array([NARROWLY_A, SURELY_B]))
-    assert np.float32(said[1]) > np.float32(said[0])
-    assert f"{said[1]:.6f}" > f"{said[0]:.6f}"
+def test_a_broken_tie_survives_rounding_to_few_digits() -> None:
+    combined = max_probability(np.array([NARROW_A, CERTAIN_B]))
+    assert np.float32(combined[1]) > np.float32(combined[0])
+    assert f"{combined[1]:.6f}" > f"{combined[0]:.6f}"
 
 
-def test_a_tie_counts_the_weights_of_the_sums_too() -> None:
+def test_a_tie_is_broken_by_weighted_sums() -> None:
     """1.8 against 1.6; without the weights 1.3 against 1.4."""
     units = np.array([(0.5, 0.2, 0.3), (0.4, 0.6, 0.0), (0.4, 0.6, 0.0)])
     assert max_probability(units, np.array([2.0, 1.0, 1.0])).argmax() == 0
 
 
-def test_seconds_that_differ_by_their_rounding_are_a_tie() -> None:
+def test_weights_that_differ_by_rounding_tie() -> None:
     seconds = np.array([0.1 + 0.2, 0.3])
     assert seconds[0] != seconds[1]
     for order in ([0, 1], [1, 0]):
-        units = np.array([NARROWLY_A, SURELY_B])
+        units = np.array([NARROW_A, CERTAIN_B])
         assert max_probability(units, seconds[order]).argmax() == 1
 
 
 def test_one_vote_of_twenty_thousand_decides() -> None:
-    """However sure the losing side is."""
+    """Even if the other units are certain."""
     units = np.array([(0.51, 0.49)] * 10_001 + [(0.0, 1.0)] * 10_000)
     assert max_probability(units).argmax() == 0
     assert sum_probability(units).argmax() == 1
@@ -86,34 +86,34 @@ def test_one_vote_of_twenty_thousand_decides() -> None:
 
 @pytest.mark.parametrize("name", list(VOTES))
 @given(units=some_units())
-def test_an_answer_is_a_distribution_and_the_order_of_units_does_not_matter(
+def test_a_vote_is_a_distribution_independent_of_the_order_of_units(
     name: str, units: np.ndarray
 ) -> None:
     labels = LABELS[: units.shape[1]]
-    said = VOTES[name](units, labels=labels)
-    assert said.dtype == np.float64
-    assert said.shape == units.shape[1:]
-    assert said.min() >= 0
-    assert said.sum() == pytest.approx(1)
-    np.testing.assert_allclose(VOTES[name](units[::-1], labels=labels), said)
+    combined = VOTES[name](units, labels=labels)
+    assert combined.dtype == np.float64
+    assert combined.shape == units.shape[1:]
+    assert combined.min() >= 0
+    assert combined.sum() == pytest.approx(1)
+    np.testing.assert_allclose(VOTES[name](units[::-1], labels=labels), combined)
 
 
 @pytest.mark.parametrize("name", list(VOTES))
 @given(units=some_units(), data=st.data())
-def test_a_weight_is_as_many_units(name: str, units: np.ndarray, data: st.DataObject) -> None:
+def test_a_weight_equals_repeated_units(name: str, units: np.ndarray, data: st.DataObject) -> None:
     size = len(units)
     times = data.draw(st.lists(st.integers(1, 3), min_size=size, max_size=size))
     labels = LABELS[: units.shape[1]]
-    said = VOTES[name](units, 0.04 * np.array(times), labels)
+    combined = VOTES[name](units, 0.04 * np.array(times), labels)
     each = VOTES[name](np.repeat(units, times, axis=0), labels=labels)
-    np.testing.assert_allclose(said, each, atol=1e-12)
+    np.testing.assert_allclose(combined, each, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", list(VOTES))
 @given(units=some_units())
-def test_one_unit_is_answered_as_it_said(name: str, units: np.ndarray) -> None:
-    said = VOTES[name](units[:1], labels=LABELS[: units.shape[1]])
-    assert said.argmax() == units[0].argmax()
+def test_a_single_unit_keeps_its_most_probable_class(name: str, units: np.ndarray) -> None:
+    combined = VOTES[name](units[:1], labels=LABELS[: units.shape[1]])
+    assert combined.argmax() == units[0].argmax()
 
 
 @given(units=some_units())
@@ -132,30 +132,29 @@ def test_a_neutral_unit_counts_a_sixth_by_hand() -> None:
     assert sum_probability(units).argmax() == 1
 
 
-def test_seconds_and_expression_count_together() -> None:
+def test_weights_and_expressiveness_are_multiplied() -> None:
     units, seconds = np.array([(0.0, 1.0), (1.0, 0.0)]), np.array([4.0, 1.0])
-    said = expressive_weighted(units, seconds, ("joy", "neutral"))
-    assert said == pytest.approx([0.6, 0.4])
+    combined = expressive_weighted(units, seconds, ("joy", "neutral"))
+    assert combined == pytest.approx([0.6, 0.4])
 
 
 @given(units=some_units())
-def test_where_every_unit_is_mostly_neutral_the_answer_is(units: np.ndarray) -> None:
+def test_units_that_are_all_mostly_neutral_stay_neutral(units: np.ndarray) -> None:
     shares = np.column_stack([np.ones(len(units)), units]) / 2
     labels = ("neutral", *"abcd"[: units.shape[1]])
     assert expressive_weighted(shares, labels=labels)[0] >= 0.5 - 1e-12
 
 
 @given(units=some_units())
-def test_labels_without_neutral_are_added_up(units: np.ndarray) -> None:
+def test_without_a_neutral_label_it_is_the_sum_of_probabilities(units: np.ndarray) -> None:
     for labels in ((), ("anger", "fear", "joy", "sadness")[: units.shape[1]]):
-        said = expressive_weighted(units, labels=labels)
-        np.testing.assert_array_equal(said, sum_probability(units))
+        combined = expressive_weighted(units, labels=labels)
+        np.testing.assert_array_equal(combined, sum_probability(units))
 
 
 @given(units=some_units())
-def test_expressions_keep_their_order_where_no_unit_is_more_neutral(units: np.ndarray) -> None:
-    """Beside the same share of neutral in every unit, the weights change nothing."""
+def test_equally_neutral_units_are_weighted_equally(units: np.ndarray) -> None:
     shares = np.column_stack([np.full(len(units), 0.4), 0.6 * units])
     labels = ("neutral", *"abcd"[: units.shape[1]])
-    said = expressive_weighted(shares, labels=labels)
-    np.testing.assert_allclose(said, sum_probability(shares), atol=1e-12)
+    combined = expressive_weighted(shares, labels=labels)
+    np.testing.assert_allclose(combined, sum_probability(shares), atol=1e-12)

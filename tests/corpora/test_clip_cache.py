@@ -1,4 +1,4 @@
-"""The cache: what a clip is called by, and what happens when it suffers."""
+"""The cache: names of clips, and damaged files."""
 
 import os
 import time
@@ -31,7 +31,7 @@ from emoscope.corpora.manifest import Sample
 BASE = spec_of("rgb", region="face", margin=0.1, sampling=Uniform(length=4), rate_hz=10.0)
 
 
-def name_of(spec: ClipSpec, detector: str = "haar", whole: bool = False, **span: Any) -> str:
+def name_of(spec: ClipSpec, detector: str = "auto", whole: bool = False, **span: Any) -> str:
     sample = Sample(Path("a.mp4"), "joy", **span)
     return ClipCache(Path(), Cutting(spec, detector, whole)).key("content", sample)
 
@@ -53,12 +53,12 @@ def name_of(spec: ClipSpec, detector: str = "haar", whole: bool = False, **span:
     ],
     ids=str,
 )
-def test_what_changes_the_material_changes_the_name(changes: dict[str, Any]) -> None:
+def test_settings_that_change_the_material_change_the_name(changes: dict[str, Any]) -> None:
     assert name_of(BASE.model_copy(update=changes)) != name_of(BASE)
 
 
 @pytest.mark.parametrize("changes", [{"mels": 40}, {"length_s": 1.0}], ids=str)
-def test_another_logmel_has_another_name_but_its_normalisation_none(
+def test_a_different_logmel_changes_the_name_but_its_normalisation_does_not(
     changes: dict[str, Any],
 ) -> None:
     one, other, scaled = (
@@ -86,7 +86,7 @@ def test_detector_span_and_whole_change_the_name_too(tmp_path: Path) -> None:
     assert len({*yunets, *others}) == 8
 
 
-def test_what_only_finishing_needs_leaves_the_name_alone() -> None:
+def test_settings_that_only_finishing_needs_do_not_change_the_name() -> None:
     standard = Normalisation(per_clip=True)
     gray = (Stream(kind="gray", size_hw=(16, 12), normalisation=standard),)
     changed = BASE.model_copy(update={"streams": gray, "window": Window(length_s=3)})
@@ -94,13 +94,13 @@ def test_what_only_finishing_needs_leaves_the_name_alone() -> None:
     longer = BASE.model_copy(update={"sampling": Uniform(length=9)})
     assert name_of(longer, whole=True) == name_of(BASE, whole=True)
     frame = BASE.model_copy(update={"region": "frame"})
-    assert name_of(frame, "lbp") == name_of(frame, "haar")
+    assert name_of(frame, "none") == name_of(frame)
     body = BASE.model_copy(update={"region": "body"})
-    assert name_of(body, "lbp=/no/such.xml") == name_of(body, "haar") != name_of(BASE, "haar")
+    assert name_of(body, "hog") == name_of(body) != name_of(BASE, "haar")
     assert name_of(body, "none") != name_of(body)
 
 
-# A cache that suffers
+# Damaged files
 
 
 def cut_off(path: Path) -> None:
@@ -112,7 +112,7 @@ def empty(path: Path) -> None:
 
 
 def rot(path: Path) -> None:
-    """One bit of a picture."""
+    """Flip one bit of a picture."""
     data = bytearray(path.read_bytes())
     data[len(data) // 3] ^= 4
     path.write_bytes(data)
@@ -142,7 +142,7 @@ def test_a_damaged_clip_is_made_again_when_it_is_loaded(
 
 
 @pytest.mark.parametrize("harm", [cut_off, empty])
-def test_a_clip_that_was_cut_off_is_made_again_by_the_next_run(
+def test_an_incomplete_clip_is_made_again_by_the_next_run(
     film: Path, tmp_path: Path, harm: Any
 ) -> None:
     sample = Sample(film, "joy")
@@ -154,7 +154,7 @@ def test_a_clip_that_was_cut_off_is_made_again_by_the_next_run(
     assert clip.stat().st_size == size
 
 
-def test_what_killed_runs_left_is_swept_but_not_what_others_write(tmp_path: Path) -> None:
+def test_files_left_by_killed_runs_are_deleted_but_not_those_of_other_runs(tmp_path: Path) -> None:
     old, new = (tmp_path / "clips" / "ab" / f".emoscope-{name}.npz" for name in ("old", "new"))
     for part in (old, new):
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +164,7 @@ def test_what_killed_runs_left_is_swept_but_not_what_others_write(tmp_path: Path
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_clip_and_recording_both_gone_is_one_line(film: Path, tmp_path: Path) -> None:
+def test_clip_and_recording_both_missing_is_one_line(film: Path, tmp_path: Path) -> None:
     sample = copies(film, tmp_path / "films", 1)[0]
     prepared = ready([sample], spec_of(), tmp_path / "cache")
     rot(clips_in(tmp_path / "cache")[0])
@@ -200,7 +200,7 @@ def test_another_recording_under_the_name_does_not_become_the_clip(
     assert clip.stat().st_size == size
 
 
-def test_unreadable_notes_are_forgotten(film: Path, tmp_path: Path) -> None:
+def test_unreadable_json_files_are_ignored(film: Path, tmp_path: Path) -> None:
     samples = [Sample(film, "joy"), Sample(make_text(tmp_path / "text.mp4"), "joy")]
     ready(samples, spec_of(), tmp_path / "cache")
     for note in (tmp_path / "cache").rglob("*.json"):

@@ -1,4 +1,4 @@
-"""What is kept of a recording: which frames, whose face."""
+"""The frames and the person that are kept of a recording."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +43,7 @@ RULES: tuple[Sampling, ...] = (
 
 @pytest.mark.parametrize("sampling", RULES, ids=lambda rule: f"{rule.rule}-{rule.length}")
 @pytest.mark.parametrize("rate_hz", [None, 10.0])
-def test_a_prepared_clip_is_the_clip_to_the_bit(
+def test_a_prepared_clip_equals_the_built_clip_exactly(
     film: Path, tmp_path: Path, sampling: Sampling, rate_hz: float | None
 ) -> None:
     streams = (
@@ -70,7 +70,7 @@ def test_flow_is_kept_to_half_precision(film: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jitter", [False, True])
-def test_whole_clips_and_those_to_jitter_keep_every_frame_and_no_flow(
+def test_whole_clips_and_clips_with_jitter_keep_every_frame_and_no_flow(
     film: Path, tmp_path: Path, jitter: bool
 ) -> None:
     spec = spec_of("flow", sampling=Uniform(length=4, jitter=jitter), rate_hz=50 / 4)
@@ -124,7 +124,7 @@ def seen_and_heard(*streams: Any) -> ClipSpec:
 GRAY = Stream(kind="gray", size_hw=(8, 8))
 
 
-def test_logmel_is_kept_of_the_sound_up_to_the_last_picture(film: Path, tmp_path: Path) -> None:
+def test_logmel_ends_with_the_last_picture(film: Path, tmp_path: Path) -> None:
     """The film has 0.8 s of pictures, and a second of sound."""
     spec = seen_and_heard(GRAY)
     kept = ready([Sample(film, "joy")], spec, tmp_path).load(Sample(film, "joy"))
@@ -134,7 +134,7 @@ def test_logmel_is_kept_of_the_sound_up_to_the_last_picture(film: Path, tmp_path
     assert len(kept) == 5
 
 
-def test_sound_that_ends_before_the_pictures_goes_on_as_silence(tmp_path: Path) -> None:
+def test_sound_that_ends_before_the_pictures_is_followed_by_silence(tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=20, sound_s=0.6)
     kept = ready([Sample(film, "joy")], seen_and_heard(GRAY), tmp_path).load(Sample(film, "joy"))
     levels = kept.vectors["logmel"].max(axis=1)
@@ -154,13 +154,13 @@ def test_without_a_sound_track_pictures_are_kept_and_sound_alone_is_left_out(
     for sample, spec, reason in (
         (silent, alone, "the file has no sound"),
         (silent, with_features, "the file has no sound"),
-        (quiet, alone, "its sound is silence"),
+        (quiet, alone, "the audio track is silent"),
     ):
         (failure,) = ready([sample], spec, tmp_path / "cache").failures
         assert failure.reason == reason
 
 
-def test_a_damaged_sound_track_is_not_taken_for_none(
+def test_a_damaged_sound_track_is_not_treated_as_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=10, sound_s=0.4)
@@ -207,7 +207,7 @@ def people(script: dict[int, list[tuple[int, float]]]) -> Any:
     ],
     ids=["seen longest", "then largest", "then largest, the other way"],
 )
-def test_of_several_people_one_is_followed(
+def test_one_of_several_people_is_followed(
     film: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -224,7 +224,7 @@ def test_of_several_people_one_is_followed(
     assert prepared.report == {"joy": Counts(clips=1, frames=20, without_face=missed)}
 
 
-def test_faces_that_are_missed_are_counted_by_label(
+def test_frames_without_the_face_are_counted_by_label(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = copies(film, tmp_path / "films", 3)  # fear, joy, fear
@@ -245,9 +245,9 @@ def test_faces_that_are_missed_are_counted_by_label(
         "usable: 2 of 3 samples",
         "left out, no face seen: 1",
         f"  {samples[2].path}",
-        "no face in 1 of 3 clips, not the one followed in 30 of 60 frames",
-        "fear: no face in 1 of 2 clips, not the one followed in 25 of 40 frames",
-        "joy: no face in 0 of 1 clips, not the one followed in 5 of 20 frames",
+        "no face in 1 of 3 clips, tracked face missing in 30 of 60 frames",
+        "fear: no face in 1 of 2 clips, tracked face missing in 25 of 40 frames",
+        "joy: no face in 0 of 1 clips, tracked face missing in 5 of 20 frames",
     ]
 
 

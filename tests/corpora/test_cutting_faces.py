@@ -1,5 +1,4 @@
-"""Faces as a paper finds them: the detector looks at every frame, a miss costs the sequence; and
-sequences that are too short."""
+"""Detection in every frame, as in a paper, and sequences that are too short."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,8 +25,8 @@ SPEC = spec_of("gray", region="face", sampling=Last(length=3))
 
 
 class Missing:
-    """A detector that finds the left half of the picture, but not in these frames; and now and then
-    a smaller face, of which it is surer."""
+    """A detector that finds the left half of the picture, except in these frames; in odd frames it
+    also finds a smaller face with a higher score."""
 
     def __init__(self, missed: Sequence[int] = ()) -> None:
         self.missed, self.looks = missed, 0
@@ -43,7 +42,7 @@ class Missing:
 
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Puts a detector in place of every other."""
+    """Replace every detector by one of the test."""
 
     def put(detector: Missing) -> Missing:
         monkeypatch.setattr(cutting, "_detector", lambda _: detector)
@@ -53,7 +52,7 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Leaving:
-    """In place of FaceTracker: follows a face that is there for four frames."""
+    """A replacement of FaceTracker that sees a face for four frames."""
 
     def __init__(self, _: Any) -> None:
         pass
@@ -64,7 +63,7 @@ class Leaving:
 
 
 def film(path: Path, num_frames: int = 8, label: str = "joy") -> Sample:
-    """Frame i tells its number; its left half alone, the right half is black."""
+    """Frame i shows its number in its left half; the right half is black."""
 
     def picture(index: int) -> Any:
         rgb = grey_picture(index)
@@ -79,19 +78,17 @@ def prepared(samples: list[Sample], cache: Path, **how: Any) -> Prepared:
     return ready(samples, SPEC, cache, detector="haar", **{"faces": "every-frame", **how})
 
 
-def reasons(found: Prepared) -> list[str]:
-    return [failure.reason for failure in found.failures]
+def reasons(result: Prepared) -> list[str]:
+    return [failure.reason for failure in result.failures]
 
 
-def test_every_frame_is_looked_at_and_its_largest_face_cut_out(
-    tmp_path: Path, looking: Any
-) -> None:
+def test_every_frame_is_searched_and_its_largest_face_cut_out(tmp_path: Path, looking: Any) -> None:
     detector, sample = looking(Missing()), film(tmp_path / "a.mp4")
-    found = prepared([sample], tmp_path / "cache", whole=True)
+    result = prepared([sample], tmp_path / "cache", whole=True)
     assert detector.looks == 8
-    pictures = found.load(sample).pictures[16, 12]
+    pictures = result.load(sample).pictures[16, 12]
     assert [number_in(picture) for picture in pictures] == list(range(8))
-    assert found.report == {"joy": Counts(clips=1, frames=8)}
+    assert result.report == {"joy": Counts(clips=1, frames=8)}
 
 
 def test_a_sequence_with_one_miss_is_left_out_and_its_misses_counted(
@@ -100,36 +97,36 @@ def test_a_sequence_with_one_miss_is_left_out_and_its_misses_counted(
     looking(Missing([5, 9]))
     sizes = {"a.mp4": (5, "joy"), "b.mp4": (6, "joy"), "c.mp4": (12, "fear")}
     samples = [film(tmp_path / name, *size) for name, size in sizes.items()]
-    found = prepared(samples, tmp_path / "cache")
-    assert found.samples == (samples[0],)
-    assert reasons(found) == ["a frame without a face"] * 2
-    assert found.report == {
+    result = prepared(samples, tmp_path / "cache")
+    assert result.samples == (samples[0],)
+    assert reasons(result) == ["a frame without a face"] * 2
+    assert result.report == {
         "fear": Counts(clips=1, frames=12, without_face=2),
         "joy": Counts(clips=2, frames=11, without_face=1),
     }
-    assert list(found.report_lines())[-3:] == [
+    assert list(result.report_lines())[-3:] == [
         "3 of 23 frames without a face",
         "fear: 2 of 12 frames without a face",
         "joy: 1 of 11 frames without a face",
     ]
-    assert prepared(samples, tmp_path / "cache").report == found.report  # as it is remembered
+    assert prepared(samples, tmp_path / "cache").report == result.report  # as it is remembered
 
 
-def test_a_sequence_without_any_face_is_told_as_such(tmp_path: Path, looking: Any) -> None:
+def test_a_sequence_without_any_face_has_a_reason_of_its_own(tmp_path: Path, looking: Any) -> None:
     looking(Missing(range(8)))
-    found = prepared([film(tmp_path / "a.mp4")], tmp_path / "cache")
-    assert reasons(found) == ["no face seen"]
-    assert found.report["joy"] == Counts(clips=1, faceless_clips=1, frames=8, without_face=8)
+    result = prepared([film(tmp_path / "a.mp4")], tmp_path / "cache")
+    assert reasons(result) == ["no face seen"]
+    assert result.report["joy"] == Counts(clips=1, faceless_clips=1, frames=8, without_face=8)
 
 
-def test_a_face_that_is_followed_may_be_out_of_sight(
+def test_a_tracked_face_may_leave_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cutting, "FaceTracker", Leaving)
     sample = film(tmp_path / "a.mp4")
-    found = prepared([sample], tmp_path / "cache", faces="follow", whole=True)
-    assert len(found.load(sample)) == 4
-    assert found.report["joy"] == Counts(clips=1, frames=8, without_face=4)
+    result = prepared([sample], tmp_path / "cache", faces="follow", whole=True)
+    assert len(result.load(sample)) == 4
+    assert result.report["joy"] == Counts(clips=1, frames=8, without_face=4)
 
 
 def test_ways_to_find_faces_have_clips_of_their_own(tmp_path: Path, looking: Any) -> None:
@@ -142,12 +139,12 @@ def test_ways_to_find_faces_have_clips_of_their_own(tmp_path: Path, looking: Any
     whole_frames = ready([sample], spec_of("gray"), cache)
     before = len(clips_in(cache))
     again = ready([sample], spec_of("gray"), cache, faces="every-frame")
-    assert len(clips_in(cache)) == before, "where no face is looked for it does not matter how"
+    assert len(clips_in(cache)) == before, "`faces` does not matter where no face is detected"
     assert again.samples == whole_frames.samples
 
 
-def test_a_way_that_is_none_is_refused() -> None:
-    with pytest.raises(SpecError, match="faces is one of follow, every-frame, got 'each'"):
+def test_an_unknown_way_to_find_faces_is_refused() -> None:
+    with pytest.raises(SpecError, match="faces must be follow or every-frame, not 'each'"):
         Cutting(SPEC, faces="each")  # type: ignore[arg-type]
 
 
@@ -159,19 +156,19 @@ def test_shorter_sequences_are_left_out_and_none_of_their_frames_counted(
 ) -> None:
     looking(Missing([2, 6]))
     samples = [film(tmp_path / f"{n}.mp4", n) for n in (1, 4, 5, 7)]
-    found = prepared(samples, tmp_path / "cache", min_frames=5)
-    assert reasons(found) == [*["fewer than 5 frames"] * 2, *["a frame without a face"] * 2]
-    assert found.report["joy"] == Counts(clips=4, frames=12, without_face=3)
+    result = prepared(samples, tmp_path / "cache", min_frames=5)
+    assert reasons(result) == [*["fewer than 5 frames"] * 2, *["a frame without a face"] * 2]
+    assert result.report["joy"] == Counts(clips=4, frames=12, without_face=3)
     looking(Missing())
     again = prepared(samples, tmp_path / "again", min_frames=5)
     assert again.samples == tuple(samples[2:])
 
 
-def test_without_a_least_length_the_rule_pads(tmp_path: Path, looking: Any) -> None:
+def test_without_a_minimum_length_the_rule_pads(tmp_path: Path, looking: Any) -> None:
     looking(Missing())
     sample = film(tmp_path / "a.mp4", 1)
-    found = prepared([sample], tmp_path / "cache")
-    clip = finish(found.load(sample), SPEC)["gray"]
+    result = prepared([sample], tmp_path / "cache")
+    clip = finish(result.load(sample), SPEC)["gray"]
     assert clip.shape == (3, 1, 16, 12)
     assert (clip == clip[0]).all()
 
@@ -183,9 +180,9 @@ def test_frames_without_the_face_do_not_make_a_sequence_long_enough(
     sample = film(tmp_path / "a.mp4", 8)
     follow = {"faces": "follow"}
     assert prepared([sample], tmp_path / "cache", min_frames=4, **follow).failures == ()
-    found = prepared([sample], tmp_path / "cache", min_frames=5, **follow)
-    assert reasons(found) == ["a face in fewer than 5 frames"]
-    assert found.report["joy"] == Counts(clips=1, frames=8, without_face=4)
+    result = prepared([sample], tmp_path / "cache", min_frames=5, **follow)
+    assert reasons(result) == ["a face in fewer than 5 frames"]
+    assert result.report["joy"] == Counts(clips=1, frames=8, without_face=4)
 
 
 def test_the_frames_that_count_are_those_on_the_time_grid(tmp_path: Path, looking: Any) -> None:
@@ -194,15 +191,15 @@ def test_the_frames_that_count_are_those_on_the_time_grid(tmp_path: Path, lookin
     sample = film(tmp_path / "a.mp4", 20)
     spec = spec_of("gray", region="face", rate_hz=10.0)
     for least, usable in ((8, True), (9, False)):
-        found = ready([sample], spec, tmp_path / "cache", detector="haar", min_frames=least)
-        assert bool(found.samples) is usable
+        result = ready([sample], spec, tmp_path / "cache", detector="haar", min_frames=least)
+        assert bool(result.samples) is usable
 
 
 def test_a_still_is_a_sequence_of_one_frame(tmp_path: Path) -> None:
     sample = Sample(make_image(tmp_path / "a.png"), "joy")
-    for least, told in ((1, []), (2, ["fewer than 2 frames"]), (2, ["fewer than 2 frames"])):
-        found = ready([sample], spec_of("gray"), tmp_path / "cache", min_frames=least)
-        assert reasons(found) == told
+    for least, expected in ((1, []), (2, ["fewer than 2 frames"]), (2, ["fewer than 2 frames"])):
+        result = ready([sample], spec_of("gray"), tmp_path / "cache", min_frames=least)
+        assert reasons(result) == expected
 
 
 def test_sound_alone_has_no_frames_to_count(tmp_path: Path) -> None:
@@ -213,7 +210,7 @@ def test_sound_alone_has_no_frames_to_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_the_papers_detector_finds_a_face_in_every_frame_or_tells(
+def test_the_papers_detector_finds_a_face_in_every_frame_or_leaves_the_clip_out(
     shared: Path, tmp_path: Path
 ) -> None:
     spec = ClipSpec(
@@ -226,9 +223,9 @@ def test_the_papers_detector_finds_a_face_in_every_frame_or_tells(
     frontal = Sample(shared / "clips" / "pyfeat_single_face.mp4", "joy", end_s=1.0)
     appearing = Sample(shared / "clips" / "pyfeat_noface_face.mov", "fear", start_s=3.5, end_s=4.5)
     how = {"detector": "lbp", "faces": "every-frame"}
-    found = ready([frontal, appearing], spec, tmp_path, **how)
-    assert found.samples == (frontal,)
-    assert reasons(found) == ["a frame without a face"]
-    counts = found.report["fear"]
+    result = ready([frontal, appearing], spec, tmp_path, **how)
+    assert result.samples == (frontal,)
+    assert reasons(result) == ["a frame without a face"]
+    counts = result.report["fear"]
     assert 0 < counts.without_face < counts.frames
-    assert found.report["joy"].without_face == 0
+    assert result.report["joy"].without_face == 0

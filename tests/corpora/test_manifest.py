@@ -4,16 +4,10 @@ import pytest
 from making import make_image_folder
 from refusing import refusal
 
-from emoscope.core.errors import UnknownName
-from emoscope.corpora import CORPORA
 from emoscope.corpora import manifest as module
-from emoscope.corpora.manifest import (
-    Manifest,
-    Sample,
-    digest,
-    read_corpus,
-    read_manifest,
-)
+from emoscope.corpora import read_corpus
+from emoscope.corpora.manifest import Manifest, Sample, digest
+from emoscope.corpora.readers.manifest import read_manifest
 
 
 def files(folder: Path, **contents: str) -> list[Path]:
@@ -28,13 +22,7 @@ def table(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_registry_holds_the_layouts_once_the_room_is_imported() -> None:
-    assert {"manifest", "ferplus", "fer2013", "ckplus", "oulu-casia"} <= set(CORPORA)
-    with pytest.raises(UnknownName, match="Did you mean 'ckplus'"):
-        read_corpus("ck-plus", Path())
-
-
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
     a, b, c = files(tmp_path, a="1", b="2", c="3")
     manifest = Manifest(
         "clips",
@@ -50,7 +38,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "elsewhere" / "clips.csv") == manifest
 
 
-def test_paths_are_written_whole_even_if_they_were_relative(
+def test_paths_outside_the_tables_folder_are_written_absolute(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, a="1")
@@ -59,7 +47,7 @@ def test_paths_are_written_whole_even_if_they_were_relative(
     assert read_manifest(tmp_path / "deep" / "x.csv").samples[0].path == tmp_path / "a"
 
 
-def test_a_table_by_hand_needs_a_path_and_a_label_only(tmp_path: Path) -> None:
+def test_a_table_needs_only_a_path_and_a_label(tmp_path: Path) -> None:
     (tmp_path / "clips").mkdir()
     files(tmp_path / "clips", a="1", b="2")
     path = table(tmp_path, "\ufefflabel,path\nHappy,clips/a\nANGRY,clips/b\n")
@@ -71,11 +59,11 @@ def test_a_table_by_hand_needs_a_path_and_a_label_only(tmp_path: Path) -> None:
     )
 
 
-def test_rows_whose_file_is_gone_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_rows_whose_file_is_missing_are_left_out_and_counted(tmp_path: Path) -> None:
     files(tmp_path, a="1")
     manifest = read_manifest(table(tmp_path, "path,label\na,fear\nb,fear\nc,anger\n"))
     assert [sample.path.name for sample in manifest.samples] == ["a"]
-    assert manifest.left_out == {"file is gone": 2}
+    assert manifest.left_out == {"file is missing": 2}
 
 
 @pytest.mark.parametrize(
@@ -102,20 +90,20 @@ def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, row: str
 @pytest.mark.parametrize(
     ("columns", "cells", "complaint"),
     [
-        ("start_s,end_s", "2,1", "2.0 to 1.0 s is no span"),
-        ("start_s,end_s", "nan,1", "is no span"),
-        ("start_s,end_s", "-1,1", "is no span"),
-        ("fps", "0", "0.0 is no rate"),
-        ("fps", "inf", "inf is no rate"),
-        ("split", "holdout", "'holdout' is none of train, valid and test"),
+        ("start_s,end_s", "2,1", "start_s = 2.0 and end_s = 1.0 are not a span"),
+        ("start_s,end_s", "nan,1", "are not a span"),
+        ("start_s,end_s", "-1,1", "are not a span"),
+        ("fps", "0", "fps must be positive and finite, not 0.0"),
+        ("fps", "inf", "fps must be positive and finite, not inf"),
+        ("split", "holdout", "must be train, valid or test, not 'holdout'"),
         ("vote:fear,vote:anger", "6,4", "shares of all votes"),
         ("vote:fear,vote:anger", "1.5,-0.5", "shares of all votes"),
         ("vote:fear,vote:anger", "nan,1", "shares of all votes"),
         ("vote:fear,vote:anger", "1,", "1 votes for 2 labels"),
-        ("vote:anger,vote:sad", "0.5,0.5", "'fear' is no label of clips"),
+        ("vote:anger,vote:sad", "0.5,0.5", "'fear' is not a label of clips"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(
+def test_invalid_numbers_are_refused(
     tmp_path: Path, columns: str, cells: str, complaint: str
 ) -> None:
     files(tmp_path, a="1")
@@ -125,7 +113,7 @@ def test_numbers_that_make_no_sense_are_refused(
     assert complaint in message
 
 
-def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path) -> None:
     assert "expected a CSV file" in refusal(lambda: read_manifest(tmp_path))
     path = tmp_path / "clips.csv"
     path.write_bytes("path,label\nÄrger.mp4,anger\n".encode("latin-1"))
@@ -135,10 +123,10 @@ def test_what_is_no_table_is_refused(tmp_path: Path) -> None:
 def test_a_label_outside_the_set_is_refused() -> None:
     sample = Sample(Path("a.mp4"), "joy")
     message = refusal(lambda: Manifest("made", ("anger",), (sample,)))
-    assert message == "a.mp4: 'joy' is no label of made."
+    assert message == "a.mp4: 'joy' is not a label of made."
 
 
-def test_samples_are_counted_by_column_and_told_by_split() -> None:
+def test_samples_are_counted_by_column_and_selected_by_split() -> None:
     samples = (
         Sample(Path("a"), "fear", "S2", "train"),
         Sample(Path("b"), "anger", "S1", "train"),
@@ -159,14 +147,14 @@ def test_duplicates_are_files_of_the_same_bytes(tmp_path: Path) -> None:
     assert made(a, b, c, d).duplicates() == ((a, c),)
 
 
-def test_spans_of_one_recording_are_no_duplicates_and_read_once(
+def test_spans_of_one_recording_are_not_duplicates_and_are_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b = files(tmp_path, a="same", b="diff")
     assert made(a, a).duplicates() == ()
     read: list[Path] = []
-    monkeypatch.setattr(module, "digest", lambda path: read.append(path) or "its digest")
-    assert made(a, a, b, b).duplicates() == ((a, b),), "by the digest that both are given"
+    monkeypatch.setattr(module, "digest", lambda path: read.append(path) or "a digest")
+    assert made(a, a, b, b).duplicates() == ((a, b),), "both are given the same digest"
     assert read == [a, b]
 
 
@@ -180,7 +168,7 @@ def test_folders_are_duplicates_by_their_pictures(tmp_path: Path) -> None:
     assert made(one, other, two).duplicates() == ((one, two),)
 
 
-def test_folders_that_differ_in_where_a_picture_ends_differ(tmp_path: Path) -> None:
+def test_folders_with_the_same_bytes_in_other_pictures_differ(tmp_path: Path) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder, parts in zip(folders, (("ab", "c"), ("a", "bc")), strict=True):
         folder.mkdir()
@@ -189,7 +177,7 @@ def test_folders_that_differ_in_where_a_picture_ends_differ(tmp_path: Path) -> N
     assert digest(folders[0]) != digest(folders[1])
 
 
-def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone.mp4"
     assert "gone.mp4: No such file" in refusal(lambda: digest(gone))
     assert "gone.mp4: No such file" in refusal(made(gone).duplicates)

@@ -1,4 +1,4 @@
-"""`prepare`: what cannot be used, how little is done twice, and in how many processes."""
+"""`prepare`: failures, stored results, and processes."""
 
 import os
 import pickle
@@ -37,7 +37,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> None:
     monkeypatch.setattr(where, name, never)
 
 
-# What cannot be used
+# Failures
 
 
 def test_a_recording_that_cannot_be_used_is_named_and_the_others_go_on(
@@ -62,14 +62,14 @@ def test_a_recording_that_cannot_be_used_is_named_and_the_others_go_on(
     assert prepared.samples == (good[0], good[1])
     assert [failure.path for failure in prepared.failures] == [*bad, film, film, film]
     reasons = [failure.reason for failure in prepared.failures]
-    expected_of_spans = ["past the end", "no frame", "too short or too silent"]
+    expected_of_spans = ["past the end", "no frame starts within", "too short or too quiet"]
     for reason, expected in zip(reasons, [*bad.values(), *expected_of_spans], strict=True):
         assert expected in reason
-        assert str(tmp_path) not in reason  # else no two would count as one reason
+        assert str(tmp_path) not in reason  # equal reasons are counted together
     assert "not a usable sample" in refusal(lambda: prepared.load(late))
 
 
-def test_whatever_a_decoder_raises_is_that_files_failure(
+def test_any_error_of_a_decoder_is_a_failure_of_that_file_only(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = copies(film, tmp_path / "films", 3)
@@ -84,10 +84,10 @@ def test_whatever_a_decoder_raises_is_that_files_failure(
     prepared = ready(samples, spec_of(), tmp_path / "cache")
     assert [f.reason for f in prepared.failures] == ["IndexError: list index out of range"]
     monkeypatch.undo()
-    assert ready(samples, spec_of(), tmp_path / "cache").failures == ()  # not held against it
+    assert ready(samples, spec_of(), tmp_path / "cache").failures == ()  # not remembered
 
 
-def test_failures_are_remembered_but_for_a_file_that_was_gone(
+def test_failures_are_remembered_except_for_a_missing_file(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = [
@@ -124,7 +124,7 @@ def test_a_clip_without_a_face_is_remembered_too(
     assert second.report["joy"].faceless_clips == 1
 
 
-def test_a_missing_package_is_no_samples_fault(
+def test_a_missing_package_is_raised_and_not_a_failure_of_a_sample(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gather(*_: Any) -> Any:
@@ -135,7 +135,7 @@ def test_a_missing_package_is_no_samples_fault(
         ready([Sample(film, "joy")], spec_of(), tmp_path)
 
 
-def test_a_wrong_detector_is_told_before_any_work(tmp_path: Path) -> None:
+def test_a_wrong_detector_is_refused_before_any_work(tmp_path: Path) -> None:
     samples = [Sample(tmp_path / "gone.mp4", "joy")]
     with pytest.raises(EmoscopeError, match="Did you mean 'haar'"):
         ready(samples, spec_of(), tmp_path, detector="har")
@@ -148,7 +148,7 @@ def test_a_cache_that_cannot_be_written_ends_the_run(film: Path, tmp_path: Path)
         ready([Sample(film, "joy")], spec_of(), cache)
 
 
-# What is not done twice
+# Results of earlier runs
 
 
 def test_a_second_run_reads_no_recording(
@@ -159,18 +159,18 @@ def test_a_second_run_reads_no_recording(
         Sample(make_image(tmp_path / "still.png"), "joy"),
         Sample(make_image_folder(tmp_path / "images"), "joy", fps=10),
     ]
-    told: list[tuple[int, int]] = []
-    first = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: told.append(n))
-    assert told == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    calls: list[tuple[int, int]] = []
+    first = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: calls.append(n))
+    assert calls == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     forbid(monkeypatch, preparing, "cut")
     forbid(monkeypatch, preparing, "digest")
-    second = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: told.append(n))
+    second = ready(samples, spec_of(), tmp_path / "cache", progress=lambda *n: calls.append(n))
     assert second.samples == first.samples == tuple(samples)
     assert second.report == first.report
-    assert told[-1] == (4, 4)
+    assert calls[-1] == (4, 4)
 
 
-def test_digests_are_saved_on_the_way_and_are_not_needed(
+def test_digests_are_saved_during_a_run_and_are_optional(
     film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples, cache = copies(film, tmp_path / "films", 2), tmp_path / "cache"
@@ -179,7 +179,7 @@ def test_digests_are_saved_on_the_way_and_are_not_needed(
     ready(samples, spec_of(), cache, progress=lambda *_: saved.append(book.exists()))
     assert saved == [False, True, True]
     book.unlink()
-    book.mkdir()  # as good as one that cannot be written
+    book.mkdir()  # so that it cannot be written
     monkeypatch.undo()
     assert ready(samples, spec_of(), cache).failures == ()
 
@@ -203,7 +203,7 @@ def test_equal_recordings_share_one_clip(film: Path, tmp_path: Path) -> None:
     assert len(clips_in(tmp_path / "cache")) == 1
 
 
-def test_a_still_that_needs_no_detection_is_read_as_it_is(tmp_path: Path) -> None:
+def test_a_still_that_needs_no_detection_is_not_stored(tmp_path: Path) -> None:
     spec, cache = spec_of(region="face", sampling=Last(length=1)), tmp_path / "cache"
     sample = Sample(make_image(tmp_path / "still.png"), "joy")
     prepared = ready([sample], spec, cache)
@@ -216,7 +216,7 @@ def test_a_still_that_needs_no_detection_is_read_as_it_is(tmp_path: Path) -> Non
     assert "no longer readable (no such file)" in refusal(lambda: prepared.load(sample))
 
 
-def test_a_damaged_still_is_a_failure_whatever_was_asked_before(tmp_path: Path) -> None:
+def test_a_damaged_still_is_a_failure_with_every_detector(tmp_path: Path) -> None:
     sample = Sample(make_image(tmp_path / "still.png"), "joy")
     sample.path.write_bytes(sample.path.read_bytes()[:60])
     for detector in ("haar", "none", "none"):
@@ -238,7 +238,7 @@ prepare(samples, ClipSpec.from_json(spec), Path(cache), detector="none", workers
 """
 
 
-def test_a_killed_run_goes_on_where_it_was(film: Path, tmp_path: Path) -> None:
+def test_a_killed_run_continues_where_it_stopped(film: Path, tmp_path: Path) -> None:
     samples = copies(film, tmp_path / "films", 40)
     spec, cache = spec_of(), tmp_path / "cache"
     words = [str(tmp_path / "films"), str(cache), spec.model_dump_json()]
@@ -259,7 +259,7 @@ def test_a_killed_run_goes_on_where_it_was(film: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(finish(prepared.load(sample), spec)["rgb"], expected)
 
 
-def test_processes_find_the_same_as_one(film: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_result_as_one(film: Path, tmp_path: Path) -> None:
     samples = [*copies(film, tmp_path / "films", 3), Sample(tmp_path / "gone.mp4", "joy")]
     one = ready(samples, spec_of(), tmp_path / "one")
     two = prepare(samples, spec_of(), tmp_path / "two", detector="none", workers=2)
@@ -269,13 +269,13 @@ def test_processes_find_the_same_as_one(film: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_prepared_can_be_sent_to_a_process(film: Path, tmp_path: Path) -> None:
+def test_prepared_samples_can_be_pickled(film: Path, tmp_path: Path) -> None:
     sample = Sample(film, "joy")
     prepared = pickle.loads(pickle.dumps(ready([sample], spec_of(), tmp_path)))
     assert len(prepared.load(sample)) == 3
 
 
-def test_the_cache_lies_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMOSCOPE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert default_cache() == Path.home() / ".cache" / "emoscope"

@@ -7,7 +7,8 @@ import pytest
 from refusing import refusal
 
 from emoscope.core.errors import UnknownName
-from emoscope.corpora.manifest import digest, read_manifest
+from emoscope.corpora.manifest import digest
+from emoscope.corpora.readers.manifest import read_manifest
 from emoscope.corpora.synthetic import corpus as module
 from emoscope.corpora.synthetic.corpus import KINDS, synthesise
 from emoscope.corpora.synthetic.motion import Dynamics, Syllable, act, intensity, speaking
@@ -41,7 +42,7 @@ def test_the_same_settings_give_the_same_bytes_and_another_seed_gives_others(
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_the_manifest_tells_labels_subjects_and_groups(tmp_path: Path, kind: str) -> None:
+def test_the_manifest_has_labels_subjects_and_groups(tmp_path: Path, kind: str) -> None:
     manifest = synthesise(tmp_path, kind=kind, **TINY)
     assert manifest.corpus == f"synthetic-{kind}"
     assert manifest.labels == tuple(sorted(KINDS[kind].parts))
@@ -64,7 +65,7 @@ def test_the_folder_may_be_moved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("num_frames", [13, 50, 100])
-def test_gradual_is_sudden_run_backwards(num_frames: int, seed: int) -> None:
+def test_gradual_is_sudden_reversed(num_frames: int, seed: int) -> None:
     sudden = intensity(rng(seed), "sudden", num_frames)
     gradual = intensity(rng(seed), "gradual", num_frames)
     assert np.array_equal(np.sort(sudden), np.sort(gradual))  # the same bag of frames
@@ -76,7 +77,7 @@ def test_gradual_is_sudden_run_backwards(num_frames: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("dynamics", ["sudden", "gradual", "even"])
-def test_the_apex_is_on_either_side_of_the_middle_alike(dynamics: Dynamics) -> None:
+def test_the_apex_is_equally_often_on_either_side_of_the_middle(dynamics: Dynamics) -> None:
     clips = [intensity(rng(seed), dynamics, 101) for seed in range(400)]
     apexes = [np.median(np.flatnonzero(clip == clip.max())) for clip in clips]
     assert abs(np.mean(apexes) - 50) < 0.6
@@ -122,7 +123,9 @@ def test_a_clip_holds_its_frames_and_its_sound(tmp_path: Path, kind: str) -> Non
     ("kind", "apex"),
     sorted({(kind, part.apex) for kind in KINDS for part in KINDS[kind].parts.values()}),
 )
-def test_an_expression_is_seen_while_it_is_felt_and_only_then(kind: str, apex: str) -> None:
+def test_an_expression_is_visible_exactly_while_its_intensity_is_not_zero(
+    kind: str, apex: str
+) -> None:
     acting = act(rng(1), apex, "even", 1.0)
     calm = replace(acting, intensity=0 * acting.intensity)
     person = KINDS[kind].draw(rng(2))
@@ -134,7 +137,7 @@ def test_an_expression_is_seen_while_it_is_felt_and_only_then(kind: str, apex: s
     assert changed[acting.intensity > 0.7].min() > 0.01
 
 
-def test_making_again_makes_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_second_run_draws_only_missing_clips(tmp_path: Path) -> None:
     synthesise(tmp_path, **TINY)
     before = clips(tmp_path)
     gone = tmp_path / "S002" / "gape-warm" / "1.mp4"
@@ -146,7 +149,7 @@ def test_making_again_makes_only_what_is_missing(tmp_path: Path) -> None:
     assert clips(tmp_path) | {"S001/gape-warm/1.mp4": before["S001/gape-warm/1.mp4"]} == before
 
 
-def test_a_corpus_grows_into_what_it_would_have_been_at_once(tmp_path: Path) -> None:
+def test_a_corpus_drawn_in_two_runs_equals_one_drawn_at_once(tmp_path: Path) -> None:
     synthesise(tmp_path / "grown", **TINY_FIGURES)
     grown = synthesise(tmp_path / "grown", **TINY_FIGURES | {"clips": 2})
     synthesise(tmp_path / "whole", **TINY_FIGURES | {"clips": 2})
@@ -154,7 +157,7 @@ def test_a_corpus_grows_into_what_it_would_have_been_at_once(tmp_path: Path) -> 
     assert len(set(clips(tmp_path / "grown").values())) == len(grown.samples) == 16
 
 
-def test_a_run_cut_short_leaves_whole_clips_only_and_goes_on(
+def test_an_interrupted_run_leaves_complete_clips_only_and_continues(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode, made = module._encode_sound, []
@@ -175,31 +178,31 @@ def test_a_run_cut_short_leaves_whole_clips_only_and_goes_on(
     assert clips(tmp_path / "cut") == clips(tmp_path / "whole")
 
 
-def test_progress_is_told_after_every_clip(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported_after_every_clip(tmp_path: Path) -> None:
+    calls: list[tuple[int, int]] = []
 
-    def tell(done: int, total: int) -> None:
-        told.append((done, total))
+    def report(done: int, total: int) -> None:
+        calls.append((done, total))
 
     for _ in range(2):  # the second time, all are there
-        synthesise(tmp_path, progress=tell, **TINY_FIGURES)
-    assert told == 2 * [(done, 8) for done in range(1, 9)]
+        synthesise(tmp_path, progress=report, **TINY_FIGURES)
+    assert calls == 2 * [(done, 8) for done in range(1, 9)]
 
 
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [
-        ({"subjects": 1}, "subjects = 1: give one from 2"),
+        ({"subjects": 1}, "subjects = 1: choose a value from 2"),
         ({"clips": 0}, "clips = 0"),
-        ({"seconds": 0.4}, "seconds = 0.4: give one from 0.5"),
+        ({"seconds": 0.4}, "seconds = 0.4: choose a value from 0.5"),
         ({"seconds": float("nan")}, "seconds = nan"),
         ({"size_px": 30}, "size_px = 30"),
-        ({"size_px": 65}, "size_px = 65: H.264 needs an even one"),
+        ({"size_px": 65}, "size_px = 65: H.264 needs an even number"),
         ({"seed": -1}, "seed = -1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_settings_that_make_no_sense_are_refused(
+def test_invalid_settings_are_refused(
     tmp_path: Path, setting: dict[str, float], complaint: str
 ) -> None:
     assert complaint in refusal(lambda: synthesise(tmp_path / "new", **TINY | setting))

@@ -21,7 +21,7 @@ def left_behind() -> Processes:
     return lambda: set(multiprocessing.active_children()) - earlier
 
 
-def test_every_item_is_done_once_also_where_one_kills_its_process(left_behind: Processes) -> None:
+def test_every_item_is_done_once_even_if_one_kills_its_process(left_behind: Processes) -> None:
     numbers = [1, 2, 13, 3, 4]
     done = dict(each_in_processes(squared, numbers, workers=2))
     assert done == {1: 1, 2: 4, 3: 9, 4: 16, 13: Crashed(7)}
@@ -40,20 +40,22 @@ def test_one_worker_is_this_process(tmp_path: Path) -> None:
     assert done == [(tmp_path, os.getpid())]
 
 
-def test_what_a_job_refuses_is_raised_here_and_ends_the_others(left_behind: Processes) -> None:
+def test_an_error_in_a_job_is_raised_here_and_ends_the_other_processes(
+    left_behind: Processes,
+) -> None:
     with pytest.raises(EmoscopeError, match="99: no such number"):
         list(each_in_processes(squared, [99, 1, 2], workers=2))
     assert left_behind() == set()
 
 
-def test_who_stops_listening_leaves_no_process_behind(left_behind: Processes) -> None:
+def test_closing_the_iterator_ends_all_processes(left_behind: Processes) -> None:
     results = each_in_processes(squared, range(10), workers=2)
     next(results)
     results.close()
     assert left_behind() == set()
 
 
-def test_a_process_that_is_stopped_takes_what_it_was_writing_along(tmp_path: Path) -> None:
+def test_a_stopped_process_deletes_its_temporary_file(tmp_path: Path) -> None:
     results = each_in_processes(half_written, [tmp_path / "slow", tmp_path / "quick"], workers=2)
     assert next(results) == (tmp_path / "quick", None)
     results.close()

@@ -1,4 +1,4 @@
-"""Timelines and videos small enough to check by eye."""
+"""A small Timeline and a maker of small videos."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +15,10 @@ LABELS = LABEL_SETS["ferplus8"].labels
 
 @pytest.fixture
 def two_people() -> Timeline:
-    """2 s in spans of 0.25 s at 160x120: person 1 from 0 to 0.5 s and from 1 to 2 s, person 2 from
-    1 to 1.5 s, nobody from 0.5 to 1 s. Person 1 is neutral, then happy."""
+    """Two seconds in spans of 0.25 s at 160x120 with two people.
+
+    Person 1 is neutral from 0 to 0.5 s and happy from 1 to 2 s. Person 2 is there from 1 to 1.5 s.
+    No face is seen from 0.5 to 1 s."""
     starts = [(0.0, 1), (0.25, 1), (0.5, -1), (0.75, -1)]
     starts += [(1.0, 1), (1.0, 2), (1.25, 1), (1.25, 2), (1.5, 1), (1.75, 1)]
     start_s, track = np.array([s for s, _ in starts]), np.array([t for _, t in starts])
@@ -51,7 +53,7 @@ def two_people() -> Timeline:
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a video with one frame of plain colour an entry, and a tone if asked."""
+    """Write a video with one plain frame per colour, optionally with a tone."""
 
     def make(
         colours: list[tuple[int, int, int]],

@@ -20,20 +20,20 @@ def grey_frame(time_s: float, size_hw: tuple[int, int] = (120, 160)) -> Frame:
 
 
 def drawn(timeline: Timeline, time_s: float, size_hw: tuple[int, int] = (120, 160)) -> np.ndarray:
-    """(H, W) where the picture was changed."""
+    """Return the mask (H, W) of changed pixels."""
     (frame,) = annotate(timeline, [grey_frame(time_s, size_hw)])
     return (frame.rgb != 128).any(axis=2)
 
 
 def left_edge(mask: np.ndarray, row: int) -> float:
-    """Middle of the box's left line."""
+    """Return the column of the middle of the box's left line."""
     columns = np.flatnonzero(mask[row])
     run = columns[columns <= columns[0] + 6]
     return float(run.mean())
 
 
-def test_the_box_is_drawn_and_what_lies_far_from_it_is_not_touched(two_people: Timeline) -> None:
-    changed = drawn(two_people.of(1), 0.1)
+def test_the_box_is_drawn_and_distant_pixels_stay_unchanged(two_people: Timeline) -> None:
+    changed = drawn(two_people.for_track(1), 0.1)
     for row, column in ((55, 20), (55, 60), (80, 40), (30, 40)):
         assert changed[row, column]
     assert not changed[35:75, 25:55].any()  # the face itself
@@ -41,13 +41,13 @@ def test_the_box_is_drawn_and_what_lies_far_from_it_is_not_touched(two_people: T
     assert not changed[:, :15].any()
 
 
-def test_frames_in_which_nobody_was_seen_are_left_as_they_are(two_people: Timeline) -> None:
+def test_frames_without_a_face_are_returned_unchanged(two_people: Timeline) -> None:
     before = [grey_frame(time_s) for time_s in (0.5, 0.99, 2.0, 7.0)]
     after = list(annotate(two_people, before))
     assert all(a is b for a, b in zip(after, before, strict=True))
 
 
-def test_the_source_frame_is_not_drawn_on(two_people: Timeline) -> None:
+def test_the_source_frame_is_not_modified(two_people: Timeline) -> None:
     frame = grey_frame(0.1)
     (after,) = annotate(two_people, [frame])
     assert (frame.rgb == 128).all()
@@ -55,31 +55,31 @@ def test_the_source_frame_is_not_drawn_on(two_people: Timeline) -> None:
     assert (after.time_s, after.index) == (frame.time_s, frame.index)
 
 
-def test_both_people_are_drawn_when_both_are_there(two_people: Timeline) -> None:
+def test_all_people_in_a_frame_are_drawn(two_people: Timeline) -> None:
     assert drawn(two_people, 1.1)[55, [20, 140]].all()
     assert not drawn(two_people, 1.6)[55, 140]
 
 
-def test_a_box_moves_linearly_from_span_to_span(two_people: Timeline) -> None:
-    part = two_people.of(1)
+def test_a_box_moves_linearly_between_spans(two_people: Timeline) -> None:
+    part = two_people.for_track(1)
     boxes = part.boxes_xyxy.copy()
-    boxes[3] += [20, 0, 20, 0]  # of the span from 1.25 to 1.5 s
+    boxes[3] += [20, 0, 20, 0]  # the span from 1.25 to 1.5 s
     moving = replace(part, boxes_xyxy=boxes)
     edges = [left_edge(drawn(moving, time_s), 70) for time_s in (1.0, 1.0625, 1.125, 1.25)]
     np.testing.assert_allclose(edges, [20, 25, 30, 40], atol=0.6)
 
 
-def test_a_box_does_not_glide_over_a_gap(two_people: Timeline) -> None:
-    part = two_people.of(1)
+def test_a_box_does_not_move_across_a_gap(two_people: Timeline) -> None:
+    part = two_people.for_track(1)
     boxes = part.boxes_xyxy.copy()
-    boxes[2:] += [40, 0, 40, 0]  # after half a second out of sight
+    boxes[2:] += [40, 0, 40, 0]  # after half a second without the face
     away = replace(part, boxes_xyxy=boxes)
     assert left_edge(drawn(away, 0.49), 70) == pytest.approx(20, abs=0.6)
     assert left_edge(drawn(away, 1.0), 70) == pytest.approx(60, abs=0.6)
 
 
-def test_the_list_of_bars_goes_where_there_is_room(two_people: Timeline) -> None:
-    wide = two_people.of(1)
+def test_bars_are_drawn_beside_the_box_where_there_is_room(two_people: Timeline) -> None:
+    wide = two_people.for_track(1)
     right = replace(wide, boxes_xyxy=wide.boxes_xyxy + np.array([0, 100, 0, 100]))
     left = replace(wide, boxes_xyxy=wide.boxes_xyxy + np.array([440, 100, 440, 100]))
     assert drawn(right, 0.1, (240, 500))[140:180, 70:150].any()
@@ -87,7 +87,7 @@ def test_the_list_of_bars_goes_where_there_is_room(two_people: Timeline) -> None
     assert drawn(left, 0.1, (240, 500))[140:180, 350:450].any()
 
 
-def test_a_model_of_the_whole_picture_frames_the_picture(two_people: Timeline) -> None:
+def test_a_row_without_a_box_frames_the_whole_picture(two_people: Timeline) -> None:
     whole = replace(two_people, boxes_xyxy=np.full((len(two_people), 4), np.nan))
     changed = drawn(whole, 0.1)
     assert changed[-1].all()
@@ -99,12 +99,13 @@ def test_the_box_of_a_row_without_a_label_is_grey(two_people: Timeline) -> None:
         (frame,) = annotate(timeline, [grey_frame(1.1)])
         return float(np.ptp(frame.rgb[40:75, 18:23].astype(int), axis=2).max())
 
-    person = two_people.of(1)
-    assert colourfulness(person.with_min_confidence(1.0)) < 30 < colourfulness(person)
+    person = two_people.for_track(1)
+    unsure = replace(person, provenance=replace(person.provenance, min_confidence=1.0))
+    assert colourfulness(unsure) < 30 < colourfulness(person)
 
 
 @pytest.mark.parametrize("size_hw", [(16, 16), (2, 64), (1080, 1920), (1920, 1080)])
-def test_any_size_of_picture_can_be_drawn_on(
+def test_pictures_of_any_size_can_be_annotated(
     two_people: Timeline, size_hw: tuple[int, int]
 ) -> None:
     assert drawn(two_people, 1.1, size_hw).shape == size_hw
@@ -135,12 +136,12 @@ def test_the_annotated_video_keeps_frames_times_and_sound(
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     far = np.abs(pictures[1].astype(int)[100:] - 128)
     near = np.abs(pictures[1].astype(int)[80, 25:55] - 128).max(axis=1)
-    assert far.max() < 12  # the codec's own
+    assert far.max() < 12  # compression noise
     assert near.min() > 30
     assert [p.name for p in path.parent.iterdir()] == ["two.annotated.mp4"]
 
 
-def test_of_an_analysed_span_the_span_is_written(
+def test_only_the_analysed_span_is_written(
     two_people: Timeline, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
     span = replace(two_people.provenance, start_s=0.5, end_s=1.5)
@@ -152,7 +153,7 @@ def test_of_an_analysed_span_the_span_is_written(
     assert sound_s(path) == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_silent_video_is_annotated_too(
+def test_a_video_without_sound_can_be_annotated(
     two_people: Timeline, make_video: Callable[..., Path], tmp_path: Path
 ) -> None:
     video = make_video([GREY] * 5)
@@ -166,7 +167,7 @@ def test_a_silent_video_is_annotated_too(
 
 
 def test_a_video_that_cannot_be_read_leaves_no_file(two_people: Timeline, tmp_path: Path) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
     with pytest.raises(MediaError, match=r"broken\.mp4"):
         write_report(two_people, tmp_path / "out", ["mp4"], video=tmp_path / "broken.mp4")
     assert not list((tmp_path / "out").iterdir())

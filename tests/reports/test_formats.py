@@ -2,8 +2,9 @@ import builtins
 import csv
 import errno
 import json
-import math
 import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from emoscope.core.errors import MediaError, MissingExtra, UnknownName
 from emoscope.core.results import Provenance, Timeline
 from emoscope.reports import formats
-from emoscope.reports.formats import FORMATS, to_deepface, to_pandas, write_report
+from emoscope.reports.formats import FORMATS, write_report
 
 PY_FEAT_BOX = ["FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"]
 PY_FEAT_EMOTIONS = ["anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral"]
@@ -24,17 +25,21 @@ def refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
 
-def test_json_is_the_dict_with_summary_and_segments(two_people: Timeline, tmp_path: Path) -> None:
+def test_json_is_the_timelines_dict_with_summary_and_segments(
+    two_people: Timeline, tmp_path: Path
+) -> None:
     (path,) = write_report(two_people, tmp_path, ["json"])
     assert path == tmp_path / "two.json"
-    found = json.loads(path.read_text(), parse_constant=refuse_constant)
-    assert found.pop("format_version") == 1
-    assert found.pop("summary") == [asdict(entry) for entry in two_people.summary()]
-    assert found.pop("segments") == [asdict(segment) for segment in two_people.segments()]
-    assert found == two_people.to_dict()
+    document = json.loads(path.read_text(), parse_constant=refuse_constant)
+    assert document.pop("format_version") == 1
+    assert document.pop("summary") == [asdict(entry) for entry in two_people.summary()]
+    assert document.pop("segments") == [asdict(segment) for segment in two_people.segments()]
+    assert document == two_people.to_dict()
 
 
-def test_json_keeps_a_row_a_line_and_no_face_as_null(two_people: Timeline, tmp_path: Path) -> None:
+def test_json_has_one_line_per_row_and_null_without_a_face(
+    two_people: Timeline, tmp_path: Path
+) -> None:
     (path,) = write_report(two_people, tmp_path, ["json"])
     lines = [line for line in path.read_text().splitlines() if '"modalities"' in line]
     assert len(lines) == len(two_people)
@@ -60,7 +65,7 @@ def test_csv_has_py_feats_columns_and_the_right_numbers(
     assert [row["padded"] for row in rows] == ["True"] + ["False"] * 9
 
 
-def test_csv_has_an_empty_row_where_nobody_was_seen(two_people: Timeline, tmp_path: Path) -> None:
+def test_csv_has_empty_cells_where_no_face_was_seen(two_people: Timeline, tmp_path: Path) -> None:
     (path,) = write_report(two_people, tmp_path, ["csv"])
     with path.open(newline="") as file:
         row = list(csv.DictReader(file))[2]
@@ -69,22 +74,22 @@ def test_csv_has_an_empty_row_where_nobody_was_seen(two_people: Timeline, tmp_pa
     assert (row["start_s"], row["end_s"]) == ("0.5000", "0.7500")
 
 
-def test_pandas_reads_the_csv_as_the_table_it_makes(two_people: Timeline, tmp_path: Path) -> None:
+def test_the_csv_read_by_pandas_equals_to_pandas(two_people: Timeline, tmp_path: Path) -> None:
     pd = pytest.importorskip("pandas")
     (path,) = write_report(two_people, tmp_path, ["csv"])
-    table = to_pandas(two_people)
+    table = two_people.to_pandas()
     read = pd.read_csv(path, dtype={"track": "Int64"})
     pd.testing.assert_frame_equal(read, table, atol=1e-6, rtol=0)
     assert table["track"].isna().tolist() == (two_people.track < 0).tolist()
     assert table.loc[~two_people.seen, PY_FEAT_BOX + PY_FEAT_EMOTIONS].isna().all(axis=None)
 
 
-def test_parquet_is_the_pandas_table_and_knows_its_provenance(
+def test_parquet_is_the_pandas_table_with_the_provenance(
     two_people: Timeline, tmp_path: Path
 ) -> None:
     pd, pq = pytest.importorskip("pandas"), pytest.importorskip("pyarrow.parquet")
     (path,) = write_report(two_people, tmp_path, ["parquet"])
-    pd.testing.assert_frame_equal(pd.read_parquet(path), to_pandas(two_people))
+    pd.testing.assert_frame_equal(pd.read_parquet(path), two_people.to_pandas())
     about = json.loads(pq.read_schema(path).metadata[b"emoscope"])
     assert about["provenance"] == two_people.to_dict()["provenance"]
     assert about["labels"] == list(two_people.labels)
@@ -100,36 +105,54 @@ def test_an_empty_timeline_keeps_its_columns_and_types(
     paths = write_report(empty, tmp_path, ["json", "csv", "parquet"])
     assert json.loads(paths[0].read_text())["rows"] == []
     assert len(paths[1].read_text().splitlines()) == 1
-    full = to_pandas(two_people)
-    for found in (to_pandas(empty), pd.read_parquet(paths[2])):
-        assert found.dtypes.equals(full.dtypes)
+    full = two_people.to_pandas()
+    for table in (empty.to_pandas(), pd.read_parquet(paths[2])):
+        assert table.dtypes.equals(full.dtypes)
 
 
-def test_deepface_gets_its_own_spellings_in_percent(two_people: Timeline) -> None:
-    faces = to_deepface(two_people)
-    assert len(faces) == int(two_people.seen.sum())
-    for face in faces:
-        assert set(face["emotion"]) == {
-            *["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"],
-            "contempt",
-        }
-        assert math.isclose(sum(face["emotion"].values()), 100, abs_tol=1e-6)
-        assert face["dominant_emotion"] == max(face["emotion"], key=face["emotion"].__getitem__)
-    assert faces[0]["dominant_emotion"] == "neutral"
-    assert faces[2]["dominant_emotion"] == "happy"
-    assert faces[2]["region"] == {"x": 20, "y": 30, "w": 40, "h": 50}
-    assert (faces[2]["start_s"], faces[2]["end_s"], faces[2]["track"]) == (1.0, 1.25, 1)
-    json.dumps(faces)  # plain Python values
+def test_every_format_has_a_suffix_of_its_own_and_a_description() -> None:
+    assert {"json", "csv", "parquet", "html", "mp4"} <= set(FORMATS)
+    assert len({FORMATS[name].suffix for name in FORMATS}) == len(FORMATS)
+    assert all(FORMATS[name].write.__doc__ for name in FORMATS)
 
 
-def test_deepface_gets_the_whole_frame_where_there_is_no_box(two_people: Timeline) -> None:
-    boxless = replace(two_people, boxes_xyxy=np.full((len(two_people), 4), np.nan))
-    assert to_deepface(boxless)[0]["region"] == {"x": 0, "y": 0, "w": 160, "h": 120}
+def test_looking_up_a_format_imports_no_slow_package() -> None:
+    code = """if True:
+        import sys
+        from emoscope.reports import FORMATS
+        assert len(FORMATS) >= 5
+        print(sorted({"plotly", "pandas", "pyarrow", "jinja2"} & set(sys.modules)))"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"
 
 
-def test_every_format_says_what_it_is() -> None:
-    assert list(FORMATS) == ["json", "csv", "parquet", "html", "mp4"]
-    assert all(FORMATS[name].__doc__ for name in FORMATS)
+def test_an_installed_package_can_add_a_format(two_people: Timeline, tmp_path: Path) -> None:
+    """In a process of its own, because the registry of this one is complete."""
+    (tmp_path / "made_reports.py").write_text(
+        "from emoscope.reports import FORMATS, ReportFormat\n"
+        "def write(timeline, path, video=None):\n"
+        "    path.write_text(f'{len(timeline)} rows')\n"
+        "FORMATS.add('count', ReportFormat('.count.txt', write))\n"
+    )
+    about = tmp_path / "made_reports-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: made-reports\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[emoscope.reports]\ncount = made_reports\n")
+    code = """if True:
+        from emoscope import Timeline
+        from emoscope.reports import write_report
+        print(write_report(Timeline.empty(["joy"]), "out", ["json", "count"])[1].read_text())"""
+    python_path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": python_path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "0 rows\n"
+    assert (tmp_path / "out" / "timeline.count.txt").is_file()
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(
@@ -148,21 +171,23 @@ def test_an_unknown_format_is_refused_before_anything_is_written(
         ("films/x.mov", "take-1", "take-1.csv"),
     ],
 )
-def test_files_take_their_name_from_the_video(
+def test_files_are_named_after_the_video(
     two_people: Timeline, tmp_path: Path, video: str | None, stem: str | None, name: str
 ) -> None:
-    out = tmp_path / "made" / "on the way"
+    out = tmp_path / "created" / "on demand"
     assert write_report(two_people, out, ["csv"], video=video, stem=stem) == [out / name]
     assert [path.name for path in out.iterdir()] == [name]
 
 
-def test_a_timeline_from_nowhere_has_a_name_too(two_people: Timeline, tmp_path: Path) -> None:
+def test_a_timeline_without_a_path_is_written_as_timeline(
+    two_people: Timeline, tmp_path: Path
+) -> None:
     unnamed = replace(two_people, provenance=Provenance())
     (path,) = write_report(unnamed, tmp_path, ["json"])
     assert path.name == "timeline.json"
 
 
-def test_a_path_that_is_no_text_is_written_all_the_same(
+def test_a_path_with_bytes_that_are_not_text_is_written(
     two_people: Timeline, tmp_path: Path
 ) -> None:
     odd = os.fsdecode(b"caf\xe9.mp4")
@@ -193,7 +218,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, MediaError, ValueError])
-def test_a_writer_that_stops_half_way_leaves_nothing(
+def test_an_interrupted_writer_leaves_no_file(
     two_people: Timeline,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -203,31 +228,31 @@ def test_a_writer_that_stops_half_way_leaves_nothing(
         path.write_text("half")
         raise stop
 
-    monkeypatch.setitem(FORMATS._entries, "csv", half)
+    monkeypatch.setitem(FORMATS._entries, "csv", replace(FORMATS["csv"], write=half))
     with pytest.raises(stop):
         write_report(two_people, tmp_path, ["json", "csv"])
     assert [path.name for path in tmp_path.iterdir()] == ["two.json"]
 
 
-def test_an_error_names_the_file_that_was_asked_for(
+def test_an_error_names_the_final_file(
     two_people: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(timeline: Timeline, path: Path, video: Path | None) -> None:
         raise MediaError(f"{path}: cannot be written.")
 
-    monkeypatch.setitem(FORMATS._entries, "mp4", refuse)
+    monkeypatch.setitem(FORMATS._entries, "mp4", replace(FORMATS["mp4"], write=refuse))
     with pytest.raises(MediaError) as caught:
         write_report(two_people, tmp_path, ["mp4"])
     assert str(caught.value) == f"{tmp_path / 'two.annotated.mp4'}: cannot be written."
 
 
-def test_a_folder_that_cannot_be_made_is_named(two_people: Timeline, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(two_people: Timeline, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(MediaError, match=r"file/out/two\.json: cannot be written: Not a directory"):
         write_report(two_people, tmp_path / "file" / "out", ["json"])
 
 
-def test_a_stem_too_long_for_the_file_system_is_one_line(
+def test_a_stem_too_long_for_the_file_system_is_refused(
     two_people: Timeline, tmp_path: Path
 ) -> None:
     with pytest.raises(MediaError, match="File name too long"):
@@ -235,13 +260,13 @@ def test_a_stem_too_long_for_the_file_system_is_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_annotated_video_asks_for_the_video(two_people: Timeline, tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="needs the video itself"):
+def test_an_annotated_video_needs_the_video(two_people: Timeline, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match="needs the source video"):
         write_report(two_people, tmp_path, ["mp4"])
 
 
 @pytest.mark.parametrize("package", ["pandas", "pyarrow"])
-def test_tables_say_which_extra_they_need(
+def test_tables_name_the_missing_extra(
     two_people: Timeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     real = builtins.__import__

@@ -22,7 +22,7 @@ HOSTILE = '<img src=x onerror="alert(1)">&amp;.mp4'
 
 
 class Page(HTMLParser):
-    """What a browser would make of it: tags in balance, text outside scripts, attributes."""
+    """Parsed page: tags with attributes, text and scripts; refuses unbalanced tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
     def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
         wanted = {name.rstrip("_"): value for name, value in attributes.items()}
         return [
-            found for name, found in self.tags if name == tag and wanted.items() <= found.items()
+            values for name, values in self.tags if name == tag and wanted.items() <= values.items()
         ]
 
     @property
@@ -61,50 +61,50 @@ class Page(HTMLParser):
 
 
 def test_nothing_is_fetched_from_a_network(two_people: Timeline) -> None:
-    found = Page(page(two_people))
-    for tag, attributes in found.tags:
+    parsed = Page(page(two_people))
+    for tag, attributes in parsed.tags:
         for name in ("src", "href", "data", "action", "poster", "srcset"):
             assert not re.match(r"\s*(https?:|//)", attributes.get(name, "")), (tag, attributes)
-    assert not found.all("link")
-    (policy,) = found.all("meta", **{"http-equiv": "Content-Security-Policy"})
+    assert not parsed.all("link")
+    (policy,) = parsed.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none'")
     assert "http" not in policy["content"]
 
 
-def test_the_page_is_whole_and_says_what_it_must(two_people: Timeline, tmp_path: Path) -> None:
+def test_the_page_is_complete_and_has_its_notices(two_people: Timeline, tmp_path: Path) -> None:
     (path,) = write_report(two_people, tmp_path, ["html"])
-    found = Page(path.read_text(encoding="utf-8"))
-    assert found.all("html", lang="en")
-    assert found.all("meta", name="viewport")
-    assert found.all("noscript")
+    parsed = Page(path.read_text(encoding="utf-8"))
+    assert parsed.all("html", lang="en")
+    assert parsed.all("meta", name="viewport")
+    assert parsed.all("noscript")
     for words in (
         "two.mp4",
         "face-ferplus 1.0",
         "haar",
         "160 × 120",
         "Trained on grey pictures.",
-        "not\nwhat a person feels",
+        "not what a person feels",
         "Article 5(1)(f)",
     ):
-        assert words in found.text
-    assert any("plotly.js" in script for script in found.scripts)
+        assert words in parsed.text
+    assert any("plotly.js" in script for script in parsed.scripts)
 
 
 def test_each_person_has_a_plot_a_key_and_a_table(two_people: Timeline) -> None:
-    found = Page(page(two_people))
-    assert len(found.all("div", class_="plot")) == 2
-    assert all(plot["aria-label"] for plot in found.all("div", class_="plot"))
-    first, second = found.data["people"]
+    parsed = Page(page(two_people))
+    assert len(parsed.all("div", class_="plot")) == 2
+    assert all(plot["aria-label"] for plot in parsed.all("div", class_="plot"))
+    first, second = parsed.data["people"]
     stretches = [(start_s, end_s, label) for start_s, end_s, label, _ in first["segments"]]
     assert stretches == [(0.0, 0.5, 0), (1.0, 2.0, 1)]  # neutral, happiness
     assert len(second["y"]) == len(two_people.labels)
-    assert len(found.all("table")) == 2
-    assert found.text.index("Person 1") < found.text.index("Person 2")  # seen for longer
-    assert "happiness 67" in found.text.replace("\xa0", " ")  # 1 s of 1.5
+    assert len(parsed.all("table")) == 2
+    assert parsed.text.index("Person 1") < parsed.text.index("Person 2")  # seen for longer
+    assert "happiness 67" in parsed.text.replace("\xa0", " ")  # 1 s of 1.5
 
 
 def test_the_plot_has_a_gap_where_no_face_was_seen(two_people: Timeline) -> None:
-    times_s, probs = outline(two_people.of(1))
+    times_s, probs = outline(two_people.for_track(1))
     total = probs.sum(axis=1)
     inside = (times_s > 0.5) & (times_s < 1.0)
     assert not inside.any()
@@ -114,7 +114,7 @@ def test_the_plot_has_a_gap_where_no_face_was_seen(two_people: Timeline) -> None
     assert np.all(np.diff(times_s) >= 0)
 
 
-def test_an_hour_is_thinned_to_means_that_still_sum_to_1(two_people: Timeline) -> None:
+def test_an_hour_is_averaged_to_few_points_that_sum_to_1(two_people: Timeline) -> None:
     n = 36_000
     start_s = np.arange(n) / 10
     rng = np.random.default_rng(0)
@@ -136,28 +136,29 @@ def test_an_hour_is_thinned_to_means_that_still_sum_to_1(two_people: Timeline) -
     assert not ((times_s > 1000.01) & (times_s < 1059.99)).any()
     assert (total == 0).sum() == 4
     np.testing.assert_allclose(values[1:-1].mean(axis=0), probs.mean(axis=0), atol=0.01)
+    assert "Each point of the plot is the mean over 0.9 s." in Page(page(hour)).text
 
 
-def test_a_hostile_name_and_label_stay_text(two_people: Timeline) -> None:
+def test_hostile_names_and_labels_are_escaped(two_people: Timeline) -> None:
     labels = ("</script><script>alert(2)</script>", *two_people.labels[1:])
     provenance = replace(two_people.provenance, path=HOSTILE, notes=("<b>bold</b>",))
     text = page(replace(two_people, labels=labels, provenance=provenance))
-    found = Page(text)
-    assert not found.all("img")
-    assert len(found.all("script")) == 3
-    assert found.text.count(HOSTILE) == 2  # title and heading
-    assert "<b>bold</b>" in found.text
-    assert labels[0] in found.text
-    assert found.data["labels"][0] == labels[0]
+    parsed = Page(text)
+    assert not parsed.all("img")
+    assert len(parsed.all("script")) == 3
+    assert parsed.text.count(HOSTILE) == 2  # title and heading
+    assert "<b>bold</b>" in parsed.text
+    assert labels[0] in parsed.text
+    assert parsed.data["labels"][0] == labels[0]
 
 
-def test_a_thumbnail_shows_the_face_at_the_labels_peak(
+def test_a_thumbnail_shows_the_face_at_the_peak_of_its_label(
     two_people: Timeline, make_video: Callable[..., Path]
 ) -> None:
     # Person 1 is neutral in the red part, happy in the blue one.
     video = make_video([(200, 20, 20)] * 8 + [(20, 20, 200)] * 12)
-    found = Page(page(two_people.of(1), video))
-    pictures = {image["alt"].split(", ")[-1]: image["src"] for image in found.all("img")}
+    parsed = Page(page(two_people.for_track(1), video))
+    pictures = {image["alt"].split(", ")[-1]: image["src"] for image in parsed.all("img")}
     assert set(pictures) == {"neutral", "happiness"}
     for label, channel in (("neutral", 0), ("happiness", 2)):
         kind, _, encoded = pictures[label].partition(",")
@@ -169,22 +170,22 @@ def test_a_thumbnail_shows_the_face_at_the_labels_peak(
         assert bgr[:, :, ::-1].mean(axis=(0, 1)).argmax() == channel
 
 
-def test_a_video_that_cannot_be_read_costs_only_the_thumbnails(
+def test_a_page_for_an_unreadable_video_lacks_only_the_thumbnails(
     two_people: Timeline, tmp_path: Path
 ) -> None:
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    (tmp_path / "broken.mp4").write_bytes(b"not a video")
     for video in (tmp_path / "broken.mp4", tmp_path / "missing.mp4"):
-        found = Page(page(two_people, video))
-        assert not found.all("img")
-        assert len(found.all("div", class_="plot")) == 2
+        parsed = Page(page(two_people, video))
+        assert not parsed.all("img")
+        assert len(parsed.all("div", class_="plot")) == 2
 
 
-def test_a_video_without_a_face_has_a_page_that_says_so(two_people: Timeline) -> None:
-    nobody = two_people.of(-1)
-    for timeline in (nobody, Timeline.empty(two_people.labels)):
-        found = Page(page(timeline))
-        assert "No face was seen" in found.text
-        assert not found.all("div", class_="plot")
+def test_a_page_without_faces_says_so(two_people: Timeline) -> None:
+    no_faces = two_people.for_track(-1)
+    for timeline in (no_faces, Timeline.empty(two_people.labels)):
+        parsed = Page(page(timeline))
+        assert "No face was seen" in parsed.text
+        assert not parsed.all("div", class_="plot")
 
 
 @pytest.mark.parametrize("name", list(LABEL_SETS))

@@ -395,7 +395,7 @@ def test_gemep_is_read_by_the_pattern_of_its_release(tmp_path: Path) -> None:
             make_video(path, num_frames=int(who) + len(list(path.parent.iterdir())))
     pattern = r"x_(?P<emotion>...)__(?P<actor>\d)"
     recipe = tiny_recipe(
-        corpus={"name": "gemep", "pattern": pattern, "labels": ["joy", "sadness"]},
+        corpus={"name": "gemep", "options": {"pattern": pattern}, "labels": ["joy", "sadness"]},
         schedule={"epochs": 1},
     )
     run = train(recipe, {"gemep": tmp_path / "gemep"}, tmp_path / "run", cache=tmp_path / "cache")

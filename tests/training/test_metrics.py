@@ -141,8 +141,8 @@ def test_a_threshold_that_no_sample_reaches_has_no_metrics() -> None:
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5, 6.0])
 def test_a_known_temperature_is_recovered(temperature: float) -> None:
     logits = np.random.default_rng(0).normal(size=(20_000, 5)) * 4
-    found = fit_temperature(logits, sampled(logits, temperature))
-    assert found == pytest.approx(temperature, rel=0.05)
+    result = fit_temperature(logits, sampled(logits, temperature))
+    assert result == pytest.approx(temperature, rel=0.05)
 
 
 def test_the_temperature_minimises_the_loss() -> None:

@@ -161,30 +161,30 @@ def test_a_single_subject_gives_the_widest_interval() -> None:
     truth, predicted, _ = uneven_subjects(subjects=1, each=50)
     one = np.zeros(50, dtype=int)
     assert bootstrap_ci(truth == predicted, one) == uar_ci(truth, predicted, one) == (0, 1)
-    found = paired_bootstrap(truth, predicted, truth, one)
-    assert found.difference > 0
-    assert (found.low, found.high, found.p) == (-1, 1, 1)
+    result = paired_bootstrap(truth, predicted, truth, one)
+    assert result.difference > 0
+    assert (result.low, result.high, result.p) == (-1, 1, 1)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_difference_is_b_minus_a(metric: Literal["accuracy", "uar"]) -> None:
     truth, predicted, ids = uneven_subjects(subjects=20, each=15)
     better = np.where(np.arange(300) % 4 == 0, truth, predicted)
-    found = paired_bootstrap(truth, predicted, better, ids, metric=metric)
+    result = paired_bootstrap(truth, predicted, better, ids, metric=metric)
     figure = {"accuracy": accuracy, "uar": uar}[metric]
-    assert found.difference == pytest.approx(figure(truth, better) - figure(truth, predicted))
-    assert 0 < found.low < found.difference < found.high
-    assert 0 < found.p < 0.01
+    assert result.difference == pytest.approx(figure(truth, better) - figure(truth, predicted))
+    assert 0 < result.low < result.difference < result.high
+    assert 0 < result.p < 0.01
     back = paired_bootstrap(truth, better, predicted, ids, metric=metric)
-    assert (back.difference, back.p) == (-found.difference, found.p)
-    assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=0.005)
+    assert (back.difference, back.p) == (-result.difference, result.p)
+    assert (back.low, back.high) == pytest.approx((-result.high, -result.low), abs=0.005)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_model_does_not_differ_from_itself(metric: Literal["accuracy", "uar"]) -> None:
     truth, predicted, ids = uneven_subjects(subjects=8, each=10)
-    found = paired_bootstrap(truth, predicted, predicted, ids, metric=metric)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    result = paired_bootstrap(truth, predicted, predicted, ids, metric=metric)
+    assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
 
 
 def test_recalls_with_equal_sums_do_not_differ() -> None:
@@ -206,9 +206,9 @@ def test_accuracy_and_uar_may_disagree_on_which_model_is_better() -> None:
 def test_p_and_interval_agree(seed: int) -> None:
     truth, a, ids = uneven_subjects(subjects=12, each=10, seed=seed)
     shifted = np.random.default_rng(seed).random(120) < 0.08
-    found = paired_bootstrap(truth, a, np.where(shifted, truth, a), ids, level=0.9, seed=seed)
-    if abs(found.p - 0.1) > 0.01:
-        assert (found.p < 0.1) == (found.low > 0 or found.high < 0)
+    result = paired_bootstrap(truth, a, np.where(shifted, truth, a), ids, level=0.9, seed=seed)
+    if abs(result.p - 0.1) > 0.01:
+        assert (result.p < 0.1) == (result.low > 0 or result.high < 0)
 
 
 def test_the_false_positive_rate_matches_p_while_mcnemars_is_too_high() -> None:

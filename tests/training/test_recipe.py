@@ -10,7 +10,7 @@ from emoscope.core.errors import RecipeError
 from emoscope.training import estimators
 from emoscope.training.jobs import prepare
 from emoscope.training.papers.published import papers
-from emoscope.training.recipe import UNSTATED, Recipe
+from emoscope.training.recipe import UNSTATED, CorpusChoice, Recipe
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.toml"))
 TEXT = """\
@@ -129,7 +129,9 @@ def test_other_keys_stay_as_the_file_has_them(path: Path) -> None:
 def test_an_unknown_key_is_named_with_the_nearest(
     path: Path, override: dict[str, str], hint: str
 ) -> None:
-    assert hint in refusal(path, **override)
+    message = refusal(path, **override)
+    assert hint in message
+    assert "\n" not in message
 
 
 def test_a_misspelt_required_key_is_not_reported_as_missing_too(path: Path) -> None:
@@ -213,26 +215,34 @@ def test_a_wrong_value_is_named_by_its_key(
 ) -> None:
     message = refusal(path, **override)
     assert message.startswith(f"{path}: ")
+    assert "\n" not in message
     assert expected in message
 
 
-def test_an_estimator_has_no_blocks_to_judge(path: Path) -> None:
+def test_an_estimator_cannot_predict_blocks(path: Path) -> None:
     path.write_text(TEXT.replace("[optimiser]\nlr = 0.1\n[schedule]\nepochs = 2\n", ""))
     assert Recipe.read(path).schedule is None
     assert "evaluation.every is for networks" in refusal(path, evaluation__every="1")
 
 
-def test_an_override_below_a_value_is_refused(path: Path) -> None:
+def test_an_override_inside_a_value_is_refused(path: Path) -> None:
     assert refusal(path, name__first="1") == "name.first: name is a value, not a table."
 
 
 @pytest.mark.parametrize(
     "content", [b"name = ", b"[corpus\n", b"\xff\xfe", b"name = 1\nname = 2\n"]
 )
-def test_what_is_no_toml_is_refused_in_one_line(path: Path, content: bytes) -> None:
+def test_invalid_toml_is_refused_in_one_line(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    assert refusal(path).startswith(f"{path}: not a readable recipe: ")
+    message = refusal(path)
+    assert message.startswith(f"{path}: not a readable recipe: ")
+    assert "\n" not in message
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     assert str(tmp_path / "none.toml") in refusal(tmp_path / "none.toml")
+
+
+def test_haar_stands_for_the_default_detector_of_whatever_the_network_looks_at() -> None:
+    assert CorpusChoice(name=("folder",), detector="haar").detector_choice == "auto"
+    assert CorpusChoice(name=("folder",), detector="lbp").detector_choice == "lbp"

@@ -32,9 +32,7 @@ from emoscope.analysis.fusion import (
     RULE_SUFFIX,
     RULES,
     LearnedRule,
-    check_weights,
     load_rule,
-    weighted_average,
 )
 from emoscope.analysis.moments import Moment
 from emoscope.analysis.speakers import Mouths
@@ -288,12 +286,4 @@ def _fusion(system: System, members: Mapping[str, Member], labels: tuple[str, ..
                 f"{', '.join(learned.card.labels)}, and {system.name} is another system."
             )
         return learned
-    rule = RULES[system.rule]
-    if rule is weighted_average:
-        check_weights(members, weights)
-        return lambda probs: rule(probs, weights)
-    if weights:
-        raise BundleError(
-            f"{system.name}: weights are for the rule weighted-average, not {system.rule}."
-        )
-    return rule
+    return RULES[system.rule].with_weights(members, weights)

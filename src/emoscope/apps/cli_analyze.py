@@ -99,7 +99,7 @@ def _format_names(text: str | None, out: Path | None) -> tuple[str, ...]:
         raise typer.BadParameter(str(error), param_hint="--format") from None
     if not names:
         raise typer.BadParameter(
-            f"{text!r} names no format. Known: {', '.join(FORMATS)}.", param_hint="--format"
+            f"{text!r} names no format. Known: {', '.join(sorted(FORMATS))}.", param_hint="--format"
         )
     return names
 

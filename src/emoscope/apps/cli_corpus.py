@@ -1,4 +1,4 @@
-"""`emoscope corpus`: what it takes. Everything heavy is imported by the command that needs it."""
+"""`emoscope corpus` on the command line. Commands import heavy modules themselves."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli_options import Debug, pair
 
 __all__ = ["corpus_app"]
 
@@ -14,24 +14,52 @@ corpus_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 class FacesChoice(StrEnum):
-    """How faces are found."""
+    """How faces are detected."""
 
     follow = "follow"
     every_frame = "every-frame"
 
 
-Name = Annotated[str, typer.Argument(help="Whose layout: ravdess, folder ...")]
-Root = Annotated[
-    Path, typer.Argument(metavar="DIR", help="The folder it lies in.", show_default=False)
-]
-Pattern = Annotated[
-    str | None,
-    typer.Option(
-        help="gemep: what its file names are, a regular expression with the groups actor and "
-        "emotion.",
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="Corpus to read: ravdess, folder ... `emoscope corpus list` shows all.",
         show_default=False,
     ),
 ]
+Root = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DIR",
+        help="Folder that holds the corpus (for manifest: the CSV file).",
+        show_default=False,
+    ),
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="KEY=VALUE",
+        help="Option of this corpus, as in `emoscope corpus list`. May be repeated.",
+        show_default=False,
+    ),
+]
+
+
+def _options(texts: list[str] | None) -> dict[str, str]:
+    return dict(pair(text, "--option KEY=VALUE") for text in texts or [])
+
+
+@corpus_app.command("list")
+def list_(debug: Debug = False) -> None:
+    """List the corpora that can be read.
+
+    Shows the name of each, the files that it expects, and its options.
+    """
+    from emoscope.apps.corpora import list_corpora
+
+    list_corpora()
 
 
 @corpus_app.command()
@@ -40,19 +68,22 @@ def scan(
     root: Root,
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Write the manifest (CSV).", show_default=False),
+        typer.Option(
+            "-o", "--out", help="Write a list of the samples to this CSV file.", show_default=False
+        ),
     ] = None,
-    pattern: Pattern = None,
+    options: Options = None,
     debug: Debug = False,
 ) -> None:
-    """Count a corpus's samples.
+    """Count the samples of a corpus.
 
-    By label, subject and split; what was left out and why; which files are the same.
+    Shows the counts by label, subject and split, the files left out with the reason, and files
+    with identical content.
     """
     from emoscope.apps.corpora import scan as scan_corpus
     from emoscope.corpora import read_corpus
 
-    scan_corpus(read_corpus(name, root, pattern), root, out)
+    scan_corpus(read_corpus(name, root, **_options(options)), root, out)
 
 
 @corpus_app.command()
@@ -61,35 +92,42 @@ def prepare(
     root: Root,
     model: Annotated[
         str | None,
-        typer.Option(help="Cut clips for this network or estimator.", show_default=False),
+        typer.Option(
+            help="Network or estimator to cut clips for; give this or --spec.", show_default=False
+        ),
     ] = None,
     spec: Annotated[
         Path | None,
-        typer.Option(help="Cut clips by this ClipSpec (JSON).", show_default=False),
+        typer.Option(
+            help="JSON file with the model input (ClipSpec) to cut clips for.", show_default=False
+        ),
     ] = None,
     detector: Annotated[
         str,
         typer.Option(
-            help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."
+            help="auto (faces: haar, bodies: hog), haar, hog, lbp, lbp=PATH, yunet=PATH or none."
         ),
-    ] = "haar",
+    ] = "auto",
     faces: Annotated[
         FacesChoice,
         typer.Option(
-            help="Detect now and then and follow in between, or detect in every frame and leave "
-            "out what has a frame without a face."
+            help="Detect faces in some frames and track them in between, or detect them in every "
+            "frame and leave out clips with a frame without a face."
         ),
     ] = FacesChoice.follow,
-    min_frames: Annotated[
-        int, typer.Option(min=0, help="Leave out sequences of fewer frames.")
-    ] = 0,
+    min_frames: Annotated[int, typer.Option(min=0, help="Leave out clips with fewer frames.")] = 0,
     whole: Annotated[
-        bool, typer.Option("--whole", help="Keep all frames, to judge on every block of them.")
+        bool,
+        typer.Option(
+            "--whole",
+            help="Keep all frames, not only those that the model takes. Recipes that set "
+            "evaluation.every need them.",
+        ),
     ] = False,
     cache: Annotated[
         Path | None,
         typer.Option(
-            help="Where clips are kept. By default $EMOSCOPE_CACHE, or emoscope in "
+            help="Folder for the clips. Default: $EMOSCOPE_CACHE if set, else emoscope in "
             "$XDG_CACHE_HOME or ~/.cache.",
             show_default=False,
         ),
@@ -97,16 +135,18 @@ def prepare(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processes. By default one a core, for many clips.", show_default=False
+            min=1,
+            help="Number of processes. Default: one per processor core, fewer for few clips.",
+            show_default=False,
         ),
     ] = None,
-    pattern: Pattern = None,
+    options: Options = None,
     debug: Debug = False,
 ) -> None:
-    """Cut a corpus's clips once, for training to read.
+    """Detect faces in a corpus and store the clips for training.
 
-    Finds the faces, keeps what the model needs, and goes on where it was stopped. Ends with what
-    cannot be used and why, and where no face was seen.
+    Stores the frames and sounds that the model needs. An interrupted run continues where it
+    stopped. Ends with a list of samples that cannot be used, and how often no face was found.
     """
     from emoscope.apps.corpora import prepare as prepare_corpus
     from emoscope.apps.corpora import spec_of_file, spec_of_model
@@ -116,7 +156,7 @@ def prepare(
         raise typer.BadParameter("give one of the two.", param_hint="--model, --spec")
     clip_spec = spec_of_file(spec) if spec else spec_of_model(model or "")
     prepared = prepare_corpus(
-        read_corpus(name, root, pattern),
+        read_corpus(name, root, **_options(options)),
         clip_spec,
         cache,
         detector=detector,
@@ -135,41 +175,52 @@ def augment_plan(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="Whose [augmentation] it is. By default what Tahghighi et al. print of theirs.",
+            help="Recipe whose [augmentation] to count. Default: the changes that the paper of "
+            "Tahghighi et al. states.",
             show_default=False,
         ),
     ] = None,
-    pattern: Pattern = None,
+    options: Options = None,
     debug: Debug = False,
 ) -> None:
-    """Count the variants that augmentation makes of a corpus.
+    """Count the variants of its samples that augmentation makes.
 
-    By kind, a sample and in all; beside what Tahghighi et al. count of theirs.
+    Shows them by kind of change, per sample and in total, beside the counts of Tahghighi et al.
     """
     from emoscope.apps.corpora import plan_augmentation
 
-    if recipe is not None and pattern is not None:
-        raise typer.BadParameter("the recipe's corpus.pattern is taken.", param_hint="--pattern")
-    plan_augmentation(name, root, recipe, pattern)
+    if recipe is not None and options:
+        raise typer.BadParameter(
+            "cannot be combined with --recipe. Set corpus.options in the recipe.",
+            param_hint="--option",
+        )
+    plan_augmentation(name, root, recipe, _options(options))
 
 
 @corpus_app.command()
 def synth(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="The folder to make.", show_default=False),
+        typer.Argument(metavar="DIR", help="Folder to write the corpus to.", show_default=False),
     ],
-    kind: Annotated[str, typer.Option(help="faces or figures.")] = "faces",
-    subjects: Annotated[int, typer.Option(min=1, help="How many people.")] = 10,
-    clips: Annotated[int, typer.Option(min=1, help="Of each label by each person.")] = 4,
-    seconds: Annotated[float, typer.Option(help="How long a clip is.")] = 2.0,
-    size: Annotated[int, typer.Option(help="Side of the square frames, px, even.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same corpus.")] = 0,
+    kind: Annotated[
+        str, typer.Option(help="faces (talking heads) or figures (walking people).")
+    ] = "faces",
+    subjects: Annotated[int, typer.Option(min=1, help="Number of people.")] = 10,
+    clips: Annotated[int, typer.Option(min=1, help="Clips per person and label.")] = 4,
+    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 2.0,
+    size: Annotated[
+        int, typer.Option(help="Width and height of the video in pixels, an even number.")
+    ] = 128,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Random seed; the same seed draws the same corpus.")
+    ] = 0,
     debug: Debug = False,
 ) -> None:
-    """Draw a synthetic corpus: people who act and sound.
+    """Draw a synthetic corpus, for tests and tutorials.
 
-    For tests, tutorials and comparisons. Some classes differ in their dynamics alone.
+    Shows people with expressions and voices. Some of the classes differ only in how they move over
+    time.
     """
     from emoscope.apps.corpora import synthesise_corpus
 

@@ -1,6 +1,7 @@
-"""`emoscope corpus`: what lies in a corpus, its clips and their variants; a synthetic one."""
+"""`emoscope corpus`: list, scan, prepare and synthesise corpora, count their variants."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
@@ -9,9 +10,10 @@ from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError, SpecError
 from emoscope.corpora.cutting import Faces
-from emoscope.corpora.manifest import Manifest, Sample, read_corpus
+from emoscope.corpora.manifest import Manifest
 from emoscope.corpora.prepare import Prepared, default_cache
 from emoscope.corpora.prepare import prepare as prepare_samples
+from emoscope.corpora.registry import CORPORA, read_corpus, reader_options
 from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.papers.published import papers
 from emoscope.training.papers.variants import Plan, paper_lines, printed_kinds, variants
@@ -19,6 +21,7 @@ from emoscope.training.recipe import AugmentedRandom, Recipe
 from emoscope.training.samples import choose_samples
 
 __all__ = [
+    "list_corpora",
     "plan_augmentation",
     "prepare",
     "scan",
@@ -27,11 +30,22 @@ __all__ = [
     "synthesise_corpus",
 ]
 
-_SHOWN = 3  # groups of duplicates that are named
+_SHOWN = 3  # groups of duplicates that are listed
+
+
+def list_corpora() -> None:
+    """Print every corpus with its layout, and its options. Raises PluginError."""
+    width = max(map(len, CORPORA))
+    for name in sorted(CORPORA):
+        layout = " ".join((inspect.getdoc(CORPORA[name]) or "").split("\n\n")[0].split())
+        typer.echo(f"{name:{width}}  {layout}")
+        for option in reader_options(name).values():
+            typer.echo(f"{'':{width}}  --option {option.name}=...  {option.help}")
+            typer.echo(f"{'':{width}}  default: {option.default}")
 
 
 def scan(manifest: Manifest, root: Path, out: Path | None) -> None:
-    """Print what a corpus holds, write its manifest. Raises EmoscopeError."""
+    """Print the counts of a corpus and write its manifest. Raises EmoscopeError."""
     for line in _counts(manifest):
         typer.echo(line)
     for line in _duplicates(manifest.duplicates(), root):
@@ -52,7 +66,7 @@ def prepare(
     whole: bool,
     workers: int | None,
 ) -> Prepared:
-    """Cut a corpus's clips, print what came of it. Raises EmoscopeError."""
+    """Cut the clips of a corpus and print the report. Raises EmoscopeError."""
     with counting(manifest.corpus) as progress:
         prepared = prepare_samples(
             manifest.samples,
@@ -71,7 +85,7 @@ def prepare(
 
 
 def spec_of_file(path: Path) -> ClipSpec:
-    """A ClipSpec from its JSON. Raises SpecError."""
+    """Read a ClipSpec from a JSON file. Raises SpecError."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -84,7 +98,7 @@ def spec_of_file(path: Path) -> ClipSpec:
 
 
 def spec_of_model(name: str) -> ClipSpec:
-    """What a network or an estimator eats. Raises UnknownName or MissingExtra."""
+    """The ClipSpec of a network or an estimator. Raises UnknownName or MissingExtra."""
     try:
         import torch
 
@@ -108,7 +122,7 @@ def synthesise_corpus(
     size_px: int,
     seed: int,
 ) -> None:
-    """Draw a corpus, say what was drawn. Raises EmoscopeError."""
+    """Draw a synthetic corpus and print its counts. Raises EmoscopeError."""
     with counting("drawing") as progress:
         manifest = synthesise(
             folder,
@@ -124,33 +138,34 @@ def synthesise_corpus(
         typer.echo(line)
 
 
-def plan_augmentation(name: str, root: Path, recipe: Path | None, pattern: str | None) -> None:
-    """Print in how many forms a recipe's augmentation shows a corpus's samples, without a recipe
-    the paper's as far as it is printed; then what the paper counts. Raises EmoscopeError."""
+def plan_augmentation(
+    name: str, root: Path, recipe: Path | None, options: Mapping[str, str]
+) -> None:
+    """Print how many variants of a corpus's samples an augmentation makes, and the paper's counts.
+
+    The augmentation is the recipe's, or the one that the paper states. Raises EmoscopeError."""
     paper = papers()["deformable-convlstm"].augmentation
     assert paper is not None
     if recipe is None:
-        samples = len(read_corpus(name, root, pattern).samples)
-        lines = [f"{name}: {samples:,} samples, changed as the paper prints it"]
+        samples = len(read_corpus(name, root, **options).samples)
+        lines = [f"{name}: {samples:,} samples, augmented as the paper states"]
         plan = Plan(samples, printed_kinds(paper))
     else:
         settings = Recipe.read(recipe)
-        samples = len(_samples_of(settings, recipe, name, root))
-        lines = [f"{name}: {samples:,} samples, changed as {settings.name} does"]
+        if settings.corpus.name != (name,):
+            names = " + ".join(settings.corpus.name)
+            raise RecipeError(
+                f"{recipe}: the recipe is for {names}, not for {name}. Give the recipe's corpus."
+            )
+        samples = len(choose_samples(settings, {name: root}).samples)
+        lines = [f"{name}: {samples:,} samples, augmented as in {settings.name}"]
         plan = Plan(samples, variants(settings.augmentation))
         if isinstance(settings.protocol, AugmentedRandom):
             each = settings.protocol.variants
-            drawn = f"{each:,} variants a sample, {each * samples:,} in all"
+            drawn = f"{each:,} variants per sample, {each * samples:,} in total"
             lines.append(f"{settings.protocol.name} draws {drawn}")
     for line in (*lines, *plan.lines(), *paper_lines(paper)):
         typer.echo(line)
-
-
-def _samples_of(recipe: Recipe, path: Path, name: str, root: Path) -> tuple[Sample, ...]:
-    if recipe.corpus.name != (name,):
-        theirs = " + ".join(recipe.corpus.name)
-        raise RecipeError(f"{path}: is for {theirs}, not for {name}. Name the recipe's corpus.")
-    return choose_samples(recipe, {name: root}).samples
 
 
 def _counts(manifest: Manifest) -> Iterator[str]:
@@ -164,12 +179,12 @@ def _counts(manifest: Manifest) -> Iterator[str]:
 
 
 def _subjects(counts: dict[str, int]) -> str:
-    nameless = counts.pop("", 0)
+    without = counts.pop("", 0)
     if not counts:
-        return "not told"
+        return "not given"
     fewest, most = min(counts.values()), max(counts.values())
     each = f"{fewest:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    rest = f"; {nameless:,} samples without one" if nameless else ""
+    rest = f"; {without:,} samples without one" if without else ""
     return f"{len(counts):,}, {each} samples each{rest}"
 
 
@@ -180,15 +195,14 @@ def _duplicates(groups: tuple[tuple[Path, ...], ...], root: Path) -> Iterator[st
     files = sum(len(group) for group in groups)
     yield f"byte-identical: {len(groups):,} group{'s' * (len(groups) > 1)}, {files:,} files"
     for group in groups[:_SHOWN]:
-        names = [_short(path, root) for path in group[:_SHOWN]]
-        more = f" = {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
+        names = [
+            str(path.relative_to(root) if path.is_relative_to(root) else path)
+            for path in group[:_SHOWN]
+        ]
+        more = f" and {len(group) - _SHOWN:,} more" if len(group) > _SHOWN else ""
         yield f"  {' = '.join(names)}{more}"
     if len(groups) > _SHOWN:
-        yield f"  and {len(groups) - _SHOWN:,} groups more"
-
-
-def _short(path: Path, root: Path) -> str:
-    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+        yield f"  and {len(groups) - _SHOWN:,} more groups"
 
 
 def _listed(counts: dict[str, int]) -> str:

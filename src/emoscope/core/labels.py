@@ -1,4 +1,4 @@
-"""Label sets, the many spellings of one emotion, and mapping between sets."""
+"""Label sets, canonical spelling of labels, and mapping of probabilities between sets."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ class LabelSet:
     labels: tuple[str, ...]
 
     def index(self, label: str) -> int:
-        """Column of a label, in any known spelling. Raises SpecError."""
+        """Return the column of a label in any known spelling. Raises SpecError if unknown."""
         name = canonical(label)
         if name not in self.labels:
             raise SpecError(
-                f"{label!r} is no label of {self.name}. Known: {', '.join(self.labels)}."
+                f"{label!r} is not a label of {self.name}. Known: {', '.join(self.labels)}."
             )
         return self.labels.index(name)
 
@@ -65,7 +65,11 @@ _ALIASES = {
 
 
 def canonical(label: str) -> str:
-    """The house's spelling of a label: lower case, the noun ("Happy" -> "happiness")."""
+    """Return the canonical spelling of a label: the noun in lower case.
+
+    >>> canonical("Happy")
+    'happiness'
+    """
     name = label.strip().lower()
     return _ALIASES.get(name, name)
 
@@ -76,22 +80,31 @@ def map_probs(
     target: tuple[str, ...],
     mapping: dict[str, str] | None = None,
 ) -> FloatArray:
-    """Probabilities over one label set as probabilities over another.
+    """Map probabilities from one label set to another: (N, len(source)) -> (N, len(target)).
 
-    (N, len(source)) -> (N, len(target)). Labels of one name (in any spelling) meet; `mapping`
-    adds pairs, such as {"calm": "neutral"}. What has no place in the target is left out and
-    the rest made to sum to 1; a row with nothing left, like a row of NaN, is NaN. Raises SpecError.
+    Labels with the same canonical spelling are matched; `mapping` adds pairs of source and target
+    label. Source labels without a match are dropped, and each row is rescaled to sum to 1. A row
+    of NaN, or with no probability left, becomes NaN. Raises SpecError if `probs` has the wrong
+    shape.
+
+    >>> probs = np.array([[0.2, 0.2, 0.4, 0.2]])
+    >>> source = ("neutral", "calm", "happy", "contempt")
+    >>> map_probs(probs, source, ("neutral", "happiness"), {"calm": "neutral"})
+    array([[0.5, 0.5]])
     """
     if np.shape(probs) != (len(probs), len(source)):
-        raise SpecError(f"{len(source)} labels need (N, {len(source)}), got {np.shape(probs)}.")
-    extra = {canonical(a): canonical(b) for a, b in (mapping or {}).items()}
+        raise SpecError(
+            f"{len(source)} labels need probabilities of shape (N, {len(source)}), "
+            f"got {np.shape(probs)}."
+        )
+    pairs = {canonical(a): canonical(b) for a, b in (mapping or {}).items()}
     columns = {canonical(label): i for i, label in enumerate(target)}
-    moved = np.zeros((len(probs), len(target)), dtype=np.float64)
+    sums = np.zeros((len(probs), len(target)), dtype=np.float64)
     for i, label in enumerate(source):
-        name = extra.get(canonical(label), canonical(label))
+        name = pairs.get(canonical(label), canonical(label))
         if name in columns:
-            moved[:, columns[name]] += probs[:, i]
-    total = moved.sum(axis=1, keepdims=True)
-    mapped = np.full_like(moved, np.nan)
-    np.divide(moved, total, out=mapped, where=total > 0)
+            sums[:, columns[name]] += probs[:, i]
+    total = sums.sum(axis=1, keepdims=True)
+    mapped = np.full_like(sums, np.nan)
+    np.divide(sums, total, out=mapped, where=total > 0)
     return mapped

@@ -54,7 +54,7 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
 
     >>> options = AnalyzeOptions(rate_hz=5, smooth_s=1)
     >>> options.rate_hz, options.detector
-    (5.0, 'haar')
+    (5.0, 'auto')
     >>> AnalyzeOptions(smoth_s=1)
     Traceback (most recent call last):
         ...
@@ -62,9 +62,10 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     """
 
     detector: str = Field(
-        default="haar",
-        description="Detector that finds the faces, or the people for a model of bodies. NAME=PATH "
-        "reads the detector from a file; none takes the whole frame as one face.",
+        default="auto",
+        description="Detector that finds the faces, or the people for a model of bodies. auto is "
+        "haar for faces and hog for bodies; NAME=PATH reads the detector from a file; none takes "
+        "the whole frame as one face.",
     )
     rate_hz: float | None = Field(
         default=DEFAULT_RATE_HZ,

@@ -1,13 +1,9 @@
-"""Labelled clips and pictures of every known layout, as one Manifest each.
+"""Labelled recordings of known corpora, each read into a `Manifest`.
 
-`CORPORA` names the layouts, `read_corpus(name, folder)` reads one.
+`CORPORA` lists the corpora that can be read; `read_corpus(name, folder)` reads one.
 """
 
-from emoscope.corpora.manifest import CORPORA, Manifest, Sample, read_corpus
-from emoscope.corpora.readers import (  # noqa: F401  # each registers its readers
-    image_sequences,
-    stills,
-    video_corpora,
-)
+from emoscope.corpora.manifest import Manifest, Sample
+from emoscope.corpora.registry import CORPORA, ReaderOption, read_corpus, reader_options
 
-__all__ = ["CORPORA", "Manifest", "Sample", "read_corpus"]
+__all__ = ["CORPORA", "Manifest", "ReaderOption", "Sample", "read_corpus", "reader_options"]

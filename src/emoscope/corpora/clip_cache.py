@@ -1,8 +1,8 @@
-"""What `prepare` keeps on disk: clips and failures by their content, digests by path and time.
+"""Files that `prepare` keeps: clips and failures by content, digests by path and time of change.
 
 CACHE/clips/ab/ab12....npz     the material of one clip, uncompressed
-CACHE/clips/ab/ab12....json    why there is none
-CACHE/digests.json             digests of the recordings, so that a second run reads none
+CACHE/clips/ab/ab12....json    the reason why a clip could not be made
+CACHE/digests.json             digests of the recordings, so that a second run need not read them
 """
 
 import hashlib
@@ -26,19 +26,19 @@ from emoscope.media.reading.images import numbered_images
 
 __all__ = ["ClipCache", "DigestBook", "Finding"]
 
-_FORMAT = 1  # of the files, and of what they hold: raise it when a clip is cut otherwise
+_FORMAT = 1  # of the files and their content: increase it when clips are cut differently
 _ABANDONED_S = 3600.0
-_LOOKS = "looks"  # [frames, of them without the face]
+_LOOKS = "looks"  # array of a clip file: [frames, frames without the face]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one recording's span.
+    """The result for one span of a recording.
 
-    key            its name in the cache; "" where the recording could not be read at all
-    reason         why it cannot be used; "" where it can
-    frames         how many were looked at; `without_face` of them do not show the face
-    digest         of the recording; "" where it could not be read
+    key            name in the cache; "" for a recording that could not be read at all
+    reason         why the span cannot be used; "" if it can
+    frames         number of frames read; `without_face` of them do not show the face
+    digest         digest of the recording; "" if it could not be read
     """
 
     key: str = ""
@@ -49,12 +49,12 @@ class Finding:
 
     @property
     def is_faceless(self) -> bool:
-        """Whether a face was looked for and never seen."""
+        """Whether no frame shows a face."""
         return bool(self.frames) and self.without_face == self.frames
 
 
 class ClipCache:
-    """The clips that were cut in one way. Raises MediaError where the folder cannot be written."""
+    """The stored clips of one `Cutting`. Raises MediaError for a folder that is not writable."""
 
     def __init__(self, folder: Path, how: Cutting) -> None:
         self.folder = folder
@@ -64,25 +64,25 @@ class ClipCache:
             self._facts["detector"] = digest(Path(weights))
 
     def key(self, content: str, sample: Sample) -> str:
-        """The name of a clip: the digest of all that decides what is in it."""
+        """The name of a clip: the digest of everything that determines its content."""
         span = {"content": content, "span": (sample.start_s, sample.end_s), "fps": sample.fps}
         return _hashed(json.dumps(self._facts | span, sort_keys=True))
 
     def find(self, key: str) -> Finding | None:
-        """What is known of a clip; None where it is to be made, or was cut off."""
+        """The stored finding for a clip; None if the clip is not stored or its file incomplete."""
         try:
             return Finding(**json.loads(self._path(key, ".json").read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            pass  # not a failure, or an unreadable one
+            pass  # no stored failure, or an unreadable one
         try:
             with self._opened(key) as arrays:
                 frames, without_face = arrays[_LOOKS].tolist()
-        except Exception:  # numpy and zipfile raise all sorts of things for a damaged file
+        except Exception:  # numpy and zipfile raise many types for a damaged file
             return None
         return Finding(key, frames=frames, without_face=without_face)
 
     def load(self, key: str) -> Material | None:
-        """A clip's material; None where its file is gone or damaged: every byte is checked."""
+        """The material of a clip; None if its file is missing or damaged (zip checksums)."""
         try:
             with self._opened(key) as arrays:
                 return _unpacked({name: arrays[name] for name in arrays if name != _LOOKS})
@@ -90,19 +90,19 @@ class ClipCache:
             return None
 
     def store(self, key: str, made: Cut) -> None:
-        """Write a clip, whole or not at all."""
+        """Write a clip, completely or not at all."""
         assert made.material is not None
         arrays = _packed(made.material) | {_LOOKS: np.array([made.frames, made.without_face])}
         with replacing(self._path(key, ".npz")) as part:
             np.savez(part, allow_pickle=False, **arrays)
 
     def remember(self, failure: Finding) -> None:
-        """Write down why there is no clip."""
+        """Store the reason why a clip could not be made."""
         with replacing(self._path(failure.key, ".json")) as part:
             part.write_text(json.dumps(asdict(failure)), encoding="utf-8")
 
     def sweep(self) -> None:
-        """Take away what killed runs have left half-written, but not what others now write."""
+        """Delete temporary files that killed runs left, but not those in use by other runs."""
         for part in self.folder.glob("*/*/.emoscope-*"):
             with suppress(OSError):
                 if time.time() - part.stat().st_mtime > _ABANDONED_S:
@@ -110,7 +110,7 @@ class ClipCache:
 
     @contextmanager
     def _opened(self, key: str) -> "Iterator[Mapping[str, AnyArray]]":
-        # numpy leaves a damaged file open that it has opened itself.
+        # If numpy opened the file, it would leave a damaged one open.
         with (
             self._path(key, ".npz").open("rb") as file,
             np.load(file, allow_pickle=False) as arrays,
@@ -122,7 +122,7 @@ class ClipCache:
 
 
 class DigestBook:
-    """Digests of recordings, good for as long as size and time of change stay what they were."""
+    """Digests of recordings, valid as long as size and modification time are unchanged."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "digests.json"
@@ -130,19 +130,19 @@ class DigestBook:
         self._new: dict[str, list[str]] = {}
 
     def get(self, path: Path) -> str:
-        """The digest of a recording; "" where it is not known any more."""
+        """The digest of a recording; "" if unknown or the recording has changed."""
         state, content = self._known.get(str(path.absolute()), ("", ""))
         with suppress(OSError, EmoscopeError):
             return content if state == _state(path) else ""
         return ""
 
     def put(self, path: Path, content: str) -> None:
-        """Remember one, from the next `save` on."""
+        """Add a digest, to be written by the next `save`."""
         with suppress(OSError, EmoscopeError):
             self._new[str(path.absolute())] = [_state(path), content]
 
     def save(self) -> None:
-        """Write what is new beside what others have written meanwhile. Raises MediaError."""
+        """Merge the added digests with those that other runs have written. Raises MediaError."""
         if self._new:
             self._known = self._read() | self._new
             with replacing(self._path) as part:
@@ -158,7 +158,7 @@ class DigestBook:
 
 
 def _state(path: Path) -> str:
-    """Changes when a recording does."""
+    """Size and modification time, as text that changes when the recording does."""
     if path.is_dir():
         return _hashed("".join(f"{p.name}:{_state(p)};" for p in numbered_images(path)))
     stat = path.stat()
@@ -166,7 +166,7 @@ def _state(path: Path) -> str:
 
 
 def _packed(material: Material) -> dict[str, AnyArray]:
-    """Names like "pictures 112 112", "flow 112 112" and "vector egemaps"."""
+    """Arrays by names such as "pictures 112 112", "flow 112 112" and "vector egemaps"."""
     pictures = {f"pictures {h} {w}": values for (h, w), values in material.pictures.items()}
     flow = {f"flow {h} {w}": f.astype(np.float16) for (h, w), f in material.flow.items()}
     return pictures | flow | {f"vector {kind}": v for kind, v in material.vectors.items()}

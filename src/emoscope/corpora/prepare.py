@@ -1,4 +1,4 @@
-"""Corpora made ready to train on: faces found, clips cut and cached once, failures told."""
+"""Prepare corpora for training: detect faces, cut and cache clips once, report failures."""
 
 import functools
 import os
@@ -13,25 +13,26 @@ from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, SpecError
 from emoscope.core.processors import usable_processors
 from emoscope.corpora.clip_cache import ClipCache, DigestBook, Finding
-from emoscope.corpora.cutting import Cut, Cutting, Faces, cut
+from emoscope.corpora.cutting import Cutting, Faces, cut
 from emoscope.corpora.manifest import Sample, digest
 from emoscope.corpora.workers import Crashed, each_in_processes
 from emoscope.media.clips import Material
 from emoscope.media.detectors import create_detector
+from emoscope.media.people.sightings import AUTO
 from emoscope.media.reading.images import is_image
 
 __all__ = ["Counts", "Failure", "Prepared", "default_cache", "prepare"]
 
-_NAMED = 3  # failures of one reason that are named
-_WORTH_A_PROCESS = 8  # clips: fewer are cut before it has started
-_SAVE_EVERY_S = 30.0  # what a killed run forgets of digests
+_NAMED = 3  # failures of one reason that are listed
+_WORTH_A_PROCESS = 8  # clips: fewer are cut in the time that a process takes to start
+_SAVE_EVERY_S = 30.0  # a killed run loses the digests of this time
 
 _Span = tuple[Path, float, float | None, float | None]
 Progress = Callable[[int, int], None]  # done, total
 
 
 def default_cache() -> Path:
-    """$EMOSCOPE_CACHE, or emoscope in $XDG_CACHE_HOME or in ~/.cache."""
+    """The cache folder: $EMOSCOPE_CACHE, or emoscope in $XDG_CACHE_HOME or in ~/.cache."""
     if own := os.environ.get("EMOSCOPE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope"
@@ -39,7 +40,7 @@ def default_cache() -> Path:
 
 @dataclass(frozen=True)
 class Failure:
-    """A sample that cannot be used, and why."""
+    """A sample that cannot be used, and the reason."""
 
     path: Path
     label: str
@@ -48,8 +49,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one label: its clips, those that never show a face, the frames that were looked at, and
-    how many of them do not show the face."""
+    """Counts of one label: clips, clips without any face, frames read, and frames without the face
+    of the clip."""
 
     clips: int = 0
     faceless_clips: int = 0
@@ -59,8 +60,7 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The usable samples of a corpus, in its order, and where their clips lie; the failures; the
-    counts by label."""
+    """The usable samples of a corpus in its order, with their clips; failures; counts by label."""
 
     samples: tuple[Sample, ...]
     failures: tuple[Failure, ...]
@@ -70,32 +70,40 @@ class Prepared:
     findings: Mapping[_Span, Finding]
 
     def key(self, sample: Sample) -> str:
-        """The name of a usable sample's clip: the digest of all that decides what is in it."""
+        """The name of a usable sample's clip: the digest of all that determines its content."""
         return self.findings[_span(sample)].key
 
     def load(self, sample: Sample) -> Material:
-        """A sample's material. A clip whose file was lost or damaged is made anew.
+        """Load the material of a sample. A missing or damaged clip is cut again.
 
-        Raises CorpusError for a sample that is not usable, and where clip and recording are gone.
+        Raises CorpusError for a sample that is not usable, and if clip and recording are missing.
         """
-        found = self.findings.get(_span(sample))
-        if found is None or found.reason:
+        finding = self.findings.get(_span(sample))
+        if finding is None or finding.reason:
             raise CorpusError(f"{sample.path}: not a usable sample. Prepare the corpus again.")
-        if self.how.takes_as_it_is(sample):
-            return _material(_cut_again(sample, self.how), sample)
-        material = self.clips.load(found.key)
-        if material is not None:
-            return material
-        made = _cut_again(sample, self.how)
-        material = _material(made, sample)
-        # A full disk does not stop a training; nor is another recording's clip kept as this one's.
-        with suppress(EmoscopeError):
-            if digest(sample.path) == found.digest:
-                self.clips.store(found.key, made)
-        return material
+        if not self.how.takes_as_it_is(sample):
+            stored = self.clips.load(finding.key)
+            if stored is not None:
+                return stored
+        try:
+            result = cut(sample, self.how)
+        except EmoscopeError as error:
+            reason = _reason(error, sample.path)
+            raise CorpusError(
+                f"{sample.path}: no longer readable ({reason}). Restore it."
+            ) from None
+        if result.material is None:
+            raise CorpusError(
+                f"{sample.path}: no longer usable ({result.reason}). Prepare the corpus again."
+            )
+        if not self.how.takes_as_it_is(sample):
+            with suppress(EmoscopeError):  # training goes on with a full disk
+                if digest(sample.path) == finding.digest:  # else it is another recording
+                    self.clips.store(finding.key, result)
+        return result.material
 
     def report_lines(self) -> Iterator[str]:
-        """What is usable, what is not and why, where faces were missed."""
+        """Lines of the report: usable samples, failures by reason, frames without a face."""
         total = len(self.samples) + len(self.failures)
         yield f"usable: {len(self.samples):,} of {total:,} samples"
         by_reason: defaultdict[str, list[Path]] = defaultdict(list)
@@ -108,17 +116,16 @@ class Prepared:
                 yield f"  and {len(paths) - _NAMED:,} more"
         if self.how.finds_faces:
             columns = zip(*(astuple(count) for count in self.report.values()), strict=True)
-            yield self._faces(Counts(*map(sum, columns)))
-            for label, count in self.report.items():
-                yield f"{label}: {self._faces(count)}"
+            yield self._faces_line(Counts(*map(sum, columns)))
+            for label, counts in self.report.items():
+                yield f"{label}: {self._faces_line(counts)}"
 
-    def _faces(self, of: Counts) -> str:
+    def _faces_line(self, counts: Counts) -> str:
+        target, frames = self.how.target, f"{counts.without_face:,} of {counts.frames:,} frames"
         if self.how.faces == "every-frame":
-            return f"{of.without_face:,} of {of.frames:,} frames without a {self.how.whom}"
-        return (
-            f"no {self.how.whom} in {of.faceless_clips:,} of {of.clips:,} clips, "
-            f"not the one followed in {of.without_face:,} of {of.frames:,} frames"
-        )
+            return f"{frames} without a {target}"
+        clips = f"{counts.faceless_clips:,} of {counts.clips:,} clips"
+        return f"no {target} in {clips}, tracked {target} missing in {frames}"
 
 
 def prepare(
@@ -126,73 +133,77 @@ def prepare(
     spec: ClipSpec,
     cache: Path,
     *,
-    detector: str = "haar",
+    detector: str = AUTO,
     whole: bool = False,
     faces: Faces = "follow",
     min_frames: int = 0,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Cut the clips of all samples and keep them in `cache`; those that are there are not made
-    again, so that a run which was stopped goes on.
+    """Cut the clips of all samples and store them in `cache`.
 
-    detector     as in `create_detector`; "none": the frame is the face; as in `Cutting`
+    Stored clips are not cut again, so that an interrupted run continues where it stopped.
+
+    detector     as in `Cutting`; "none": the frame is the face
     whole        keep all frames on the spec's time grid, for training with temporal jitter and
-                 evaluation on every block; else those that its rule chooses, with their flow
-    faces        how they are found, and `min_frames` that a sequence must have: as in `Cutting`
-    workers      processes; if not told as many as there are cores, but fewer for a few clips; with
-                 1 this process does it all
-    progress     is told how many are done, and of how many
+                 evaluation on every block; else those that its rule selects, with their flow
+    faces        how faces are found, as in `Cutting`; also `min_frames`
+    workers      number of processes; None: one per processor core, fewer for few clips; 1: all work
+                 in this process
+    progress     called with the number of samples done, and of all
 
-    Samples that cannot be used are told in `failures` and not tried again, but for those that were
-    gone. Raises UnknownName or MediaError for the detector, MediaError where the cache cannot be
-    written, SpecError for `faces`, EmoscopeError for a package that is missing.
+    Samples that cannot be used are listed in `failures` and not tried again, unless their file was
+    missing. Raises UnknownName or MediaError for the detector, MediaError for a cache that cannot
+    be written, SpecError for `faces`, EmoscopeError for a missing package.
     """
     how = Cutting(spec, detector, whole, faces, min_frames)
-    create_detector(how.finder)  # before any work, so that a wrong one is not a failure a sample
+    create_detector(how.finder)  # at once, so that an error is raised and not a failure per sample
     clips, book = ClipCache(cache, how), DigestBook(cache)
     clips.sweep()
     spans = {_span(sample): sample for sample in samples}
     known = ((span, _known(clips, book, how, sample)) for span, sample in spans.items())
-    findings = {span: found for span, found in known if found is not None}
+    findings = {span: finding for span, finding in known if finding is not None}
     todo = [sample for span, sample in spans.items() if span not in findings]
+    if workers is None:
+        workers = max(1, min(usable_processors(), len(todo) // _WORTH_A_PROCESS))
+    progress = progress or (lambda done, total: None)
+    progress(len(findings), len(spans))
     job = functools.partial(_find, clips, how)
-    tell = progress or (lambda done, total: None)
-    tell(len(findings), len(spans))
-    with closing(_found(job, todo, workers or _crew(len(todo)), book)) as news:
-        for sample, found in news:
-            findings[_span(sample)] = found
-            tell(len(findings), len(spans))
+    with closing(_find_all(job, todo, workers, book)) as results:
+        for sample, finding in results:
+            findings[_span(sample)] = finding
+            progress(len(findings), len(spans))
     return _prepared(samples, how, clips, findings)
 
 
-def _crew(clips: int) -> int:
-    return max(1, min(usable_processors(), clips // _WORTH_A_PROCESS))
-
-
-def _found(
+def _find_all(
     job: Callable[[Sample], Finding], todo: Sequence[Sample], workers: int, book: DigestBook
 ) -> Generator[tuple[Sample, Finding], None, None]:
-    """What the job finds of each, its digest put into the book."""
+    """Yield each sample with the job's finding, and put the digests into the book."""
     saved_s = time.monotonic()
     try:
         with closing(each_in_processes(job, todo, workers)) as results:
-            for sample, found in results:
-                if isinstance(found, Crashed):
-                    found = Finding(reason=f"reading it crashed (exit code {found.code})")
-                if found.digest and not _is_unreadable_still(sample, found):
-                    book.put(sample.path, found.digest)
+            for sample, result in results:
+                finding = (
+                    Finding(reason=f"reading it crashed (exit code {result.code})")
+                    if isinstance(result, Crashed)
+                    else result
+                )
+                # A still in the book is usable as it is: see `_known`.
+                is_bad_still = is_image(sample.path) and finding.reason and not finding.is_faceless
+                if finding.digest and not is_bad_still:
+                    book.put(sample.path, finding.digest)
                 if time.monotonic() - saved_s > _SAVE_EVERY_S:
                     book.save()
                     saved_s = time.monotonic()
-                yield sample, found
+                yield sample, finding
     finally:
-        with suppress(MediaError):  # without it the next run is slower, no more
+        with suppress(MediaError):  # without the digests the next run is only slower
             book.save()
 
 
 def _known(clips: ClipCache, book: DigestBook, how: Cutting, sample: Sample) -> Finding | None:
-    """What an earlier run found, without reading the recording; or that it is gone."""
+    """The finding of an earlier run, without reading the recording, or of a missing file."""
     if not sample.path.exists():
         return _find(clips, how, sample)
     content = book.get(sample.path)
@@ -206,83 +217,62 @@ def _known(clips: ClipCache, book: DigestBook, how: Cutting, sample: Sample) -> 
 
 
 def _find(clips: ClipCache, how: Cutting, sample: Sample) -> Finding:
-    """Make sure that a sample's clip is in the cache, or the reason why it cannot be."""
+    """Put the clip of a sample, or the reason why it cannot be cut, into the cache."""
     try:
         content = digest(sample.path)
-    except EmoscopeError as error:  # gone: a file may come back, so that it is not remembered
+    except EmoscopeError as error:  # missing: not remembered, as the file may come back
         return Finding(reason=_reason(error, sample.path))
     key = clips.key(content, sample)
     known = clips.find(key)
     if known is not None:
         return replace(known, digest=content)
     try:
-        made = cut(sample, how)
+        result = cut(sample, how)
     except (MediaError, SpecError) as error:
-        found = Finding(key, _reason(error, sample.path), digest=content)
+        finding = Finding(key, _reason(error, sample.path), digest=content)
         if sample.path.exists():
-            clips.remember(found)
-        return found
+            clips.remember(finding)
+        return finding
     except EmoscopeError:
-        raise  # a missing package is no sample's fault
-    except Exception as error:  # whatever one file provokes in a decoder, the others go on
+        raise  # a missing package is not a fault of the sample
+    except Exception as error:  # an unexpected error of a decoder costs this file only
         return Finding(key, f"{type(error).__name__}: {error}".splitlines()[0])
-    found = Finding(key, made.reason, made.frames, made.without_face, content)
-    if found.reason:
-        clips.remember(found)
+    finding = Finding(key, result.reason, result.frames, result.without_face, content)
+    if finding.reason:
+        clips.remember(finding)
     elif not how.takes_as_it_is(sample):
-        clips.store(key, made)
-    return found
-
-
-def _is_unreadable_still(sample: Sample, found: Finding) -> bool:
-    """Those do not come into the book: it vouches for stills that are taken as they are."""
-    return is_image(sample.path) and bool(found.reason) and not found.is_faceless
+        clips.store(key, result)
+    return finding
 
 
 def _prepared(
     samples: Sequence[Sample], how: Cutting, clips: ClipCache, findings: Mapping[_Span, Finding]
 ) -> Prepared:
-    of = [findings[_span(sample)] for sample in samples]
-    pairs = list(zip(samples, of, strict=True))
+    pairs = [(sample, findings[_span(sample)]) for sample in samples]
     tallies: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for sample, found in pairs:
+    for sample, finding in pairs:
         tallies[sample.label].update(
             clips=1,
-            faceless_clips=found.is_faceless,
-            frames=found.frames,
-            without_face=found.without_face,
+            faceless_clips=finding.is_faceless,
+            frames=finding.frames,
+            without_face=finding.without_face,
         )
     return Prepared(
-        tuple(sample for sample, found in pairs if not found.reason),
-        tuple(Failure(s.path, s.label, found.reason) for s, found in pairs if found.reason),
-        {label: Counts(**tallies[label]) for label in sorted(tallies)},
-        how,
-        clips,
-        findings,
+        samples=tuple(sample for sample, finding in pairs if not finding.reason),
+        failures=tuple(Failure(s.path, s.label, f.reason) for s, f in pairs if f.reason),
+        report={label: Counts(**tallies[label]) for label in sorted(tallies)},
+        how=how,
+        clips=clips,
+        findings=findings,
     )
 
 
-def _cut_again(sample: Sample, how: Cutting) -> Cut:
-    try:
-        return cut(sample, how)
-    except EmoscopeError as error:
-        reason = _reason(error, sample.path)
-        raise CorpusError(f"{sample.path}: no longer readable ({reason}). Restore it.") from None
-
-
-def _material(made: Cut, sample: Sample) -> Material:
-    if made.material is None:
-        raise CorpusError(
-            f"{sample.path}: no longer usable ({made.reason}). Prepare the corpus again."
-        )
-    return made.material
-
-
 def _span(sample: Sample) -> _Span:
+    """The key of a sample's finding: samples of one span share it."""
     return sample.path, sample.start_s, sample.end_s, sample.fps
 
 
 def _reason(error: EmoscopeError, path: Path) -> str:
-    """What an error says without the path before it and the remedy behind."""
-    told = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
-    return told.partition(". ")[0].removesuffix(".")
+    """The reason in an error message, without the path before it and the remedy after it."""
+    message = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
+    return message.partition(". ")[0].removesuffix(".")

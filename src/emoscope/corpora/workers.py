@@ -1,4 +1,4 @@
-"""A job for each of many items, in processes of their own: one that crashes is one item lost."""
+"""A process pool in which a crash loses one item, not the run."""
 
 import multiprocessing
 import signal
@@ -18,79 +18,82 @@ __all__ = ["Crashed", "each_in_processes"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _READY = "ready"
-_LEAVE_S = 5.0  # for a process to take its temporary files along
+_LEAVE_S = 5.0  # time for a process to delete its temporary files
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """The process that had the item is gone; `code` as `multiprocessing` tells it."""
+    """The result for an item whose process died. `code` is its exit code, as in multiprocessing."""
 
     code: int | None
 
 
 @dataclass(eq=False)
 class _Worker(Generic[Item]):
+    """A process, our end of its pipe, and the item that it was given."""
+
     process: BaseProcess
     pipe: "Connection[Any, Any]"
-    item: Item | None = None  # None until it is ready
+    item: Item | None = None  # the item in progress; None until the process is ready
 
 
 def each_in_processes(
     job: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Generator[tuple[Item, Result | Crashed], None, None]:
-    """(item, job(item)) as they are done, in any order; OpenCV has one thread in each process.
+    """Yield (item, job(item)) in order of completion. OpenCV uses one thread in each process.
 
-    `job` and `items` are pickled. With one worker the job is done in this process, where a crash is
-    a crash. However the iteration ends, also by Ctrl-C, the processes end too. Raises EmoscopeError
-    with what the job raised, or where processes cannot be started.
+    `job` and `items` are pickled. With one worker the job runs in this process, where a crash is
+    not caught. The processes end with the iteration, also on Ctrl-C. Raises EmoscopeError with the
+    message that the job raised, or where processes cannot be started.
     """
     if workers == 1:
         yield from ((item, job(item)) for item in items)
         return
     waiting = iter(items)
-    crew = [_hire(job) for _ in range(min(workers, len(items)))]
+    pool = [_start(job) for _ in range(min(workers, len(items)))]
     try:
-        while crew:
-            for pipe in wait([worker.pipe for worker in crew]):
-                worker = next(worker for worker in crew if worker.pipe is pipe)
+        while pool:
+            for pipe in wait([worker.pipe for worker in pool]):
+                worker = next(worker for worker in pool if worker.pipe is pipe)
                 item, result = worker.item, _received(worker)
                 if isinstance(result, Crashed):
-                    crew[crew.index(worker)] = worker = _hire(job)
+                    pool[pool.index(worker)] = worker = _start(job)
                 else:
                     worker.item = next(waiting, None)
-                    _give_or_dismiss(worker, crew)
+                    _send_or_dismiss(worker, pool)
                 if item is not None:
                     yield item, result
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.process.terminate()
-        for worker in crew:
+        for worker in pool:
             worker.process.join(_LEAVE_S)
             worker.process.kill()
 
 
-def _hire(job: Callable[[Any], Any]) -> _Worker[Any]:
+def _start(job: Callable[[Any], Any]) -> _Worker[Any]:
     spawning = multiprocessing.get_context("spawn")
     ours, theirs = spawning.Pipe()
     process = spawning.Process(target=_serve, args=(job, theirs), daemon=True)
-    with _without_interrupts():
+    with _interrupts_blocked():
         process.start()
-    theirs.close()  # so that the end of the process is the end of the pipe
+    theirs.close()  # so that our end is closed when the process dies
     return _Worker(process, ours)
 
 
-def _give_or_dismiss(worker: _Worker[Any], crew: list[_Worker[Any]]) -> None:
+def _send_or_dismiss(worker: _Worker[Any], pool: list[_Worker[Any]]) -> None:
+    """Send a worker its item; end the worker if there is none left."""
     if worker.item is None:
-        crew.remove(worker)
+        pool.remove(worker)
         worker.pipe.close()
         worker.process.join()
         return
-    with suppress(OSError):  # it has crashed between two items: the next `wait` will tell
+    with suppress(OSError):  # it crashed between two items: the next `wait` reports it
         worker.pipe.send(worker.item)
 
 
 def _received(worker: _Worker[Any]) -> Any:
-    """The result of the item that a worker had."""
+    """The next message of a worker: the result of its item, or Crashed. Raises EmoscopeError."""
     try:
         kind, result = worker.pipe.recv()
     except (EOFError, OSError):
@@ -98,8 +101,8 @@ def _received(worker: _Worker[Any]) -> Any:
         worker.pipe.close()
         if worker.item is None:
             raise EmoscopeError(
-                "Worker processes cannot be started: guard the script that calls this by "
-                'if __name__ == "__main__", or ask for one worker.'
+                "Worker processes cannot be started. Guard the calling script with "
+                'if __name__ == "__main__", or use one worker.'
             ) from None
         return Crashed(worker.process.exitcode)
     if kind == "raised":
@@ -108,8 +111,8 @@ def _received(worker: _Worker[Any]) -> Any:
 
 
 def _serve(job: Callable[[Any], Any], pipe: "Connection[Any, Any]") -> None:
-    """What a process does: one item after the other, until nobody listens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent has it too, and ends this process
+    """The main function of a worker process: handle items until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends this process
     signal.signal(signal.SIGTERM, _leave)
     cv2.setNumThreads(1)
     with suppress(EOFError, OSError):
@@ -117,20 +120,20 @@ def _serve(job: Callable[[Any], Any], pipe: "Connection[Any, Any]") -> None:
         while True:
             item = pipe.recv()
             try:
-                answer = ("done", job(item))
+                message = ("done", job(item))
             except EmoscopeError as error:
-                answer = ("raised", str(error))
-            pipe.send(answer)
+                message = ("raised", str(error))
+            pipe.send(message)
 
 
 def _leave(*_: object) -> None:
-    raise SystemExit  # rather than die, so that nothing temporary stays behind
+    raise SystemExit  # runs the `finally` blocks that delete temporary files
 
 
 @contextmanager
-def _without_interrupts() -> Iterator[None]:
-    """A process starts with them blocked: one that comes while it imports is not told by a
-    traceback. This process gets its own afterwards."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT, also in a process started meanwhile: Ctrl-C during its imports would print a
+    traceback. This process receives a blocked signal afterwards."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

@@ -28,7 +28,13 @@ def replacing(target: Path) -> Iterator[Path]:
         yield part
         part.replace(target)
     except OSError as error:
-        raise MediaError(f"{target}: cannot be written: {_reason(error)}") from error
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = (
+            "Free some space or choose another folder." if is_full else "Choose another folder."
+        )
+        raise MediaError(
+            f"{target}: cannot be written: {error.strerror or error}. {remedy}"
+        ) from error
     except MediaError as error:  # its message may name the temporary file
         raise MediaError(str(error).replace(str(part), str(target))) from error
     finally:
@@ -46,9 +52,3 @@ def check_writable(folder: Path) -> None:
         raise MediaError(
             f"{folder}: the folder cannot be written to. Choose another one for --out."
         )
-
-
-def _reason(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"{reason}. {'Free some space or choose' if is_full else 'Choose'} another folder."

@@ -74,7 +74,12 @@ class ConvLSTMBody(Network):
         filters = scaled(width, _FILTERS_3D)
         widths = (filters[-1], *scaled(width, hidden))
         self.activation_checkpointing = activation_checkpointing
-        self.clip_spec = _clip_spec(frames, size_px)
+        self.clip_spec = ClipSpec(
+            region="frame",  # corpora that show the full body are not cropped
+            sampling=Uniform(length=frames, jitter=True),
+            window=Window(length_s=2.0, stride_s=1.0),
+            streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
+        )
         self.cnn3d = _cnn3d(filters)
         self.levels = nn.Sequential(
             *(
@@ -138,16 +143,6 @@ def _check(frames: int, size_px: int, deformable_steps: Collection[int]) -> None
             f"deformable_steps must be below {frames // 2}, half the frames, "
             f"got {sorted(deformable_steps)}."
         )
-
-
-def _clip_spec(frames: int, size_px: int) -> ClipSpec:
-    """Whole frames, as in corpora that show the full body."""
-    return ClipSpec(
-        region="frame",
-        sampling=Uniform(length=frames, jitter=True),
-        window=Window(length_s=2.0, stride_s=1.0),
-        streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
-    )
 
 
 def _cnn3d(filters: Sequence[int]) -> nn.Sequential:

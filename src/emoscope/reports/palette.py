@@ -1,15 +1,15 @@
-"""One colour a label, the same in every picture Emoscope draws.
+"""One colour per label, the same in all pages and videos.
 
-The first nine follow Okabe and Ito's colour-blind-safe set (2008), softened and with neutral as
-a quiet grey; the rest follow Tol's "muted" scheme (2021).
+The first nine follow Okabe and Ito's colour-blind-safe set (2008), softened, with grey for
+neutral. The others follow Tol's "muted" scheme (2021).
 """
 
 from collections.abc import Sequence
 
 __all__ = ["NO_COLOUR", "UNSURE", "colours", "rgb"]
 
-UNSURE = "unsure"  # in place of a label, where the least confidence is not reached
-NO_COLOUR = "#7d8790"
+UNSURE = "unsure"  # shown where a probability is below the minimum confidence
+NO_COLOUR = "#7d8790"  # for UNSURE
 
 _FIXED = {
     "neutral": "#b4bcc6",
@@ -38,13 +38,13 @@ _OTHERS = (
 
 
 def colours(labels: Sequence[str]) -> dict[str, str]:
-    """`{label: "#rrggbb"}`. A label outside the known ones takes the next free colour."""
-    free = [label for label in labels if label not in _FIXED]
-    others = {label: _OTHERS[i % len(_OTHERS)] for i, label in enumerate(free)}
+    """Assign a colour to each label: `{label: "#rrggbb"}`."""
+    unknown = [label for label in labels if label not in _FIXED]
+    others = {label: _OTHERS[i % len(_OTHERS)] for i, label in enumerate(unknown)}
     return {label: _FIXED.get(label) or others[label] for label in labels}
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """ "#rrggbb" as three bytes."""
+    """Convert "#rrggbb" to three bytes."""
     red, green, blue = bytes.fromhex(colour.removeprefix("#"))
     return red, green, blue

@@ -1,4 +1,4 @@
-"""Faces at the moments when a label was at its strongest, as small JPEGs."""
+"""Thumbnails of faces at the peak of each label."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,12 +17,12 @@ __all__ = ["Peak", "peaks", "read_thumbnails"]
 
 THUMBNAIL_PX = 160
 MARGIN = 0.25  # of the box's longer side, on each side
-MAX_THUMBNAILS = 48  # each costs a seek
+MAX_THUMBNAILS = 48  # each needs a seek in the video
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The row of one face in which a label that led at some time was most probable."""
+    """The row in which a label of one face was most probable, among labels that led in some row."""
 
     track: int
     label: str
@@ -33,33 +33,33 @@ class Peak:
 
 
 def peaks(timeline: Timeline, track: int) -> tuple[Peak, ...]:
-    """One a label that led in some row, in the order of time."""
-    part = timeline.of(track)
-    found = []
+    """Find one peak for each label that led in some row of a face, ordered by time."""
+    part = timeline.for_track(track)
+    unordered = []
     for label in set(part.leading) - {""}:
         probs = part.probs[:, part.labels.index(label)]
         row = int(np.nanargmax(probs))
         start_s, end_s = part.spans_s[row].tolist()
         box = Box(*part.boxes_xyxy[row].tolist())
-        found.append(Peak(track, label, start_s, end_s, float(probs[row]), box))
-    return tuple(sorted(found, key=lambda peak: (peak.start_s, peak.label)))
+        unordered.append(Peak(track, label, start_s, end_s, float(probs[row]), box))
+    return tuple(sorted(unordered, key=lambda peak: (peak.start_s, peak.label)))
 
 
 def read_thumbnails(video: str | Path, wanted: Sequence[Peak]) -> dict[Peak, bytes]:
-    """Square JPEGs of the first few peaks wanted. What cannot be read is left out."""
-    found: dict[Peak, bytes] = {}
+    """Read the faces at the first peaks as square JPEGs; unreadable ones are left out."""
+    jpegs: dict[Peak, bytes] = {}
     for peak in sorted(wanted[:MAX_THUMBNAILS], key=lambda peak: peak.start_s):
         with suppress(EmoscopeError, OSError):
-            # Times in a Timeline may have been rounded on their way.
+            # The times of a Timeline may have been rounded.
             frame = next(read_frames(video, start_s=max(0.0, peak.start_s - 1e-3)), None)
-            picture = None if frame is None else _face(frame.rgb, peak.box)
-            if picture is not None:
-                found[peak] = picture
-    return found
+            jpeg = None if frame is None else _face(frame.rgb, peak.box)
+            if jpeg is not None:
+                jpegs[peak] = jpeg
+    return jpegs
 
 
 def _face(rgb: ByteArray, box: Box) -> bytes | None:
-    """A square around the box as JPEG; None where the box is NaN or outside the picture."""
+    """Cut out a square around the box as JPEG; None if the box is NaN or outside the picture."""
     if not np.isfinite(box).all():
         return None
     (x, y), reach = box.center, (0.5 + MARGIN) * max(box.width, box.height)
@@ -69,7 +69,7 @@ def _face(rgb: ByteArray, box: Box) -> bytes | None:
     side = min(right - left, bottom - top)
     if side < 1:
         return None
-    # At the picture's edge the square gets smaller rather than lopsided or padded.
+    # At the picture's edge the square is smaller, so that it needs no padding.
     left += (right - left - side) // 2
     top += (bottom - top - side) // 2
     crop = rgb[top : top + side, left : left + side]

@@ -180,7 +180,7 @@ def _cut_clips(
         samples,
         job.spec,
         cache or default_cache(),
-        detector=recipe.corpus.detector,
+        detector=recipe.corpus.detector_choice,
         faces=recipe.corpus.faces,
         min_frames=recipe.corpus.min_frames,
         whole=recipe.evaluation.every > 0,

@@ -7,14 +7,15 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from emoscope.core.errors import RecipeError, UnknownName
+from emoscope.core.errors import EmoscopeError, RecipeError, UnknownName
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
 from emoscope.core.votes import DEFAULT_VOTE, VOTES
 from emoscope.corpora import CORPORA
 from emoscope.corpora.cutting import Faces
+from emoscope.corpora.registry import options_by_corpus
 from emoscope.training.augment import Augmentation
 from emoscope.training.recipe_errors import complaints
 from emoscope.training.recipe_protocols import (
@@ -74,19 +75,35 @@ class CorpusChoice(Frozen):
     )
     detector: str = Field(
         default="haar",
-        description='Face detector, as in `emoscope analyze`. `"none"` for images that are already '
-        "cropped to the face.",
+        description='Detector, as in `emoscope analyze`. `"haar"` stands for the default of the '
+        'network\'s region, which is hog for bodies; `"none"` for images that are already cropped '
+        "to the face.",
     )
     faces: Faces = Field(
         default="follow",
         description="Detect occasionally and track in between, or detect in every frame.",
     )
     min_frames: int = Field(default=0, ge=0, description="Leave out sequences with fewer frames.")
-    pattern: str | None = Field(
-        default=None,
-        description="GEMEP only: regular expression of the release's file names, with the groups "
-        "`actor` and `emotion`.",
+    options: dict[str, Any] = Field(
+        default={},
+        description='Options of the corpus readers: `{pattern = "..."}`. Of joined corpora each '
+        "reader gets the options that it takes. `emoscope corpus list` shows them.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _move_pattern(cls, settings: Any) -> Any:
+        """Accept `pattern` as a key of its own, as recipes of stored runs may have it."""
+        if not isinstance(settings, dict) or "pattern" not in settings:
+            return settings
+        settings = dict(settings)
+        pattern = settings.pop("pattern")
+        return settings if pattern is None else {"options": {"pattern": pattern}, **settings}
+
+    @property
+    def detector_choice(self) -> str:
+        """`detector` as `detector_for` takes it: "haar" is the default of whatever region."""
+        return "auto" if self.detector == "haar" else self.detector
 
     @field_validator("name", mode="before")
     @classmethod
@@ -97,6 +114,16 @@ class CorpusChoice(Frozen):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(_registered(CORPORA, name) for name in names)
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        try:
+            if "name" in info.data:  # else the name is what is wrong
+                options_by_corpus(info.data["name"], options)
+        except EmoscopeError as error:
+            raise ValueError(str(error)) from None
+        return options
 
     @field_validator("labels")
     @classmethod

@@ -194,7 +194,7 @@ def test_an_evaluation_shows_the_choice_of_every_fold(run: RunFolder) -> None:
 
 def test_unusable_sound_is_left_out_and_counted(run: RunFolder) -> None:
     assert len(run.samples) == 24
-    reasons = {"too short or too silent for egemaps": 1, "its sound is silence": 1}
+    reasons = {"too short or too quiet for egemaps": 1, "the audio track is silent": 1}
     assert run.info["left_out"] == reasons
     page = (run.folder / "evaluation.md").read_text(encoding="utf-8")
     assert all(f"| {reason} | 1 |" in page for reason in reasons)

@@ -34,20 +34,20 @@ def predict(folder: Path, seed: int, right: float) -> None:
 
 
 def test_a_run_does_not_differ_from_itself(tmp_path: Path) -> None:
-    found = pair(fake_run(tmp_path / "a"), fake_run(tmp_path / "b"))
-    assert found.clips == 72
-    assert found.over == "subjects"
-    assert found.difference is not None
-    assert found.difference.difference == 0
-    assert found.difference.p == found.mcnemar_p == 1
+    result = pair(fake_run(tmp_path / "a"), fake_run(tmp_path / "b"))
+    assert result.clips == 72
+    assert result.over == "subjects"
+    assert result.difference is not None
+    assert result.difference.difference == 0
+    assert result.difference.p == result.mcnemar_p == 1
 
 
 def test_a_better_run_is_significantly_better(tmp_path: Path) -> None:
     poor = fake_run(tmp_path / "poor", skill=0.4, seeds=(0,))
     good = fake_run(tmp_path / "good", skill=0.9, draw=1, seeds=(0,))
     up, down = pair(poor, good), pair(good, poor)
-    found = compare([poor, good])
-    uars = [line.figures["uar"] for line in found.runs]
+    result = compare([poor, good])
+    uars = [line.figures["uar"] for line in result.runs]
     assert up.difference is not None
     assert down.difference is not None
     assert up.difference.difference == pytest.approx(uars[1] - uars[0])
@@ -63,29 +63,29 @@ def test_probabilities_of_seeds_are_averaged(tmp_path: Path) -> None:
         predict(right, seed, 1.0)
     predict(split, 0, 0.9)
     predict(split, 1, 0.4)  # wrong alone, right with the other
-    found = pair(right, split)
-    assert found.difference is not None
-    assert found.difference.difference == 0
+    result = pair(right, split)
+    assert result.difference is not None
+    assert result.difference.difference == 0
     predict(split, 1, 0.05)
-    found = pair(right, split)
-    assert found.difference is not None
-    assert found.difference.difference == -1
+    result = pair(right, split)
+    assert result.difference is not None
+    assert result.difference.difference == -1
 
 
 def test_only_clips_with_the_same_label_in_both_runs_are_compared(tmp_path: Path) -> None:
     samples = clips()
     others = [replace(samples[0], label="sadness"), *samples[1:50]]
     moved = [replace(s, start_s=1.0) if k == 1 else s for k, s in enumerate(others)]
-    found = pair(fake_run(tmp_path / "a"), fake_run(tmp_path / "b", samples=moved))
-    assert found.clips == 48
+    result = pair(fake_run(tmp_path / "a"), fake_run(tmp_path / "b", samples=moved))
+    assert result.clips == 48
 
 
 def test_the_order_of_the_labels_does_not_matter(tmp_path: Path) -> None:
     a = fake_run(tmp_path / "a", skill=1.0)
     b = fake_run(tmp_path / "b", skill=1.0, labels=LABELS[::-1], samples=clips())
-    found = pair(a, b)
-    assert found.difference is not None
-    assert (found.clips, found.difference.difference) == (72, 0)
+    result = pair(a, b)
+    assert result.difference is not None
+    assert (result.clips, result.difference.difference) == (72, 0)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +98,10 @@ def test_the_order_of_the_labels_does_not_matter(tmp_path: Path) -> None:
 def test_the_reason_is_given_where_runs_cannot_be_compared(
     tmp_path: Path, other: dict, reason: str
 ) -> None:
-    found = compare([fake_run(tmp_path / "a"), fake_run(tmp_path / "b", name="b", **other)])
-    assert reason in found.pairs[0].reason
-    assert reason in found.markdown()
-    assert "pair,b - fake,clips,0" in found.csv()
+    result = compare([fake_run(tmp_path / "a"), fake_run(tmp_path / "b", name="b", **other)])
+    assert reason in result.pairs[0].reason
+    assert reason in result.markdown()
+    assert "pair,b - fake,clips,0" in result.csv()
 
 
 def test_leaks_and_different_protocols_and_corpora_are_warnings(tmp_path: Path) -> None:
@@ -112,13 +112,13 @@ def test_leaks_and_different_protocols_and_corpora_are_warnings(tmp_path: Path) 
         protocol={"name": "fixed"},
         corpora=("synthetic-faces",),
     )
-    found = compare([a, b])
-    leak, corpora, protocols = found.warnings
+    result = compare([a, b])
+    leak, corpora, protocols = result.warnings
     assert leak == f"a: {LEAK}"
     assert "b: synthetic-faces" in corpora
     assert "a: leave-one-group-out (groups 2); b: fixed" in protocols
-    assert found.markdown().startswith(f"> **Warning**: a: {LEAK}")
-    assert "| b | face-cnn | synthetic-faces |" in found.markdown()
+    assert result.markdown().startswith(f"> **Warning**: a: {LEAK}")
+    assert "| b | face-cnn | synthetic-faces |" in result.markdown()
     assert not compare([a, a]).warnings[2:]
 
 
@@ -132,13 +132,13 @@ def test_the_table_has_the_costs_of_a_run(tmp_path: Path) -> None:
     network = fake_run(tmp_path / "a", name="network")
     estimator = fake_run(tmp_path / "b", name="estimator", optimiser=None, schedule=None)
     write_json(network / "bundle.json", {"cpu_ms_a_clip": 3.21})
-    found = compare([network, estimator])
-    first, second = found.runs
+    result = compare([network, estimator])
+    first, second = result.runs
     assert (first.seconds_a_fold, first.seconds) == (10.5, 42.0)
     assert (first.parameters, first.cpu_ms) == (1_234_567, 3.21)
     assert (second.parameters, second.cpu_ms) == (None, None)
-    assert "| 10.5 | 42 | 1,234,567 | 3.2 |" in found.markdown()
-    table = pd.read_csv(io.StringIO(found.csv()))
+    assert "| 10.5 | 42 | 1,234,567 | 3.2 |" in result.markdown()
+    table = pd.read_csv(io.StringIO(result.csv()))
     assert table["value"].dtype == np.float64
     uar = table[(table["name"] == "network") & (table["metric"] == "uar")]
     assert uar["value"].item() == pytest.approx(first.figures["uar"])

@@ -37,30 +37,34 @@ def repeat_first_seed(folder: Path) -> None:
 
 
 def test_the_metrics_include_all_folds_and_seeds(run: Path) -> None:
-    found, predictions = figures(run), read_run(run).predictions()
-    assert found["accuracy"] == np.mean(predictions.truth == predictions.predicted)
-    assert found["uar"] == pytest.approx(
+    result, predictions = figures(run), read_run(run).predictions()
+    assert result["accuracy"] == np.mean(predictions.truth == predictions.predicted)
+    assert result["uar"] == pytest.approx(
         balanced_accuracy_score(predictions.truth, predictions.predicted)
     )
     macro_f1 = f1_score(predictions.truth, predictions.predicted, average="macro")
-    assert found["macro_f1"] == pytest.approx(macro_f1)
-    assert np.sum(found["confusion"]) == len(predictions.samples) == 2 * found["samples"] == 144
-    assert (found["subjects"], found["seeds"], found["protocol"]) == (6, 2, "leave-one-group-out")
-    assert "majority_accuracy" not in found
+    assert result["macro_f1"] == pytest.approx(macro_f1)
+    assert np.sum(result["confusion"]) == len(predictions.samples) == 2 * result["samples"] == 144
+    assert (result["subjects"], result["seeds"], result["protocol"]) == (
+        6,
+        2,
+        "leave-one-group-out",
+    )
+    assert "majority_accuracy" not in result
     women = np.array([s.groups["gender"] == "female" for s in predictions.samples])
-    of_women = found["by_group"]["gender"]["female"]
+    of_women = result["by_group"]["gender"]["female"]
     assert of_women["accuracy"] == np.mean((predictions.truth == predictions.predicted)[women])
     assert of_women["samples"] == 36
-    assert found["per_class"]["anger"]["samples"] == 24
+    assert result["per_class"]["anger"]["samples"] == 24
 
 
 @pytest.mark.parametrize("vote", ["sum-probability", "max-probability"])
 def test_clips_predicted_in_blocks_have_metrics_by_every_vote(tmp_path: Path, vote: str) -> None:
     folder = fake_run(tmp_path / "run", evaluation={"every": 2, "vote": vote})
-    found, run = figures(folder), read_run(folder)
-    assert set(found["by_vote"]) == set(VOTES)
-    assert next(iter(found["by_vote"])) == vote
-    for name, scores in found["by_vote"].items():
+    result, run = figures(folder), read_run(folder)
+    assert set(result["by_vote"]) == set(VOTES)
+    assert next(iter(result["by_vote"])) == vote
+    for name, scores in result["by_vote"].items():
         predictions = run.predictions(name)
         assert scores["accuracy"] == np.mean(predictions.truth == predictions.predicted)
         assert scores["uar"] == pytest.approx(
@@ -69,10 +73,10 @@ def test_clips_predicted_in_blocks_have_metrics_by_every_vote(tmp_path: Path, vo
         for metric in ("accuracy", "uar"):
             low, high = scores[f"{metric}_ci95"]
             assert low < scores[metric] < high
-    assert found["by_vote"][vote] == {key: found[key] for key in found["by_vote"][vote]}
-    accuracies = {scores["accuracy"] for scores in found["by_vote"].values()}
+    assert result["by_vote"][vote] == {key: result[key] for key in result["by_vote"][vote]}
+    accuracies = {scores["accuracy"] for scores in result["by_vote"].values()}
     assert len(accuracies) == len(VOTES), "else the test would not tell them apart"
-    assert found["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
+    assert result["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
 
 
 def test_the_pages_show_the_metrics_by_every_vote(tmp_path: Path) -> None:
@@ -101,31 +105,31 @@ def test_metrics_under_a_uniform_prior_are_those_of_the_bundle(run: Path) -> Non
         training = json.loads(path.read_text())
         path.write_text(json.dumps(training | {"prior": other[fold]}))
     plain, predictions = figures(run), read_run(run).predictions()
-    found = plain["uniform_prior"]
+    result = plain["uniform_prior"]
     logits = np.log(predictions.probs) - np.log([other[fold] for fold in predictions.folds])
     answers = logits.argmax(axis=1)
     assert (answers != predictions.predicted).any(), "else the test would not tell them apart"
-    assert found["accuracy"] == np.mean(predictions.truth == answers)
-    assert found["uar"] == pytest.approx(balanced_accuracy_score(predictions.truth, answers))
-    assert found["accuracy_ci95"][0] < found["accuracy"] < found["accuracy_ci95"][1]
+    assert result["accuracy"] == np.mean(predictions.truth == answers)
+    assert result["uar"] == pytest.approx(balanced_accuracy_score(predictions.truth, answers))
+    assert result["accuracy_ci95"][0] < result["accuracy"] < result["accuracy_ci95"][1]
     for c, label in enumerate(predictions.labels):
-        assert found["recall"][label] == pytest.approx(
+        assert result["recall"][label] == pytest.approx(
             np.mean(answers[predictions.truth == c] == c)
         )
     exp = np.exp(logits)
     highest = (exp / exp.sum(axis=1, keepdims=True)).max(axis=1)
-    assert found["coverage"][3]["answered"] == np.mean(highest >= 0.6)
+    assert result["coverage"][3]["answered"] == np.mean(highest >= 0.6)
     assert plain["coverage"][3]["answered"] == np.mean(predictions.probs.max(axis=1) >= 0.6)
 
 
 def test_the_pages_name_the_prior_of_a_metric(run: Path) -> None:
-    found = figures(run)
-    freed, text = found["uniform_prior"], (run / "evaluation.md").read_text()
+    result = figures(run)
+    freed, text = result["uniform_prior"], (run / "evaluation.md").read_text()
     assert "| metric (95 % interval) | training prior | uniform prior |" in text
-    accuracies = " | ".join(with_interval(f, "accuracy") for f in (found, freed))
+    accuracies = " | ".join(with_interval(f, "accuracy") for f in (result, freed))
     assert f"| accuracy | {accuracies} |" in text
     line = freed["coverage"][4]
-    assert f"| 70 % | {100 * found['coverage'][4]['answered']:.1f} % |" in text
+    assert f"| 70 % | {100 * result['coverage'][4]['answered']:.1f} % |" in text
     assert "uniform prior</th>" in (run / "evaluation.html").read_text()
     table = pd.read_csv(run / "evaluation.csv")
     rows = table[(table["part"] == "uniform_prior:coverage") & (table["name"] == "0.7")]
@@ -161,9 +165,9 @@ def test_a_seed_with_the_same_predictions_does_not_narrow_the_intervals(
 
 
 def test_an_interval_of_one_person_is_over_their_clips(tmp_path: Path) -> None:
-    found = figures(fake_run(tmp_path / "run", samples=clips(subjects=("1",), each=24)))
-    assert (found["subjects"], found["interval_over"]) == (1, "samples")
-    assert found["accuracy_ci95"][0] < found["accuracy"] < found["accuracy_ci95"][1]
+    result = figures(fake_run(tmp_path / "run", samples=clips(subjects=("1",), each=24)))
+    assert (result["subjects"], result["interval_over"]) == (1, "samples")
+    assert result["accuracy_ci95"][0] < result["accuracy"] < result["accuracy_ci95"][1]
 
 
 def test_metrics_survive_json(run: Path) -> None:
@@ -179,19 +183,19 @@ def test_a_clip_whose_votes_are_tied_is_left_out_and_counted_once(tmp_path: Path
     samples = [
         replace(s, votes=votes[k % 3], label="anger", split="valid") for k, s in enumerate(plain)
     ]
-    found = figures(fake_run(tmp_path / "run", samples=samples))
-    assert found["left_out"] == {"no face found": 3, "valid: tied votes": 6}
-    assert (found["samples"], found["majority_samples"]) == (12, 6)
+    result = figures(fake_run(tmp_path / "run", samples=samples))
+    assert result["left_out"] == {"no face found": 3, "valid: tied votes": 6}
+    assert (result["samples"], result["majority_samples"]) == (12, 6)
     predictions = read_run(tmp_path / "run").predictions()
     clear = [k for k, s in enumerate(predictions.samples) if s.votes == votes[1]]
     right = predictions.predicted[clear] == 0
-    assert found["majority_accuracy"] == found["majority_uar"] == np.mean(right)  # one class
+    assert result["majority_accuracy"] == result["majority_uar"] == np.mean(right)  # one class
     for metric in ("accuracy", "uar"):
-        low, high = found[f"majority_{metric}_ci95"]
-        assert low < found[f"majority_{metric}"] < high
+        low, high = result[f"majority_{metric}_ci95"]
+        assert low < result[f"majority_{metric}"] < high
     text = (tmp_path / "run" / "evaluation.md").read_text()
     assert f"| UAR, clips with a majority label (6 clips) | {100 * right.mean():.1f} %" in text
-    assert found["per_class"]["sadness"]["recall"] is None
+    assert result["per_class"]["sadness"]["recall"] is None
 
 
 def test_a_corpus_with_tied_votes_only_is_refused(tmp_path: Path) -> None:
@@ -230,14 +234,14 @@ def test_every_output_begins_with_the_warning(run: Path) -> None:
 
 
 def test_the_table_loads_tidily_in_pandas(run: Path) -> None:
-    found = figures(run)
+    result = figures(run)
     table = pd.read_csv(run / "evaluation.csv")
     assert list(table.columns) == ["part", "name", "metric", "value", "low", "high"]
     assert table["value"].dtype == np.float64
     uar = table[(table["part"] == "summary") & (table["metric"] == "uar")]
-    assert uar[["low", "high"]].to_numpy()[0] == pytest.approx(found["uar_ci95"])
+    assert uar[["low", "high"]].to_numpy()[0] == pytest.approx(result["uar_ci95"])
     folds = table[(table["part"] == "fold") & (table["metric"] == "accuracy")]
-    assert folds["value"].mean() == pytest.approx(found["accuracy"])  # equally large folds
+    assert folds["value"].mean() == pytest.approx(result["accuracy"])  # equally large folds
     assert set(folds["name"]) == {f"group {g}/seed-{s}" for g in (1, 2) for s in (0, 1)}
 
 

@@ -43,7 +43,7 @@ def page(figures: dict[str, Any], **changes: Any) -> str:
     return card_page(BundleCard(**{**fields, **changes}))
 
 
-def test_every_figure_stands_on_the_page(figures: dict[str, Any]) -> None:
+def test_every_figure_is_on_the_page(figures: dict[str, Any]) -> None:
     text = page(figures)
     uniform = figures["uniform_prior"]
     for key in ("accuracy", "uar"):
@@ -124,9 +124,9 @@ def test_majority_labels_have_results_only_where_annotators_voted(figures: dict[
             "majority_samples": 64,
         }
     )
-    of = ", samples with a majority label (64 samples)"
-    assert f"| accuracy{of} | 87.5 % (80.0 to 90.0) |" in text
-    assert f"| unweighted average recall{of} | 50.0 % (40.0 to 60.0) |" in text
+    suffix = ", samples with a majority label (64 samples)"
+    assert f"| accuracy{suffix} | 87.5 % (80.0 to 90.0) |" in text
+    assert f"| unweighted average recall{suffix} | 50.0 % (40.0 to 60.0) |" in text
     none = page({**figures, "majority_samples": 0})
     assert "majority" not in none
 
@@ -140,7 +140,7 @@ def test_a_corpus_without_groups_has_no_table_of_them(figures: dict[str, Any]) -
     assert "skin tone, gender" not in page(figures)
 
 
-def test_it_says_what_it_is_for_and_what_is_not_known(figures: dict[str, Any]) -> None:
+def test_it_states_its_use_and_what_was_not_evaluated(figures: dict[str, Any]) -> None:
     text = page(figures)
     for words in (
         "Not for decisions about people",
@@ -160,7 +160,7 @@ def test_it_says_what_it_is_for_and_what_is_not_known(figures: dict[str, Any]) -
     assert " age, " not in page({**figures, "by_group": by_age})
 
 
-def test_what_it_costs_stands_on_the_page(figures: dict[str, Any]) -> None:
+def test_size_and_speed_stand_on_the_page(figures: dict[str, Any]) -> None:
     cost = {"cpu_ms_a_clip": 2.108, "file_mb": 11.3, "machine": "a laptop", "parameters": 2_800_000}
     text = page({**figures, "cost": cost})
     assert "- **Size**: 11.3 MB; 2,800,000 trained parameters" in text

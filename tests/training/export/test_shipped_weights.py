@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import emoscope
-from emoscope.corpora.readers.stills import read_ferplus
+from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.reading.images import read_image
 from emoscope.training.export.card import card_page

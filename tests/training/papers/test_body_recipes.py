@@ -28,14 +28,14 @@ def test_every_system_is_there_under_both_protocols() -> None:
     assert {path.stem for path in PATHS} == expected == {Recipe.read(p).name for p in PATHS}
 
 
-def test_every_row_that_the_paper_prints_is_answered_by_one_recipe() -> None:
+def test_every_row_of_the_paper_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     assert Counter(chain.from_iterable(p.rows for p in published if p)) == Counter(PAPER.rows)
     assert all(named and named.paper == "deformable-convlstm" for named in published)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_two_recipes_of_a_system_differ_in_their_protocol_alone(system: str) -> None:
+def test_two_recipes_of_a_system_differ_in_their_protocol_only(system: str) -> None:
     leaky, honest = (
         Recipe.read(RECIPES / f"{system}-gemep-{protocol}.toml") for protocol in (LEAKY, BY_ACTOR)
     )
@@ -95,7 +95,7 @@ def reproduced(gemep: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
         return home / "runs", ask("reproduce", "deformable-convlstm", *words)
 
 
-def test_reproduce_prints_both_protocols_and_what_the_leak_adds(
+def test_reproduce_prints_both_protocols_and_the_gain_by_the_leak(
     reproduced: tuple[Path, Any],
 ) -> None:
     runs, ran = reproduced
@@ -116,7 +116,7 @@ def test_an_estimator_learns_from_variants_of_the_frames(reproduced: tuple[Path,
     assert len(answers) > 2  # seven variants are judged, and each is another clip
 
 
-def test_there_is_a_run_a_recipe(reproduced: tuple[Path, Any]) -> None:
+def test_every_recipe_has_a_run(reproduced: tuple[Path, Any]) -> None:
     expected = {
         f"{s}-gemep-{p}" for s in ("deformable-convlstm", "mbmic") for p in (LEAKY, BY_ACTOR)
     }

@@ -42,14 +42,14 @@ def test_every_row_of_the_ablation_is_a_recipe() -> None:
         assert options.get("cell", "enhanced") == cell
 
 
-def test_every_row_that_can_be_built_is_answered_by_one_recipe() -> None:
+def test_every_row_that_can_be_built_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     rows = Counter(chain.from_iterable(named.rows for named in published if named))
     assert rows == Counter(set(papers()["enhanced-convlstm"].rows) - QUOTED)
     assert all(named and named.paper == "enhanced-convlstm" for named in published)
 
 
-def test_recipes_differ_in_their_network_alone() -> None:
+def test_recipes_differ_in_their_network_only() -> None:
     recipes = [Recipe.read(path) for path in PATHS]
     same = {"corpus", "protocol", "clip", "augmentation", "optimiser", "schedule", "evaluation"}
     kinds = {recipe.model_dump_json(include=same) for recipe in recipes}

@@ -69,7 +69,7 @@ def test_ours_never_stand_in_the_papers_columns(tmp_path: Path) -> None:
     assert all(line[6:] == ["—"] * 5 for line in alone)
 
 
-def test_two_runs_of_one_row_have_a_line_each(tmp_path: Path) -> None:
+def test_each_run_of_a_row_has_its_own_line(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / name, "svc", name=name) for name in ("a", "b")]
     table = lines(reproduction_table("audio-visual", runs, tmp_path))
     assert [line[9] for line in table if "39.64 %" in line] == ["a", "b"]
@@ -88,7 +88,7 @@ def test_a_run_of_no_row_is_listed_below(tmp_path: Path, published: dict[str, st
     assert "extra" not in printed
 
 
-def test_sizes_and_times_stand_beside_the_papers_where_it_prints_any(tmp_path: Path) -> None:
+def test_sizes_and_times_stand_beside_the_papers_if_it_gives_any(tmp_path: Path) -> None:
     late = time_fusion(tmp_path / "late", "late-fusion-ckplus", machine="a small one")
     table = reproduction_table("time-fusion", [late], tmp_path)
     assert "| late fusion | ckplus | 28,954,696 | 1,282.78 | 1,234,567 | 10 | late |" in table
@@ -130,7 +130,7 @@ def test_our_confusion_matrices_are_printed(tmp_path: Path) -> None:
     assert [[int(cell) for cell in row[1:]] for row in rows] == figures["confusion"]
 
 
-def test_pictures_are_links_that_work_from_where_the_table_lies(tmp_path: Path) -> None:
+def test_links_to_pages_are_relative_to_the_table(tmp_path: Path) -> None:
     run = time_fusion(tmp_path / "my runs" / "late", "late-fusion-ckplus")
     before = reproduction_table("time-fusion", [run], tmp_path / "my runs")
     assert "](" not in before, "its page is not written yet"
@@ -172,7 +172,7 @@ def test_a_leak_is_on_top_of_the_table(tmp_path: Path) -> None:
     assert table.startswith(f"> **Warning, ours**: {LEAK}")
 
 
-def test_a_row_or_paper_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_row_or_paper_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'svc'"):
         reproduction_table("audio-visual", [run_of(tmp_path / "run", "svcs")], tmp_path)
     with pytest.raises(UnknownName, match="Did you mean 'audio-visual'"):

@@ -82,7 +82,7 @@ def test_there_is_a_recipe_for_each_system_and_corpus() -> None:
     assert {path.stem for path in PATHS} == expected | {"time-fusion-late-fusion-both"}
 
 
-def test_every_row_that_the_paper_prints_is_answered_by_one_recipe() -> None:
+def test_every_row_of_the_paper_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     rows = Counter(chain.from_iterable(named.rows for named in published if named))
     assert rows == Counter(papers()["time-fusion"].rows)
@@ -189,14 +189,16 @@ def test_reproduce_prints_ours_beside_the_papers(reproduced: tuple[Path, Any]) -
     assert table.count("## Confusion matrix of ") == 4
 
 
-def test_what_the_paper_leaves_out_is_left_out_and_counted(reproduced: tuple[Path, Any]) -> None:
+def test_samples_that_the_paper_excludes_are_excluded_and_counted(
+    reproduced: tuple[Path, Any],
+) -> None:
     info = read_run(reproduced[0] / "time-fusion-conv3d-ckplus").info
     short = {f"fewer than {FRAMES} frames": 1}
     others = {f"label {x}": 2 for x in ("anger", "contempt", "disgust", "neutral", "surprise")}
     assert info["left_out"] == short | others
 
 
-def test_the_final_model_is_judged_on_one_person_in_all_light(
+def test_the_final_model_is_tested_on_one_person_in_all_light(
     reproduced: tuple[Path, Any],
 ) -> None:
     run = read_run(reproduced[0] / "time-fusion-late-fusion-both")
@@ -217,7 +219,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.data
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_system_trained_on_drawn_people_reads_a_real_clip(
+def test_a_system_trained_on_synthetic_people_analyses_a_real_clip(
     system: str, drawn: Path, shared: Path, tmp_path: Path
 ) -> None:
     recipe = RECIPES / f"time-fusion-{system}-ckplus.toml"

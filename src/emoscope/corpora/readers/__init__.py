@@ -1,1 +1,1 @@
-"""Readers of corpora as they lie on disk."""
+"""Corpus readers, one module a corpus; the registry imports every module of this package."""

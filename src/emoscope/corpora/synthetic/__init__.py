@@ -1,4 +1,4 @@
-"""Synthetic corpora: drawn people who act and sound."""
+"""Synthetic corpora: drawn people with expressions and voices."""
 
 from emoscope.corpora.synthetic.corpus import KINDS, Kind, synthesise
 

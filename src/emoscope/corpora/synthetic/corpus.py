@@ -1,16 +1,17 @@
-"""Synthetic corpora: drawn people who act and sound, for tests, tutorials and fair comparisons.
+"""Synthetic corpora of drawn people, for tests, tutorials and controlled comparisons.
 
-Nothing here is a recording, and a figure measured on it says so. Some classes share their apex and
-differ in dynamics only: "gradual" is the time reversal of "sudden", everything else in the clip
-follows one law for both, and so no single frame tells them apart. Others look the same and sound
-differently.
+Nothing here is a recording, and results on it are marked as synthetic. Some classes share their
+apex and differ only in dynamics: "gradual" is the time reversal of "sudden". Everything else in a
+clip has the same distribution in both, so that no single frame distinguishes them. Other classes
+look the same and sound different.
 
-faces      smile and frown, each sudden and gradual; gape, warm and harsh. Smiles speak in a warm
-           voice, frowns in a harsh one. A frame tells the three apexes, the sound tells warm from
-           harsh, dynamics tell sudden from gradual; all six need motion and sound.
-figures    raise (of the arms) and slump, each sudden and gradual, while walking; raise speaks in a
-           harsh voice, slump in a warm one. The gait runs forwards: frames put in its order would
-           tell a reversal, single ones do not.
+faces      smile and frown, each sudden and gradual; gape, warm and harsh. Smiles have a warm voice,
+           frowns a harsh one. A single frame shows which of the three apexes it is, the sound
+           distinguishes warm from harsh, the dynamics sudden from gradual. All six classes together
+           need motion and sound.
+figures    raise (of the arms) and slump, each sudden and gradual, while walking. Raise has a harsh
+           voice, slump a warm one. The gait always runs forwards: the order of frames shows a
+           reversal, a single frame does not.
 """
 
 import json
@@ -50,30 +51,30 @@ __all__ = ["KINDS", "Kind", "Part", "Person", "synthesise"]
 
 Sound = npt.NDArray[np.float32]  # (N,) at RATE_HZ
 
-# The same pictures must give the same bytes: with more threads, or with x264's macroblock tree
-# (measured: a few small clips in a hundred), they do not always.
+# The same pictures must give the same bytes. With several threads, or with x264's macroblock tree,
+# they do not always (measured: a few small clips in a hundred).
 _QUALITY = {"crf": "23", "preset": "veryfast", "bf": "0", "threads": "1", "mbtree": "0"}
 _SOUND_BITS_HZ, _BLOCK = 64_000, 1024
-_PERSON, _ACTING, _PICTURE, _SOUND = range(1, 5)  # what a generator is for
+_PERSON, _ACTING, _PICTURE, _SOUND = range(1, 5)  # purposes of random generators
 
 
 class Person(Protocol):
-    """Who is drawn."""
+    """A person that can be drawn."""
 
     @property
     def groups(self) -> dict[str, str]:
-        """What the manifest tells of them."""
+        """Groups for the manifest."""
 
     def film(self, rng: np.random.Generator, acting: Acting, size_px: int) -> Iterator[Picture]:
         """The frames of a clip: (size_px, size_px, 3) each."""
 
     def steps_s(self, acting: Acting) -> FloatArray:
-        """When a footstep is heard."""
+        """Times of the footsteps."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a label has a person do."""
+    """The performance that a label stands for."""
 
     apex: str
     dynamics: Dynamics
@@ -119,7 +120,7 @@ KINDS.add(
 
 @dataclass(frozen=True)
 class _Settings:
-    """What the clips of one folder share."""
+    """Settings that all clips of a folder share."""
 
     kind: str
     seconds: float
@@ -127,9 +128,9 @@ class _Settings:
     seed: int
 
     def rng(self, purpose: int, subject: int, label: int = 0, clip: int = 0) -> np.random.Generator:
-        """The same for the same arguments, in whatever order clips are made."""
+        """A random generator that depends only on its arguments, not on the order of the clips."""
         kind = list(KINDS).index(self.kind)
-        # Always as many numbers: numpy takes (1, 2) and (1, 2, 0) for one seed.
+        # Always the same count of numbers: to numpy (1, 2) and (1, 2, 0) are one seed.
         return np.random.default_rng((self.seed, kind, purpose, subject, label, clip))
 
 
@@ -144,19 +145,19 @@ def synthesise(
     seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
 ) -> Manifest:
-    """Make a synthetic corpus: `SUBJECT/LABEL/N.mp4` below a folder, and `manifest.csv`.
+    """Draw a synthetic corpus: `SUBJECT/LABEL/N.mp4` in a folder, with `manifest.csv`.
 
-    kind      of KINDS
-    clips     of each label by each subject
-    seconds   a clip lasts, at 25 frames a second
-    size_px   side of the square frames, even
-    progress  called with how many clips are there, and of how many, after each
+    kind      a name in KINDS
+    clips     number of clips per label and subject
+    seconds   length of a clip, at 25 frames a second
+    size_px   side of the square frames, an even number
+    progress  called after each clip with the number of clips that exist, and of all
 
-    The same settings give the same clips, whatever was made before: one that is there already is
-    kept, so a run that was interrupted goes on, and one with more subjects or clips adds to it.
-    The table's paths are relative: the folder may be moved. Raises UnknownName for another kind,
-    CorpusError for settings that make no sense or differ from those of the clips in the folder,
-    MediaError where it cannot be written.
+    The same settings give the same clips, byte for byte. Existing clips are kept: an interrupted
+    run continues, and a run with more subjects or clips adds to the folder. The folder may be
+    moved: the paths in its manifest are relative. Raises UnknownName for another kind, CorpusError
+    for invalid settings or settings that differ from those of the clips in the folder, MediaError
+    for a folder that cannot be written.
     """
     labels = tuple(KINDS[kind].parts)
     settings = _Settings(kind, seconds, size_px, seed)
@@ -173,7 +174,7 @@ def synthesise(
 
 
 def _samples(folder: Path, settings: _Settings, subjects: int, clips: int) -> Iterator[Sample]:
-    """Every clip, as soon as it is there."""
+    """Draw the missing clips, and yield the sample of each clip as soon as it exists."""
     for subject in range(subjects):
         name = f"S{subject + 1:03d}"
         person, voice = _cast(settings, subject)
@@ -186,7 +187,7 @@ def _samples(folder: Path, settings: _Settings, subjects: int, clips: int) -> It
 
 
 def _check(settings: _Settings, subjects: int, clips: int) -> None:
-    for what, value, low, high in (
+    for name, value, low, high in (
         ("subjects", subjects, 2, 999),
         ("clips", clips, 1, 9999),
         ("seconds", settings.seconds, 0.5, 60.0),
@@ -194,13 +195,13 @@ def _check(settings: _Settings, subjects: int, clips: int) -> None:
         ("seed", settings.seed, 0, 2**63),
     ):
         if not low <= value <= high:  # true for NaN, too
-            raise CorpusError(f"{what} = {value}: give one from {low:g} to {high:g}.")
+            raise CorpusError(f"{name} = {value}: choose a value from {low:g} to {high:g}.")
     if settings.size_px % 2:
-        raise CorpusError(f"size_px = {settings.size_px}: H.264 needs an even one.")
+        raise CorpusError(f"size_px = {settings.size_px}: H.264 needs an even number.")
 
 
 def _claim(folder: Path, settings: _Settings) -> None:
-    """Note the settings in the folder. Raises CorpusError where it holds those of other clips."""
+    """Write the settings to the folder. Raises CorpusError if it has clips of other settings."""
     path = folder / SYNTHETIC
     wanted = asdict(settings)
     if not path.exists():
@@ -208,13 +209,13 @@ def _claim(folder: Path, settings: _Settings) -> None:
             part.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        present = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CorpusError(f"{path}: cannot be read ({error}). Choose another folder.") from None
-    if found != wanted:
+    if present != wanted:
         raise CorpusError(
-            f"{path}: the clips there were made with {found}, not {wanted}. "
-            f"Choose another folder or those settings."
+            f"{path}: the clips there were made with {present}, not {wanted}. "
+            f"Choose another folder, or use those settings."
         )
 
 
@@ -224,21 +225,21 @@ def _cast(settings: _Settings, subject: int) -> tuple[Person, Voice]:
 
 
 def _make(path: Path, settings: _Settings, subject: int, label: str, clip: int) -> None:
-    """Act, film and record one clip."""
+    """Draw one clip with its sound and write it."""
     parts = KINDS[settings.kind].parts
     part, place = parts[label], (subject, list(parts).index(label), clip)
     person, voice = _cast(settings, subject)
     acting = act(settings.rng(_ACTING, *place), part.apex, part.dynamics, settings.seconds)
     pictures = person.film(settings.rng(_PICTURE, *place), acting, settings.size_px)
     rng, length_s = settings.rng(_SOUND, *place), len(acting.times_s) / FPS
-    spoken = speech(rng, voice, part.style, acting.syllables, length_s)
-    walked = footsteps(rng, person.steps_s(acting), length_s)
+    voiced = speech(rng, voice, part.style, acting.syllables, length_s)
+    steps = footsteps(rng, person.steps_s(acting), length_s)
     with replacing(path) as unfinished:
-        _encode(unfinished, pictures, mixed(rng, spoken, walked), settings.size_px)
+        _encode(unfinished, pictures, mixed(rng, voiced, steps), settings.size_px)
 
 
 def _encode(path: Path, pictures: Iterable[Picture], sound: Sound, size_px: int) -> None:
-    """Write an MP4: H.264 and AAC."""
+    """Write an MP4 file: H.264 video and AAC sound."""
     with av.open(str(path.absolute()), "w", format="mp4") as output:
         video = output.add_stream(
             "libx264", rate=FPS, width=size_px, height=size_px, options=_QUALITY
@@ -254,7 +255,7 @@ def _encode(path: Path, pictures: Iterable[Picture], sound: Sound, size_px: int)
 def _encode_pictures(
     output: OutputContainer, stream: VideoStream, pictures: Iterable[Picture]
 ) -> None:
-    reformatter = VideoReformatter()  # one for all: it is slow to make
+    reformatter = VideoReformatter()  # slow to create, so one for all frames
     for number, rgb in enumerate(pictures):
         frame = reformatter.reformat(
             av.VideoFrame.from_ndarray(rgb, format="rgb24"),

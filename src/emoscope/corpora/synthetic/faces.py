@@ -1,9 +1,9 @@
 """Synthetic talking faces: drawn, shaded, not photorealistic.
 
-A face is drawn upright on a canvas of 1 x 1 (x to the right, y down, the face's middle at 0.5, 0.5)
-and then laid over its background by the head's motion. Skin is a height field under one light;
-that of the neutral face and that of the apex are shaded once a clip and mixed frame by frame,
-while brows, eyes and mouth are drawn anew.
+A face is drawn upright on a canvas of 1 x 1 (x to the right, y down, centre at 0.5, 0.5) and placed
+on its background by the head's motion. Skin is a height field under one light. The neutral and the
+apex skin are shaded once per clip and blended in each frame; brows, eyes and mouth are drawn in
+every frame.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ __all__ = ["Face", "draw_face"]
 
 
 _APEXES = ("smile", "frown", "gape")
-_FINER = 2  # the canvas is drawn this much larger than the film
+_FINER = 2  # the canvas is this many times larger than the video
 _SKINS: dict[str, list[Colour]] = {
     "fair": [(240, 205, 185), (232, 190, 165)],
     "olive": [(214, 168, 130), (200, 155, 115)],
@@ -42,13 +42,13 @@ _IRISES: list[Colour] = [(70, 44, 26), (88, 66, 36), (74, 104, 128), (84, 112, 7
 
 @dataclass(frozen=True)
 class Face:
-    """What is a person's own: lengths in parts of the frame's height, colours RGB."""
+    """The features of a person: lengths in fractions of the frame's height, colours RGB."""
 
-    width: float  # half of the head's
+    width: float  # half the width of the head
     height: float
-    taper: float  # of the jaw
+    taper: float  # narrowing of the jaw
     eye_y: float
-    eye_gap: float  # from the middle to an eye's centre
+    eye_gap: float  # from the face's centre line to an eye's centre
     eye_size: float
     brow_y: float  # above the eye
     brow_thickness: float
@@ -60,24 +60,24 @@ class Face:
     lip: float  # thickness
     hairline: float
     long_hair: bool
-    tone: str  # of the skin
+    tone: str  # name of the skin colour
     skin: Colour
     hair: Colour
     iris: Colour
-    light: tuple[float, float, float]  # unit vector towards it: x right, y down, z to the camera
+    light: tuple[float, float, float]  # unit vector to it: x right, y down, z to the camera
     ambient: float
     wall: tuple[Colour, Colour]
     shirt: Colour
-    texture: int  # seeds the skin's and the wall's
+    texture: int  # seed of the textures of skin and wall
 
     @property
     def groups(self) -> dict[str, str]:
-        """For the manifest."""
+        """Groups for the manifest."""
         return {"skin": self.tone, "light": "left" if self.light[0] < 0 else "right"}
 
     def film(self, rng: np.random.Generator, acting: Acting, size_px: int) -> Iterator[Picture]:
         """The frames of a clip: (size_px, size_px, 3) each."""
-        times_s, felt = acting.times_s, acting.intensity
+        times_s, intensity = acting.times_s, acting.intensity
         closed, opening = blinking(rng, times_s), speaking(acting.syllables, times_s)
         x, y, roll, scale, gaze = drift(rng, times_s, 5)
         side = size_px * _FINER
@@ -85,9 +85,9 @@ class Face:
         wall, hair = _wall(self, size_px), _hair(self, side)
         exposure, noise = rng.uniform(0.92, 1.06), rng.uniform(1.5, 3.5)
         for t in range(len(times_s)):
-            expressed = dict.fromkeys(_APEXES, 0.0) | {acting.apex: felt[t]}
+            expressed = dict.fromkeys(_APEXES, 0.0) | {acting.apex: intensity[t]}
             pose = _Pose(**expressed, speech=opening[t], closed=closed[t], gaze=gaze[t])
-            skin = cv2.addWeighted(apex, felt[t], neutral, 1 - felt[t], 0)
+            skin = cv2.addWeighted(apex, intensity[t], neutral, 1 - intensity[t], 0)
             head, mask = _head(self, pose, np.asarray(skin, np.uint8), hair)
             to_film = _placed(side, size_px, x[t], y[t], roll[t], scale[t])
             picture = _over(wall, head, mask, to_film) * exposure
@@ -95,13 +95,13 @@ class Face:
             yield np.clip(picture, 0, 255).astype(np.uint8)
 
     def steps_s(self, acting: Acting) -> FloatArray:
-        """No footstep is heard."""
+        """No footsteps."""
         return np.empty(0)
 
 
 @dataclass(frozen=True)
 class _Pose:
-    """What the features do at one frame; 0 is neutral, 1 the whole of it."""
+    """The state of the features in one frame: 0 is neutral, 1 is full intensity."""
 
     smile: float
     frown: float
@@ -112,7 +112,7 @@ class _Pose:
 
 
 def draw_face(rng: np.random.Generator) -> Face:
-    """A person."""
+    """Draw the features of a person at random."""
     tone = str(rng.choice(list(_SKINS)))
     dark, bright = (np.array(colour) for colour in reversed(_SKINS[tone]))
     side, up = rng.choice([-1, 1]) * rng.uniform(0.25, 0.9), rng.uniform(-0.7, -0.2)
@@ -148,7 +148,7 @@ def draw_face(rng: np.random.Generator) -> Face:
 
 
 def _placed(side: int, size_px: int, x: float, y: float, roll: float, scale: float) -> FloatArray:
-    """From the canvas to the film, (2, 3), by the head's motion (each from -1 to 1)."""
+    """The transform from canvas to frame, (2, 3), for a motion of the head (each from -1 to 1)."""
     middle, zoom = (side / 2, side / 2), (1 + 0.03 * scale) * size_px / side
     turn = np.asarray(cv2.getRotationMatrix2D(middle, 5 * roll, zoom), np.float64)
     turn[:, 2] += (size_px - side) / 2 + size_px * np.array([0.025 * x, 0.02 * y])
@@ -156,23 +156,25 @@ def _placed(side: int, size_px: int, x: float, y: float, roll: float, scale: flo
 
 
 def _over(wall: FloatArray, head: Picture, mask: Picture, to_film: FloatArray) -> FloatArray:
-    """The head before its background: (S, S, 3) float32."""
+    """The head in front of its background: (S, S, 3) float32."""
     size = wall.shape[1::-1]
     share = cv2.warpAffine(mask, to_film, size).astype(np.float32)[..., None] / 255
     drawn = cv2.warpAffine(head, to_film, size).astype(np.float32)
     return wall + share * (drawn - wall)
 
 
-# The parts that stand still within a clip.
+# Parts that do not change within a clip.
 
 
 def _skin(face: Face, side: int, expression: str) -> Picture:
-    """The face's skin under its light, all over the canvas."""
+    """The skin under its light, covering the canvas."""
     across, down = grid(side)
     relief = _relief(face, side, expression)
     slope_y, slope_x = np.gradient(relief, 1 / side)
     radius = ((across - 0.5) / (face.width * 1.12)) ** 2 + ((down - 0.5) / (face.height * 1.1)) ** 2
-    depth = np.sqrt(np.clip(1 - radius, 0.06, 1))  # of an ellipsoid: it has no slope at the rim
+    depth = np.sqrt(
+        np.clip(1 - radius, 0.06, 1)
+    )  # of an ellipsoid, clipped: infinite slope at its rim
     slope_x = slope_x - (across - 0.5) / (face.width * 1.12) / depth
     slope_y = slope_y - (down - 0.5) / (face.height * 1.1) / depth * 0.8
     steep = np.sqrt(slope_x**2 + slope_y**2 + 1)
@@ -186,7 +188,7 @@ def _skin(face: Face, side: int, expression: str) -> Picture:
 
 
 def _relief(face: Face, side: int, expression: str) -> FloatArray:
-    """What rises from the skin and what sinks into it: (side, side)."""
+    """Height of the skin: (side, side)."""
     tip = face.eye_y + face.nose_length
     relief = 0.045 * bump(side, 0.5, tip, face.nose_width, 0.035)
     relief += 0.03 * bump(side, 0.5, (face.eye_y + tip) / 2, face.nose_width * 0.7, 0.09)
@@ -212,7 +214,7 @@ def _relief(face: Face, side: int, expression: str) -> FloatArray:
 
 
 def _hair(face: Face, side: int) -> Picture:
-    """Hair all over the canvas, for the head is cut out of it."""
+    """Hair that covers the canvas; the head is cut out of it."""
     strands = cv2.resize(cloud(face.texture, side, 48), (side, side * 4))[:side]
     tone = 1 + 0.16 * strands + 0.5 * bump(side, 0.5 + 0.3 * face.light[0], 0.16, 0.2, 0.1)
     paint = np.array(face.hair) * (0.5 + 0.6 * face.ambient)
@@ -220,7 +222,7 @@ def _hair(face: Face, side: int) -> Picture:
 
 
 def _wall(face: Face, size_px: int) -> FloatArray:
-    """What is behind the head, with neck and shoulders: (S, S, 3) float32."""
+    """The background of the head, with neck and shoulders: (S, S, 3) float32."""
     across, down = grid(size_px)
     mix = np.clip(0.5 + 0.4 * (across - 0.5) - 0.6 * (down - 0.5), 0, 1)
     mix = np.clip(mix + 0.12 * cloud(face.texture, size_px, 6), 0, 1)[..., None]
@@ -235,11 +237,11 @@ def _wall(face: Face, size_px: int) -> FloatArray:
     return wall.astype(np.float32)
 
 
-# The parts that are drawn anew for every frame.
+# Parts that are drawn in every frame.
 
 
 def _head(face: Face, pose: _Pose, skin: Picture, hair: Picture) -> tuple[Picture, Picture]:
-    """The head on its canvas, and where it is (255)."""
+    """The head on its canvas, and its mask (255)."""
     side = len(skin)
     outline = _outline(face, 0.05 * pose.gape + 0.012 * pose.speech)
     shape, mask = np.zeros((side, side), np.uint8), np.zeros((side, side), np.uint8)
@@ -265,7 +267,7 @@ def _head(face: Face, pose: _Pose, skin: Picture, hair: Picture) -> tuple[Pictur
 
 
 def _outline(face: Face, drop: float) -> FloatArray:
-    """The face, its jaw dropped."""
+    """The outline of the face with a lowered jaw: (N, 2)."""
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     low = np.clip(np.sin(angles), 0, 1)
     x = face.width * np.cos(angles) * (1 - face.taper * low**2)
@@ -274,7 +276,7 @@ def _outline(face: Face, drop: float) -> FloatArray:
 
 
 def _fringe(face: Face) -> FloatArray:
-    """Where hair hides the forehead: above a line that comes down at the temples."""
+    """The area where hair covers the forehead: above a line that falls at the temples."""
     x = np.linspace(-1, 1, 24)
     line = face.hairline + 0.2 * np.abs(x) ** 4
     lower = np.stack([0.5 + x * face.width * 1.1, line], axis=1)
@@ -322,7 +324,7 @@ def _nostrils(head: Picture, face: Face) -> None:
 def _mouth(head: Picture, face: Face, pose: _Pose) -> None:
     half = face.mouth_width * (1 + 0.36 * pose.smile - 0.08 * pose.frown - 0.2 * pose.gape)
     opened = 0.035 * pose.speech * (1 - 0.6 * pose.gape) + 0.085 * pose.gape + 0.012 * pose.smile
-    lift = 0.06 * pose.smile - 0.042 * pose.frown + 0.01 * pose.gape  # of the corners
+    lift = 0.06 * pose.smile - 0.042 * pose.frown + 0.01 * pose.gape  # of the mouth's corners
     along = np.linspace(-1, 1, 25)
     bend, corner = 1 - along**2, along**2
     x, y = 0.5 + half * along, face.mouth_y + 0.02 * pose.gape - lift * corner
@@ -343,5 +345,5 @@ def _mouth(head: Picture, face: Face, pose: _Pose) -> None:
 
 
 def _band(x: FloatArray, upper: FloatArray, lower: FloatArray) -> FloatArray:
-    """What lies between two lines: (2 N, 2)."""
+    """The area between two lines: (2 N, 2)."""
     return np.concatenate([np.stack([x, upper], axis=1), np.stack([x, lower], axis=1)[::-1]])

@@ -1,8 +1,8 @@
 """Synthetic walking figures: jointed bodies seen from the side, drawn and shaded.
 
-A figure walks in the middle of the frame while what is behind it passes by. The gait always runs
-forwards and starts anywhere in its cycle, as does the background: neither tells, in a single
-frame, how much of the clip has gone.
+A figure walks in the middle of the frame while the background moves past it. The gait always runs
+forwards, and gait and background start at a random phase: in a single frame neither shows how much
+of the clip has passed.
 """
 
 from collections.abc import Iterator
@@ -18,22 +18,22 @@ from emoscope.corpora.synthetic.motion import Acting, drift
 __all__ = ["Figure", "draw_figure"]
 
 
-_FINER = 2  # the canvas is drawn this much larger than the film
+_FINER = 2  # the canvas is this many times larger than the video
 _GROUND = 0.9  # y of the soles
-_SWING_RAD = 0.42  # of a thigh, to either side
-_BUILDS = {"slight": 0.8, "medium": 1.0, "sturdy": 1.25}  # thickness
+_SWING_RAD = 0.42  # swing of a thigh to either side
+_BUILDS = {"slight": 0.8, "medium": 1.0, "sturdy": 1.25}  # thickness of the limbs
 _SKINS: list[Colour] = [(236, 198, 175), (206, 160, 122), (155, 106, 75), (102, 68, 50)]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What is a person's own: lengths in parts of the frame's height, colours RGB."""
+    """The features of a person: lengths in fractions of the frame's height, colours RGB."""
 
     height: float
-    legs: float  # their share of the height
+    legs: float  # share of the height
     build: str
-    cycles_hz: float  # of the gait: two steps each
-    bounce: float  # how far arms swing
+    cycles_hz: float  # rate of the gait: two steps per cycle
+    bounce: float  # swing of the arms
     skin: Colour
     hair: Colour
     shirt: Colour
@@ -42,11 +42,11 @@ class Figure:
     brightness: float
     wall: Colour
     ground: Colour
-    texture: int  # seeds the background's
+    texture: int  # seed of the background's texture
 
     @property
     def groups(self) -> dict[str, str]:
-        """For the manifest."""
+        """Groups for the manifest."""
         return {"build": self.build, "light": "dim" if self.brightness < 0.85 else "bright"}
 
     def film(self, rng: np.random.Generator, acting: Acting, size_px: int) -> Iterator[Picture]:
@@ -62,12 +62,12 @@ class Figure:
             for limb in _body(self, acting.apex, acting.intensity[t], phase):
                 _tube(canvas, limb, self.light)
             canvas = canvas[:, ::-1] if faces_left else canvas
-            picture = _seen(canvas, size_px, x[t], y[t], zoom[t]) * exposure
+            picture = _filmed(canvas, size_px, x[t], y[t], zoom[t]) * exposure
             picture += noise * rng.standard_normal(picture.shape, np.float32)
             yield np.clip(picture, 0, 255).astype(np.uint8)
 
     def steps_s(self, acting: Acting) -> FloatArray:
-        """When a heel strikes the ground, its thigh furthest forward."""
+        """Times at which a heel strikes the ground: its thigh is furthest forward."""
         cycles = self.cycles_hz * acting.times_s[-1] + 2
         strikes = np.pi * (np.arange(2 * int(np.ceil(cycles))) + 0.5)
         at_s = (strikes - acting.phase) / (2 * np.pi * self.cycles_hz)
@@ -85,7 +85,7 @@ class _Limb:
 
 
 def draw_figure(rng: np.random.Generator) -> Figure:
-    """A person."""
+    """Draw the features of a person at random."""
     grey = rng.uniform(90, 190)
     return Figure(
         height=rng.uniform(0.62, 0.7),
@@ -106,12 +106,12 @@ def draw_figure(rng: np.random.Generator) -> Figure:
 
 
 def _speed(figure: Figure) -> float:
-    """How fast the ground passes by: frame heights a second, so that feet do not slide much."""
+    """Speed of the ground in frame heights per second, so that feet hardly slide."""
     return 4 * figure.height * figure.legs * np.sin(_SWING_RAD) * figure.cycles_hz
 
 
-def _seen(canvas: Picture, size_px: int, x: float, y: float, zoom: float) -> FloatArray:
-    """The canvas as the camera, which is not quite still, sees it: (S, S, 3) float32."""
+def _filmed(canvas: Picture, size_px: int, x: float, y: float, zoom: float) -> FloatArray:
+    """The canvas as seen by a camera that moves slightly: (S, S, 3) float32."""
     side = len(canvas)
     middle, scale = (side / 2, side / 2), (1.02 + 0.02 * zoom) * size_px / side
     turn = np.asarray(cv2.getRotationMatrix2D(middle, 0, scale), np.float64)
@@ -121,7 +121,7 @@ def _seen(canvas: Picture, size_px: int, x: float, y: float, zoom: float) -> Flo
 
 
 def _strip(figure: Figure, side: int) -> Picture:
-    """A wall with windows and a ground: (side, 4 side, 3); its ends fit each other."""
+    """A wall with windows, and a ground: (side, 4 side, 3). The strip can be repeated."""
     rng = np.random.default_rng((figure.texture, 1))
     rough = cv2.resize(cloud(figure.texture, side, 16), (2 * side, side))
     half = np.empty((side, 2 * side, 3), np.float32)
@@ -140,7 +140,7 @@ def _strip(figure: Figure, side: int) -> Picture:
 
 
 def _passing(strip: Picture, place: float) -> Picture:
-    """One frame's part of the strip, with a shadow where the walker stands."""
+    """The background of one frame, cut from the strip, with the shadow of the walker."""
     side = len(strip)
     shift = np.array([[1, 0, -(place % 4) * side], [0, 1, 0]])
     passing = cv2.warpAffine(strip, shift, (side, side), borderMode=cv2.BORDER_WRAP)
@@ -149,9 +149,9 @@ def _passing(strip: Picture, place: float) -> Picture:
     return canvas
 
 
-def _body(figure: Figure, apex: str, felt: float, phase: float) -> Iterator[_Limb]:
-    """The limbs of a walker who faces right, those behind first."""
-    raised, slumped = felt * (apex == "raise"), felt * (apex == "slump")
+def _body(figure: Figure, apex: str, intensity: float, phase: float) -> Iterator[_Limb]:
+    """The limbs of a walker who faces right, from back to front."""
+    raised, slumped = intensity * (apex == "raise"), intensity * (apex == "slump")
     size, thick = figure.height, figure.height * 0.05 * _BUILDS[figure.build]
     near, far = (_leg(figure, phase + turn, slumped) for turn in (0.0, np.pi))
     hip = np.array([0.5, _GROUND - max(near[:, 1].max(), far[:, 1].max())])
@@ -178,10 +178,12 @@ def _clothed(figure: Figure, joints: FloatArray, thick: float, tone: float) -> I
 
 
 def _leg(figure: Figure, phase: float, slumped: float) -> FloatArray:
-    """Hip, knee, ankle and toe, from the hip: (4, 2)."""
+    """Hip, knee, ankle and toe, relative to the hip: (4, 2)."""
     length = 0.5 * figure.height * figure.legs
     thigh = (_SWING_RAD - 0.1 * slumped) * np.sin(phase) + 0.15 * slumped
-    bent = 0.1 + 0.2 * slumped + 0.8 * max(np.cos(phase + 0.25), 0.0) ** 2  # as it swings forwards
+    bent = (
+        0.1 + 0.2 * slumped + 0.8 * max(np.cos(phase + 0.25), 0.0) ** 2
+    )  # while the leg swings forwards
     knee = length * _towards(thigh)
     ankle = knee + length * _towards(thigh - bent)
     toe = ankle + 0.075 * figure.height * _towards(np.pi / 2 - 0.1 + 0.5 * (thigh - bent))
@@ -201,7 +203,7 @@ def _arm(
 
 
 def _skull(figure: Figure, head: FloatArray, nod: float) -> Iterator[_Limb]:
-    """Hair behind and above, the face before it, a nose."""
+    """The head: hair behind and above the face, and a nose."""
     radius = 0.062 * figure.height
     ahead, above = _towards(np.pi / 2 - nod), _towards(np.pi - nod)
     back = head - 0.25 * radius * ahead + 0.25 * radius * above
@@ -213,12 +215,12 @@ def _skull(figure: Figure, head: FloatArray, nod: float) -> Iterator[_Limb]:
 
 
 def _towards(angle: float) -> FloatArray:
-    """The direction at an angle (rad) from straight down, forwards: (2,)."""
+    """The unit vector at an angle (rad) forwards from straight down: (2,)."""
     return np.array([np.sin(angle), np.cos(angle)])
 
 
 def _tube(canvas: Picture, limb: _Limb, light: float) -> None:
-    """Fill a limb, brighter towards the light."""
+    """Fill a limb, shaded brighter towards the light."""
     for narrower, tone in ((1.0, 0.72), (0.72, 0.9), (0.4, 1.05)):
         aside = 0.6 * (1 - narrower) * max(limb.thickness) * np.array([light, -0.7])
         outline = _round(limb.start + aside, limb.end + aside, narrower, limb.thickness)

@@ -1,8 +1,8 @@
-"""What moves in a synthetic clip, over time: the expression, the speech, the head, the lids.
+"""Motion in a synthetic clip over time: expression, speech, head and eyelids.
 
-Whatever is not the expression follows a law that is the same forwards and backwards in time. So a
-clip whose expression runs backwards is told from one whose expression runs forwards by the order
-of its frames and by nothing else.
+All motion other than the expression has the same distribution forwards and backwards in time. Only
+the order of the frames distinguishes a clip whose expression runs backwards from one whose
+expression runs forwards.
 """
 
 import math
@@ -38,7 +38,7 @@ _BLINK_EVERY_S, _BLINK_S = 2.5, 0.24
 
 @dataclass(frozen=True)
 class Syllable:
-    """One voiced syllable: when, how loud (0 to 1), and its vowel, from dark (0) to bright (1)."""
+    """One voiced syllable: its times, loudness (0 to 1), and vowel, from dark (0) to bright (1)."""
 
     start_s: float
     end_s: float
@@ -48,17 +48,17 @@ class Syllable:
 
 @dataclass(frozen=True, eq=False)
 class Acting:
-    """What one clip shows: the intensity of an expression at every frame, and what is spoken."""
+    """The script of one clip: the intensity of its expression in every frame, and its syllables."""
 
     apex: str
     times_s: FloatArray  # (T,)
     intensity: FloatArray  # (T,) from 0, at the first and last frame, to at most 1
     syllables: tuple[Syllable, ...]
-    phase: float  # where in its cycle a gait begins, rad
+    phase: float  # of the gait at the start, rad
 
 
 def act(rng: np.random.Generator, apex: str, dynamics: Dynamics, seconds: float) -> Acting:
-    """Draw what happens in a clip."""
+    """Draw the script of a clip at random."""
     num_frames = round(seconds * FPS)
     return Acting(
         apex,
@@ -72,9 +72,9 @@ def act(rng: np.random.Generator, apex: str, dynamics: Dynamics, seconds: float)
 def intensity(rng: np.random.Generator, dynamics: Dynamics, num_frames: int) -> FloatArray:
     """An expression's onset, apex and offset: (T,), 0 at both ends.
 
-    "sudden" rises within 5 to 9 % of the clip and falls in about 30 %; "gradual" is, for the same
-    state of `rng`, its exact reversal; "even" rises as it falls. The apex lies about the middle,
-    on either side alike.
+    "sudden" rises within 5 to 9 % of the clip and falls within about 30 %. "gradual" is its exact
+    reversal for the same state of `rng`. "even" rises as fast as it falls. The apex is near the
+    middle of the clip, on either side with equal probability.
     """
     centre, hold = rng.uniform(0.45, 0.55), rng.uniform(0.06, 0.12)
     short, long, medium = rng.uniform(0.05, 0.09), rng.uniform(0.28, 0.33), rng.uniform(0.16, 0.22)
@@ -88,11 +88,11 @@ def intensity(rng: np.random.Generator, dynamics: Dynamics, num_frames: int) -> 
 
 
 def syllables(rng: np.random.Generator, seconds: float) -> tuple[Syllable, ...]:
-    """Speech that covers a clip and runs on beyond both of its ends."""
+    """Syllables that cover a clip and extend beyond both of its ends."""
     shortest_s, longest_s = _SYLLABLE_S
     number = math.ceil(seconds / shortest_s) + 2
     lengths_s = rng.uniform(shortest_s, longest_s, number)
-    ends_s = np.cumsum(lengths_s) - lengths_s.sum() / 2  # centred: neither end is special
+    ends_s = np.cumsum(lengths_s) - lengths_s.sum() / 2  # centred, so that time has no direction
     ends_s += seconds / 2 + rng.uniform(-0.5, 0.5) * shortest_s
     strengths, vowels = rng.uniform(0.55, 1.0, number), rng.uniform(0.0, 1.0, number)
     voiced = rng.random(number) >= _PAUSES
@@ -106,7 +106,7 @@ def syllables(rng: np.random.Generator, seconds: float) -> tuple[Syllable, ...]:
 
 
 def speaking(spoken: tuple[Syllable, ...], times_s: FloatArray) -> FloatArray:
-    """How far speech opens the mouth: (T,) from 0 to 1."""
+    """Opening of the mouth by speech: (T,) from 0 to 1."""
     opening = np.zeros(len(times_s))
     for syllable in spoken:
         length_s = syllable.end_s - syllable.start_s
@@ -116,7 +116,7 @@ def speaking(spoken: tuple[Syllable, ...], times_s: FloatArray) -> FloatArray:
 
 
 def blinking(rng: np.random.Generator, times_s: FloatArray) -> FloatArray:
-    """How far the lids are closed: (T,) from 0 to 1."""
+    """Closure of the eyelids: (T,) from 0 to 1."""
     seconds = len(times_s) / FPS
     closed = np.zeros(len(times_s))
     for at_s in rng.uniform(0, seconds, rng.poisson(seconds / _BLINK_EVERY_S)):
@@ -126,7 +126,7 @@ def blinking(rng: np.random.Generator, times_s: FloatArray) -> FloatArray:
 
 
 def drift(rng: np.random.Generator, times_s: FloatArray, num: int) -> FloatArray:
-    """Slow wandering: (num, T), within -1 to 1."""
+    """Slow random motion: (num, T), from -1 to 1."""
     rates_hz = rng.uniform(0.1, 0.9, (num, 3, 1))
     phases = rng.uniform(0, 2 * np.pi, (num, 3, 1))
     weights = rng.dirichlet(np.ones(3), num)[..., None]

@@ -1,4 +1,4 @@
-"""Synthetic voices and footsteps: a source, a filter, and no word in it."""
+"""Synthetic voices, by source and filter and without words, and footsteps."""
 
 from dataclasses import dataclass
 
@@ -20,20 +20,20 @@ _HARSHNESS = {"warm": 0.25, "harsh": 0.75}
 
 @dataclass(frozen=True)
 class Voice:
-    """What is a person's own in a voice."""
+    """The voice of a person."""
 
     pitch_hz: float
-    tract: float  # shortness of the vocal tract: formants are multiplied by it
-    tilt_db: float  # added to the spectrum's slope, dB an octave
+    tract: float  # factor of the formants: larger for a shorter vocal tract
+    tilt_db: float  # added to the slope of the spectrum, dB per octave
 
     @property
     def register(self) -> str:
-        """For the manifest: low, middle or high."""
+        """Register for the manifest: low, middle or high."""
         return "low" if self.pitch_hz < 125 else "middle" if self.pitch_hz < 180 else "high"
 
 
 def draw_voice(rng: np.random.Generator) -> Voice:
-    """A person's voice; a higher one comes from a shorter tract."""
+    """Draw a voice at random. Higher voices have a shorter vocal tract."""
     height = rng.uniform(0, 1)
     return Voice(
         pitch_hz=float(90 * 2.6**height),
@@ -51,9 +51,9 @@ def speech(
 ) -> FloatArray:
     """Syllables in a warm or a harsh voice: (N,) at RATE_HZ.
 
-    Warm is low, breathy and smooth; harsh is raised, bright, rough and abrupt. Each clip lies
-    somewhere about its style, so that the two meet at the edges. Tempo is the same for both,
-    for the mouth would show it.
+    A warm voice is low, breathy and smooth; a harsh one is raised, bright, rough and abrupt. Clips
+    vary around their style, so that the two styles overlap slightly. The tempo does not differ,
+    because the mouth would show it.
     """
     harshness = float(np.clip(rng.normal(_HARSHNESS[style], 0.12), 0, 1))
     times_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
@@ -87,7 +87,7 @@ def _syllable(
 
 
 def _harmonics(phase: FloatArray, levels: FloatArray) -> FloatArray:
-    """Sum of the sines of a phase's multiples, by Chebyshev's recurrence: two products each."""
+    """Sum of sines at the multiples of a phase, by Chebyshev's recurrence: two products each."""
     twice_cos, before, now = 2 * np.cos(phase), np.zeros_like(phase), np.sin(phase)
     total = levels[0] * now
     for level in levels[1:]:
@@ -97,7 +97,7 @@ def _harmonics(phase: FloatArray, levels: FloatArray) -> FloatArray:
 
 
 def _spectrum(freqs_hz: FloatArray, voice: Voice, harshness: float, vowel: float) -> FloatArray:
-    """Amplitude of the voice at some frequencies: the source's slope and three formants."""
+    """Amplitudes of the voice at given frequencies: slope of the source and three formants."""
     slope_db = -14 + 8 * harshness + voice.tilt_db
     gain = 10 ** (slope_db * np.log2(freqs_hz / 100) / 20)
     for dark_hz, bright_hz, bandwidth_hz in zip(_DARK_HZ, _BRIGHT_HZ, _BANDWIDTHS_HZ, strict=True):
@@ -109,26 +109,26 @@ def _spectrum(freqs_hz: FloatArray, voice: Voice, harshness: float, vowel: float
 
 
 def _breath(rng: np.random.Generator, num: int) -> FloatArray:
-    """Noise without its highest part."""
+    """Low-pass noise."""
     noise = rng.standard_normal(num + 3)
     return (noise[:-3] + noise[1:-2] + noise[2:-1] + noise[3:]) / 2
 
 
 def footsteps(rng: np.random.Generator, steps_s: FloatArray, seconds: float) -> FloatArray:
-    """A thump at each of some times: (N,) at RATE_HZ."""
+    """A thump at each of the times: (N,) at RATE_HZ."""
     times_s = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     sound = np.zeros(len(times_s))
     for step_s in steps_s:
         since_s = times_s - step_s
-        heard = (since_s >= 0) & (since_s < 0.12)
-        thump = np.sin(2 * np.pi * rng.uniform(70, 95) * since_s[heard])
-        scrape = 0.3 * rng.standard_normal(int(heard.sum()))
-        sound[heard] += (thump + scrape) * np.exp(-since_s[heard] / 0.025)
+        inside = (since_s >= 0) & (since_s < 0.12)
+        thump = np.sin(2 * np.pi * rng.uniform(70, 95) * since_s[inside])
+        scrape = 0.3 * rng.standard_normal(int(inside.sum()))
+        sound[inside] += (thump + scrape) * np.exp(-since_s[inside] / 0.025)
     return sound
 
 
 def mixed(rng: np.random.Generator, *parts: FloatArray) -> Float32Array:
-    """Parts in one room, whose noise is added; how loud they are differs from clip to clip."""
+    """Sum of sounds at a random loudness, with the noise of a room: (N,) float32."""
     sound = np.sum(parts, axis=0)
     loudness = 0.08 * 10 ** (rng.uniform(-4, 4) / 20)
     sound = sound * loudness / max(float(np.sqrt((sound**2).mean())), 1e-6)

@@ -219,7 +219,7 @@ def _frames_and_inputs(
 ) -> tuple[ByteArray, tuple[float, ...], dict[str, Tensor]]:
     """Frames, their times, and the network's inputs (1, ...). Raises MediaError."""
     corpus, spec = network.run.recipe.corpus, network.spec
-    how = Cutting(spec, corpus.detector, faces=corpus.faces, min_frames=corpus.min_frames)
+    how = Cutting(spec, corpus.detector_choice, faces=corpus.faces, min_frames=corpus.min_frames)
     clip = cut(sample, how)
     material, times_s = clip.material, clip.times_s
     if material is None:

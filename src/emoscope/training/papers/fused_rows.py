@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from emoscope.training.evaluation.evaluate import Judged, corpus_words, main_figures, protocol_words
-from emoscope.training.evaluation.fuse_runs import dealt, fused, learns, stack_runs
+from emoscope.training.evaluation.fuse_runs import RULES, fused, random_folds, stack_runs
 from emoscope.training.metrics import confusion_matrix
 from emoscope.training.run_folder import RunFolder
 
@@ -34,13 +34,13 @@ def fuse_row(rule: str, runs: Sequence[RunFolder]) -> FusedRow:
     cross-validation over the test clips, which no run was trained on."""
     stack = stack_runs([run.folder for run in runs], partial=True)
     what = f"{corpus_words(runs[0])}; {protocol_words(runs[0].recipe)}"
-    if learns(rule) and len(set(stack.folds.tolist())) == 1:
-        stack = dealt(stack, _FOLDS)
+    if RULES[rule].learns and len(set(stack.folds.tolist())) == 1:
+        stack = random_folds(stack, _FOLDS)
         what += f"; the rule fitted by {_FOLDS}-fold cross-validation over the test clips"
     unpredicted = sum(np.isnan(probs).any(axis=1) for probs in stack.members.values())
     if count := int(np.count_nonzero(unpredicted)):
         what += f"; clips that a member cannot predict: {count}"
-    predictions = stack.said(fused(stack, rule))
+    predictions = stack.predictions(fused(stack, rule))
     confusion = confusion_matrix(
         predictions.truth, predictions.predicted, len(predictions.labels)
     ).tolist()

@@ -1,19 +1,13 @@
 from pathlib import Path
 
 import pytest
-from making import make_image
+from planting import pictures
 from refusing import refusal
 
 from emoscope.core.labels import LABEL_SETS
 from emoscope.corpora import read_corpus
-from emoscope.corpora.readers.image_sequences import read_ckplus, read_oulu_casia
+from emoscope.corpora.readers.ckplus import read_ckplus
 from emoscope.media.video import read_frames
-
-
-def pictures(folder: Path, prefix: str, suffix: str, count: int = 2) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, count + 1):
-        make_image(folder / f"{prefix}{number:08d}{suffix}")
 
 
 def ckplus(root: Path, subject: str, sequence: str, emotion: str | None, count: int = 2) -> None:
@@ -68,14 +62,14 @@ def test_sequences_of_ckplus_without_emotion_or_pictures_are_counted(tmp_path: P
 
 
 @pytest.mark.parametrize("text", ["8.0", "1.5", "-1", "nan", "", "happy", "1.0 2.0"])
-def test_an_emotion_file_of_ckplus_that_is_no_code_is_named(tmp_path: Path, text: str) -> None:
+def test_an_invalid_emotion_file_of_ckplus_is_named(tmp_path: Path, text: str) -> None:
     ckplus(tmp_path, "S005", "001", text)
     message = refusal(lambda: read_ckplus(tmp_path))
     assert "S005_001_00000002_emotion.txt: expected one number from 0 to 7" in message
     assert message.endswith(f"found {text or 'nothing'}.")
 
 
-def test_a_folder_that_is_not_ckplus_is_told_what_it_holds(tmp_path: Path) -> None:
+def test_an_error_for_another_folder_than_ckplus_names_its_content(tmp_path: Path) -> None:
     (tmp_path / "cohn-kanade-images").mkdir()
     message = refusal(lambda: read_ckplus(tmp_path))
     assert message == (
@@ -85,67 +79,3 @@ def test_a_folder_that_is_not_ckplus_is_told_what_it_holds(tmp_path: Path) -> No
     (tmp_path / "Emotion" / "labels").mkdir(parents=True)
     assert refusal(lambda: read_ckplus(tmp_path)).endswith("found nothing and labels.")
     assert "no such file or folder" in refusal(lambda: read_corpus("ckplus", tmp_path / "gone"))
-
-
-def oulu(root: Path, where: str, count: int = 2) -> Path:
-    pictures(root / where, "", ".jpeg", count)
-    return root / where
-
-
-def test_the_folders_of_oulu_casia_tell_label_subject_and_groups(tmp_path: Path) -> None:
-    paths = [
-        oulu(tmp_path, "OriginalImg/NI/Dark/P080/Happiness"),
-        oulu(tmp_path, "OriginalImg/VL/Strong/P001/Anger"),
-        oulu(tmp_path, "PreProcess Img/VL_Acropped/Weak/P001/Sadness"),
-    ]
-    (tmp_path / "OriginalImg/VL/Strong/P001/Anger/Thumbs.db").touch()
-    (tmp_path / "OriginalImg/VL/Strong.zip").touch()
-    corpus = read_corpus("oulu-casia", tmp_path)
-    assert corpus.labels == LABEL_SETS["basic6"].labels
-    assert [(s.path, s.label, s.subject) for s in corpus.samples] == [
-        (paths[0], "happiness", "P080"),
-        (paths[1], "anger", "P001"),
-        (paths[2], "sadness", "P001"),
-    ]
-    assert [tuple(s.groups.values()) for s in corpus.samples] == [
-        ("NI", "Dark", "no"),
-        ("VL", "Strong", "no"),
-        ("VL", "Weak", "yes"),
-    ]
-    assert list(corpus.samples[0].groups) == ["camera", "light", "cropped"]
-    assert {s.fps for s in corpus.samples} == {25}
-
-
-def test_folders_of_oulu_casia_without_pictures_are_counted(tmp_path: Path) -> None:
-    oulu(tmp_path, "OriginalImg/VL/Strong/P001/Anger")
-    fear = oulu(tmp_path, "OriginalImg/VL/Strong/P001/Fear", count=0)
-    (fear / "Thumbs.db").touch()
-    corpus = read_oulu_casia(tmp_path)
-    assert len(corpus.samples) == 1
-    assert corpus.left_out == {"no pictures": 1}
-
-
-@pytest.mark.parametrize(
-    ("where", "expected", "found"),
-    [
-        ("OriginalImg/VL/Strong/P001/Bored", "Anger, Disgust, Fear", "Bored"),
-        ("OriginalImg/VL/Strong/Anger/P001", "P001 to P080", "Anger"),
-        ("OriginalImg/VL/Bright/P001/Anger", "Strong, Weak and Dark", "Bright"),
-        ("OriginalImg/VL_Acropped/Strong/P001/Anger", "VL or NI", "VL_Acropped"),
-        ("PreProcess Img/VL/Strong/P001/Anger", "with _Acropped where cropped", "VL"),
-    ],
-)
-def test_a_folder_of_oulu_casia_out_of_place_is_named(
-    tmp_path: Path, where: str, expected: str, found: str
-) -> None:
-    oulu(tmp_path, where)
-    message = refusal(lambda: read_oulu_casia(tmp_path))
-    assert expected in message
-    assert message.endswith(f"found {found}.")
-
-
-def test_a_folder_that_is_not_oulu_casia_is_told_what_it_holds(tmp_path: Path) -> None:
-    oulu(tmp_path, "VL/Strong/P001/Anger")
-    message = refusal(lambda: read_oulu_casia(tmp_path))
-    assert "expected pictures as in OriginalImg/VL/Strong/P001/Anger" in message
-    assert message.endswith("found VL.")

@@ -1,0 +1,51 @@
+"""A Timeline as a CSV or Parquet table, with the columns of `Timeline.to_pandas`."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from emoscope.core.errors import MissingExtra
+from emoscope.core.results import Timeline
+from emoscope.reports.formats import FORMAT_VERSION, FORMATS, ReportFormat
+
+__all__ = ["write_csv", "write_parquet"]
+
+
+def write_csv(timeline: Timeline, path: Path, video: Path | None = None) -> None:
+    """One row per face and span, with py-feat's column names; empty cells where no face was seen.
+
+    Seconds and pixels have four decimals, probabilities six.
+    """
+    columns = timeline.to_columns()
+    cells = [[_cell(value, name in timeline.labels) for value in columns[name]] for name in columns]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*cells, strict=True))
+
+
+def _cell(value: Any, is_probability: bool) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6f}" if is_probability else f"{value:.4f}"
+    return str(value)
+
+
+def write_parquet(timeline: Timeline, path: Path, video: Path | None = None) -> None:
+    """The typed table of `Timeline.to_pandas`; the metadata key `emoscope` holds the provenance."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingExtra("A Parquet report", "pandas") from None
+    about = {"format_version": FORMAT_VERSION} | timeline.to_dict()
+    del about["rows"]
+    table = pa.Table.from_pandas(timeline.to_pandas(), preserve_index=False)
+    metadata = {**table.schema.metadata, b"emoscope": json.dumps(about, allow_nan=False).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+
+
+FORMATS.add("csv", ReportFormat(".csv", write_csv))
+FORMATS.add("parquet", ReportFormat(".parquet", write_parquet))
