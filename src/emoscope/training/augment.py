@@ -191,12 +191,15 @@ def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
     factor = _between(next(u), *s.scale)
     slide = _between(next(u), -s.shift, s.shift), _between(next(u), -s.shift, s.shift)
     place = _pick(next(u), PLACES)
-    crop = _crop(s.crop_sides or (1.0,), next(u), next(u), next(u))
+    sides = s.crop_sides or (1.0,)
+    crop = _crop_at(_pick(next(u), PLACES), _pick(next(u), sides), _pick(next(u), sides))
     gain = _between(next(u), 1 - s.contrast, 1 + s.contrast)
     lift = _between(next(u), -s.brightness, s.brightness)
     lossy, loss = next(u) < s.blur, _between(next(u), 0.35, 0.9)
     sigma = _pick(next(u), s.gaussian_blur or (0.0,))
-    covered, cover = next(u) < s.erase, _cover(next(u), next(u), next(u), next(u))
+    covered = next(u) < s.erase
+    wide, high = _between(next(u), 0.15, 0.4), _between(next(u), 0.15, 0.4)
+    cover = (next(u) * (1 - wide), next(u) * (1 - high), wide, high)
     shade = int(_between(next(u), 0, 256))
     return Draw(
         flip=flip,
@@ -230,17 +233,8 @@ def _pick(u: float, options: Sequence[Option]) -> Option:
     return options[int(u * len(options))]
 
 
-def _crop(sides: Sequence[float], at: float, across: float, down: float) -> Rectangle:
-    return _crop_at(_pick(at, PLACES), _pick(across, sides), _pick(down, sides))
-
-
 def _crop_at(place: tuple[int, int], wide: float, high: float) -> Rectangle:
     return (1 - wide) / 2 * (1 + place[0]), (1 - high) / 2 * (1 + place[1]), wide, high
-
-
-def _cover(across: float, down: float, from_left: float, from_top: float) -> Rectangle:
-    wide, high = _between(across, 0.15, 0.4), _between(down, 0.15, 0.4)
-    return from_left * (1 - wide), from_top * (1 - high), wide, high
 
 
 def _warp(pixels: Pixels, matrix: Matrix) -> Pixels:

@@ -188,7 +188,8 @@ def _pointed(frame: Picture, layer: SamplingPoints, i: int) -> Picture:
             weight = 1.0 if layer.weights is None else float(layer.weights[i, y, x, k])
             start = _on_screen(layer.regular[y, x, k], factor)
             end = _on_screen(layer.points[i, y, x, k], factor)
-            cv2.line(picture, start, end, _dull(colour), 1, cv2.LINE_AA)
+            dark = [part // 2 for part in colour]
+            cv2.line(picture, start, end, dark, 1, cv2.LINE_AA)
             cv2.circle(picture, end, round(1 + 1.5 * weight), colour, cv2.FILLED, cv2.LINE_AA)
     return picture
 
@@ -205,11 +206,6 @@ def _hue(number: int) -> Colour:
     (red, green, blue) = cv2.cvtColor(np.array([[[hue, 150, 255]]], np.uint8), cv2.COLOR_HSV2RGB)[
         0, 0
     ].tolist()
-    return red, green, blue
-
-
-def _dull(colour: Colour) -> Colour:
-    red, green, blue = (part // 2 for part in colour)
     return red, green, blue
 
 

@@ -133,18 +133,18 @@ class NetworkJob:
         if fold.is_exported:
             save_tensors(network.state_dict(), fold.folder / _WEIGHTS)
         shipped = self._shipped(fold, network)
-        judged = Head(network) if features else shipped
+        predictor = Head(network) if features else shipped
         temperature = 1.0
         if len(holdout):
             truth = holdout.targets.argmax(dim=1).numpy()
-            temperature = fit_temperature(clip_logits(judged, holdout, self._batch_size), truth)
+            temperature = fit_temperature(clip_logits(predictor, holdout, self._batch_size), truth)
         probs: dict[str, FloatArray] = {}
         if len(test := fold.clips(fold.samples("test"), load_features)):
             votes, every = fold.run.votes, self.recipe.evaluation.every
             if every:  # all blocks of a clip; kept features are of one stretch only
                 probs = voted_probs(shipped, test, temperature, every, votes, self._batch_size)
             else:
-                probs = {votes[0]: clip_probs(judged, test, temperature, self._batch_size)}
+                probs = {votes[0]: clip_probs(predictor, test, temperature, self._batch_size)}
         fold.finish(
             probs,
             temperature=temperature,
