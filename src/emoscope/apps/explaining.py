@@ -6,6 +6,8 @@ import typer
 
 from emoscope.core.errors import MissingExtra
 from emoscope.media.files import check_writable
+from emoscope.media.reading.images import film_images
+from emoscope.reports.names import report_stem
 
 try:
     from emoscope.training.explain.attribution import explain_clip
@@ -22,8 +24,10 @@ def explain_video(
 ) -> None:
     """Draw what a run's network looks at in a recording; say what was drawn."""
     check_writable(out)
+    if video.is_dir():
+        film_images(video)  # raises MediaError for separate pictures
     explanation = explain_clip(video, run, label, start_s, end_s)
-    for path in write_explanation(explanation, out, video.stem):
+    for path in write_explanation(explanation, out, report_stem(video)):
         typer.echo(f"written: {path}")
     answer = f"{explanation.label} {explanation.probability:.1%}"
     for heat in explanation.gradcam:
