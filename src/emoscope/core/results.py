@@ -403,9 +403,5 @@ def _plain(value: Any) -> Any:
 
 
 def printable(path: str) -> str:
-    """Escape the bytes of a file name that are not text.
-
-    >>> printable("caf\\udce9.mp4") == r"caf\udce9.mp4"
-    True
-    """
+    """Escape the bytes of a file name that are not text."""
     return path.encode("utf-8", "backslashreplace").decode()
