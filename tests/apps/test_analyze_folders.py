@@ -79,10 +79,15 @@ def test_pictures_beside_films_are_analysed(timelines: Callable[..., Any], folde
     make_animation(folder / "e.png", [40, 40, 40, 40])
     make_sound(folder / "f.mp3", codec="mp3", seconds=0.2)
     make_text(folder / "notes.txt")
+    for name in ("g.HEIC", "h.heic"):
+        (folder / name).touch()
     results = timelines(folder)
     printed = results.pop("")
     assert printed[0] == f"{folder}: 2 pictures, read one by one"
-    assert printed[-1] == f"{folder}: 1 sound file left out: tiny needs a picture"
+    assert printed[-2:] == [
+        f"{folder}: 1 sound file left out: tiny needs a picture",
+        f"{folder}: 2 pictures left out: .heic cannot be read; convert to JPEG",
+    ]
     counts = {Path(path).name: len(part["rows"]) for path, part in results.items()}
     assert counts == {"a.png": 1, "b.mp4": 2, "c.png": 1, "d.webp": 3, "e.png": 4}
 
@@ -116,6 +121,18 @@ def test_subfolders_and_links_are_followed_once(
     results.pop("")
     names = [str(Path(path).relative_to(folder)) for path in results]
     assert names == ["a_file.mp4", "b_folder/linked.mp4", "deeper/own.mp4"]
+
+
+def test_pictures_beside_sounds_are_counted(
+    analyze: Analyze, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Analyzer, "looks", False)
+    make_sound(folder / "a.mp3", codec="mp3", seconds=0.2)
+    for name in ("b.png", "c.png"):
+        make_image(folder / name)
+    printed = lines(analyze(folder).stderr)
+    assert f"{folder}: 2 pictures left out: tiny needs sound" in printed
+    assert not any("b.png" in line for line in printed)
 
 
 def test_a_broken_link_is_named(analyze: Analyze, folder: Path) -> None:

@@ -18,7 +18,7 @@ from emoscope.core.options import AnalyzeOptions
 from emoscope.core.results import Timeline
 from emoscope.media.files import check_writable
 from emoscope.media.reading.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
-from emoscope.media.reading.images import is_animated, is_film, is_image
+from emoscope.media.reading.images import UNREADABLE_SUFFIXES, is_animated, is_film, is_image
 from emoscope.media.video import probe
 from emoscope.reports.formats import FORMATS, write_report
 from emoscope.reports.names import report_stem
@@ -115,22 +115,25 @@ def _inputs(
     if not is_folder:
         yield given
         return
-    is_empty, seen = True, set[Path]()
-    for path in _recordings(given, analyzer, console, seen):
+    is_empty, seen, left_out = True, set[Path](), list[str]()
+    for path in _recordings(given, analyzer, console, seen, left_out):
         is_empty = False
         yield path
     if is_empty:
         kinds = "videos or images" if analyzer.looks else "videos or sound files"
         failures.append(f"{given}: the folder has no {kinds}. Choose another one.")
+    else:
+        for line in left_out:
+            console.print(line)
 
 
 def _recordings(
-    folder: Path, analyzer: Analyzer, console: Console, seen: set[Path]
+    folder: Path, analyzer: Analyzer, console: Console, seen: set[Path], left_out: list[str]
 ) -> Iterator[Path]:
     """Yield the recordings in a folder and its subfolders; links are followed.
 
     Hidden files, the annotated videos that `--format mp4` writes and folders in `seen` are left
-    out."""
+    out. Files that the model cannot use are counted in `left_out`, one line per folder."""
     real = folder.resolve()
     if real in seen:  # a link to a folder that has been read, or that this one is in
         return
@@ -162,9 +165,16 @@ def _recordings(
         unused = _count(len(images), "picture")
     if unused:
         needs = "a picture" if analyzer.looks else "sound"
-        console.print(f"{folder}: {unused} left out: {analyzer.name} needs {needs}")
+        left_out.append(f"{folder}: {unused} left out: {analyzer.name} needs {needs}")
+    unreadable = [item for item in files if item.suffix.lower() in UNREADABLE_SUFFIXES]
+    if unreadable and analyzer.looks:
+        kinds = ", ".join(sorted({item.suffix.lower() for item in unreadable}))
+        left_out.append(
+            f"{folder}: {_count(len(unreadable), 'picture')} left out: {kinds} cannot be read;"
+            " convert to JPEG"
+        )
     for subfolder in subfolders:
-        yield from _recordings(subfolder, analyzer, console, seen)
+        yield from _recordings(subfolder, analyzer, console, seen, left_out)
 
 
 def _count(number: int, noun: str) -> str:

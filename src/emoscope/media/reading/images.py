@@ -17,6 +17,7 @@ from emoscope.media.reading.pixels import fit
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "UNREADABLE_SUFFIXES",
     "film_images",
     "is_animated",
     "is_animated_webp",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+UNREADABLE_SUFFIXES = (".avif", ".heic", ".heif", ".jxl")  # images that cannot be decoded
 _HEAD_BYTES = 1 << 16  # a colour profile may come before the chunk that is looked for
 _COMPARED = 8  # images of a folder whose sizes are compared
 
