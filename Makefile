@@ -5,6 +5,8 @@ PYTHON ?= python3
 VIDEO ?= examples/portrait.mp4
 OUT ?= demo-report
 BIN := .venv/bin
+# Some tests and benchmarks import onnxruntime before emoscope, which switches this off elsewhere.
+export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test check format bench docs sample clean

@@ -22,11 +22,12 @@ from emoscope.core.clipspec import (
     Vector,
 )
 from emoscope.core.errors import EmoscopeError, MediaError, MissingExtra
+from emoscope.core.offline import default_cache
 from emoscope.corpora import cutting
 from emoscope.corpora import prepare as preparing
 from emoscope.corpora.cutting import Cutting
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.prepare import default_cache, prepare
+from emoscope.corpora.prepare import prepare
 from emoscope.media.clips import finish
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from emoscope.core.arrays import Float64Array, FloatArray
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
+from emoscope.core.offline import import_openvino
 from emoscope.core.processors import usable_processors
 from emoscope.core.registry import Registry
 
@@ -275,7 +276,7 @@ def _openvino(path: Path, _: ort.InferenceSession) -> Run:
     """OpenVINO on the CPU in float32, so that its answers are ONNX Runtime's; of kernels in eight
     bits to about half a percent, for it rounds in its own way."""
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         raise MissingExtra("The OpenVINO backend", "openvino") from None
     settings = {"INFERENCE_PRECISION_HINT": "f32"}

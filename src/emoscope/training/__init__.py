@@ -1,1 +1,5 @@
 """Recipe → run → evaluation → bundle. Needs `emoscope[train]`."""
+
+from emoscope.core.offline import keep_matplotlib_in_cache
+
+keep_matplotlib_in_cache()

@@ -17,9 +17,10 @@ from lightning.fabric.utilities import rank_zero
 from emoscope.analysis.bundle import load_bundle
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.core.offline import default_cache
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample, digest
-from emoscope.corpora.prepare import Prepared, default_cache, prepare
+from emoscope.corpora.prepare import Prepared, prepare
 from emoscope.media.files import check_writable, replacing
 from emoscope.models.checkpoints import freeze
 from emoscope.training import estimators
