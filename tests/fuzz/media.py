@@ -100,8 +100,8 @@ class Media(Target):
     ) -> Iterator[tuple[str, str, str]]:
         """Shorter results that nothing tells of.
 
-        Only damage that can be noticed counts: a film or sound whose header still gives the length
-        of the whole file, and a picture that was truncated."""
+        Only damage that can be noticed counts: a film or sound whose header still states the length
+        of the whole file, a picture that was truncated, and a PNG, which has checksums."""
         before = self._undamaged(mutant.source)
         for call in ("analyze", "analyze, by voice"):
             whole, part = before[call], results.get(call)
@@ -109,13 +109,14 @@ class Media(Target):
                 continue
             if set(part.notes) - set(whole.notes):
                 continue
-            if part.until_s < whole.until_s - _LEAST_S and _same_length(mutant):
+            if part.until_s < whole.until_s - _LEAST_S and _states(mutant, whole.until_s):
                 yield "shorter", call, f"{part.until_s:.2f} of {whole.until_s:.2f} s, no note"
-        if "truncated" in mutant.damage and not isinstance(results.get("analyze"), EmoscopeError):
+        noticeable = "truncated" in mutant.damage or mutant.path.suffix == ".png"
+        if noticeable and isinstance(results.get("analyze"), Analysed):
             whole, part = before["read_frames"], results.get("read_frames")
             if isinstance(part, Seen) and whole.count == part.count == 1:
-                share = np.mean(np.any(whole.last != part.last, axis=-1))
-                if share > _LEAST_PIXELS:
+                share = _difference(whole.last, part.last)
+                if share > _LEAST_PIXELS and not results["analyze"].notes:
                     yield "shorter", "read_frames", f"{share:.0%} of the picture lost, no error"
 
     def _undamaged(self, source: Path) -> dict[str, Any]:
@@ -149,19 +150,33 @@ def _analysed(timeline: Timeline) -> Analysed:
     return Analysed(float(timeline.spans_s[:, 1].max()), timeline.provenance.notes)
 
 
-def _same_length(mutant: Mutant) -> bool:
-    """Whether the header of the damaged file still gives the length of the whole one."""
-    whole_s, damaged_s = _stated_s(mutant.source), _stated_s(mutant.path)
-    return whole_s is not None and damaged_s is not None and abs(whole_s - damaged_s) < 0.05
+def _difference(first: Picture, second: Picture) -> float:
+    """The share of pixels that differ."""
+    if first.shape != second.shape:
+        return 1.0
+    return float(np.mean(np.any(first != second, axis=-1)))
 
 
-def _stated_s(path: Path) -> float | None:
-    """The length that a container states."""
+def _states(mutant: Mutant, until_s: float) -> bool:
+    """Whether the damaged file still states the length of the whole one, and truly: of some kinds
+    FFmpeg estimates it from the file's size."""
+    whole = _stated_s(mutant.source)
+    return whole == _stated_s(mutant.path) and any(
+        stated_s is not None and abs(stated_s - until_s) < _LEAST_S for stated_s in whole
+    )
+
+
+def _stated_s(path: Path) -> tuple[float | None, ...]:
+    """The lengths that a container and its streams state, to a hundredth of a second."""
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            return container.duration / av.time_base if container.duration else None
+            stated = [container.duration / av.time_base if container.duration else None]
+            for stream in container.streams:
+                known = stream.duration is not None and stream.time_base is not None
+                stated.append(float(stream.duration * stream.time_base) if known else None)
     except (av.FFmpegError, OSError):
-        return None
+        return ()
+    return tuple(None if seconds is None else round(seconds, 2) for seconds in stated)
 
 
 @cache
