@@ -1,4 +1,4 @@
-"""Films, pictures and sounds, damaged: what reading and analysing them does."""
+"""Damaged films, pictures and sounds: reading and analysing them."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -39,7 +39,7 @@ _CLOCKS = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What `read_frames` gave."""
+    """The frames that `read_frames` returned."""
 
     count: int
     until_s: float
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Analysed:
-    """What a Timeline says of length and damage."""
+    """The end of a Timeline and its notes."""
 
     until_s: float
     notes: tuple[str, ...]

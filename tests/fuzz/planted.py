@@ -1,4 +1,4 @@
-"""A target whose calls fail in every way, by what its input says."""
+"""A target whose calls fail in the way that its input names."""
 
 import os
 import time
