@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--film", type=Path)
     parser.add_argument("--model", default="face-ferplus")
-    parser.add_argument("--detector", default="haar")
+    parser.add_argument("--detector", default="auto")
     args = parser.parse_args()
     films = [args.film] if args.film else [face_film(), face_film(bit_rate=800_000)]
     analyzers = {

@@ -29,7 +29,7 @@ SIZES = ((640, 480), (1280, 720))
 
 def detectors(yunet: Path | None) -> dict[str, Detector]:
     """Those that can be had here, by name."""
-    choices = ["haar", "lbp", "lbp-classic"] + ([f"yunet={yunet}"] if yunet else [])
+    choices = ["haar", "lbp"] + ([f"yunet={yunet}"] if yunet else [])
     made: dict[str, Detector] = {}
     for choice in choices:
         try:

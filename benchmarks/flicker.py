@@ -22,8 +22,9 @@ import numpy.typing as npt
 from measuring import machine, table, unpacked
 from stills import CLIPS, Still, films, read_stills, without_prior
 
-from emoscope.analysis.analyzer import DEFAULT_RATE_HZ, Analyzer
+from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import Bundle, load_bundle
+from emoscope.core.options import DEFAULT_RATE_HZ
 from emoscope.core.results import Timeline
 from emoscope.media.video import Frame
 from emoscope.media.writer import write_video

@@ -14,7 +14,6 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,14 +27,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from emoscope.analysis.fusion import RULES
 from emoscope.corpora.manifest import Sample
 from emoscope.corpora.prepare import prepare
 from emoscope.corpora.readers.ravdess import read_ravdess
 from emoscope.training.estimators.pipelines import ESTIMATORS, folds_by_person, seeded
 from emoscope.training.estimators.search import Search, choose_pipeline
-from emoscope.training.evaluation.fit_fusion import LEARNED, fit_fusion
-from emoscope.training.evaluation.fuse_runs import uar_weights
+from emoscope.training.evaluation.fit_fusion import RULES
 from emoscope.training.metrics import accuracy, bootstrap_ci, paired_bootstrap, uar, uar_ci
 from emoscope.training.networks.dataset import ClipDataset
 from emoscope.training.papers.published import PublishedFigure, papers
@@ -51,7 +48,6 @@ PRINTED = {  # ours: what Fan & Ke print that is nearest to it
     "highest-confidence": "fusion-highest-confidence",
     "svm": "fusion-svm",
 }
-WEIGHTED = "weighted-average"
 JOINED = "one vector: "
 
 FloatArray = npt.NDArray[np.floating]
@@ -144,10 +140,7 @@ def answers(known: Clips, asked: Clips) -> dict[str, IntArray]:
         said[name] = model.fit(inputs, known.truth).predict_proba(asked.features[name])
     fused = dict(said)
     for rule in RULES:
-        options = {"weights": uar_weights(outside, known.truth)} if rule == WEIGHTED else {}
-        fused[rule] = partial(RULES[rule], **options)(said)
-    for rule in LEARNED:
-        fused[rule] = fit_fusion(rule, outside, known.truth, known.actors, SEED)(said)
+        fused[rule] = RULES[rule].fit(outside, known.truth, known.actors, SEED)(said)
     found = {name: probs.argmax(axis=1) for name, probs in fused.items()}
     for name in CLASSIFIERS:
         model = tuned(known, known.vector, name).fit(known.vector, known.truth)

@@ -21,8 +21,7 @@ from measuring import CACHE, machine, table
 
 from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.evaluation.evaluate import evaluate
-from emoscope.training.evaluation.fit_fusion import LEARNED
-from emoscope.training.evaluation.fuse_runs import EVERY_RULE, Stack, fused, stack_runs
+from emoscope.training.evaluation.fuse_runs import RULES, Stack, fused, stack_runs
 from emoscope.training.experiment import train
 from emoscope.training.metrics import (
     Difference,
@@ -37,7 +36,7 @@ from emoscope.training.run_folder import read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 JOINT, PICTURE, SOUND = (f"synthetic-av-{name}" for name in ("joint", "picture", "sound"))
-RULES = [name for name in EVERY_RULE if name not in LEARNED and name != "weighted-average"]
+FIXED = [name for name in RULES if not RULES[name].learns]
 GAPE = ("gape-harsh", "gape-warm")
 
 FloatArray = npt.NDArray[np.floating]
@@ -54,7 +53,7 @@ def answers(folders: dict[str, Path]) -> tuple[Stack, dict[str, FloatArray]]:
     )
     said = {"picture and sound, one network": stack.members[JOINT]}
     said |= {"picture alone": stack.members[PICTURE], "sound alone": stack.members[SOUND]}
-    return stack, said | {f"late fusion, {rule}": fused(late, rule) for rule in RULES}
+    return stack, said | {f"late fusion, {rule}": fused(late, rule) for rule in FIXED}
 
 
 def percent(value: float, interval: tuple[float, float]) -> str:

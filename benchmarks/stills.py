@@ -72,7 +72,7 @@ def films(folder: Path) -> list[Path]:
 def detectors(yunet: Path) -> dict[str, Detector]:
     """Those that can be had here, by name."""
     made: dict[str, Detector] = {}
-    for choice in ("haar", "lbp", "lbp-classic", f"yunet={yunet}"):
+    for choice in ("haar", "lbp", f"yunet={yunet}"):
         try:
             made[choice.partition("=")[0]] = create_detector(choice)
         except EmoscopeError as error:

@@ -26,11 +26,12 @@ from av.video.frame import VideoFrame
 from measuring import CACHE, machine, spread, table
 
 from emoscope import Timeline, analyze
-from emoscope.analysis.alignment import Said, heard_during, joined
+from emoscope.analysis.alignment import MemberPredictions, combine, voice_during
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.fusion import average
 from emoscope.analysis.system import System, SystemAnalyzer
 from emoscope.core.clipspec import Window
+from emoscope.core.options import AnalyzeOptions
 from emoscope.media.files import replacing
 from emoscope.media.sound.audio import Sound, read_sound
 from emoscope.media.sound.egemaps import egemaps
@@ -122,15 +123,15 @@ def totals(film: Path, repeats: int) -> list[list[str]]:
 def parts(film: Path, repeats: int) -> list[list[str]]:
     """Rows of CPU milliseconds of all that the voice adds, in windows of WINDOW."""
     system = cut_by(WINDOW)
-    both = SystemAnalyzer(system)
-    (voice,) = both.listening
+    both = SystemAnalyzer(system, AnalyzeOptions())
+    (voice,) = (one for one in both.analyzers if not one.looks)
     rows, sound = both.looking.analyze(film), read_sound(film)
-    heard = voice.hear(sound)
+    heard = voice.analyze_sound(sound)
     jobs: tuple[tuple[str, Callable[[], object], Callable[[], object]], ...] = (
-        ("opening the models", lambda: SystemAnalyzer(system), lambda: Analyzer(FACE)),
+        ("opening the models", lambda: Analyzer(system), lambda: Analyzer(FACE)),
         ("decoding and resampling the sound", lambda: read_sound(film), lambda: None),
         ("eGeMAPS", lambda: features(sound), lambda: None),
-        ("classifier, rows", lambda: voice.hear(sound), lambda: features(sound)),
+        ("classifier, rows", lambda: voice.analyze_sound(sound), lambda: features(sound)),
         ("fusing", lambda: fused(rows, heard, system), lambda: None),
     )
     return [
@@ -147,11 +148,13 @@ def features(sound: Sound) -> None:
 
 def fused(rows: Timeline, heard: Timeline, system: System) -> Timeline:
     face, voice = system.members
-    said = [
-        Said(face.model, "face", rows.labels, rows.probs),
-        Said(voice.model, "voice", heard.labels, heard_during(rows.spans_s, heard), voice.maps),
+    predictions = [
+        MemberPredictions(face.model, "face", rows.labels, rows.probs),
+        MemberPredictions(
+            voice.model, "voice", heard.labels, voice_during(rows.spans_s, heard), voice.maps
+        ),
     ]
-    return joined(rows, said, system.label_names, average)
+    return combine(rows, predictions, system.label_names, average)
 
 
 def main() -> None:

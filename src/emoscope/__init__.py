@@ -1,4 +1,4 @@
-"""Emoscope reads emotion in video: face, body and voice, over time.
+"""Emoscope analyses emotion in video over time: face, body and voice.
 
 >>> import emoscope
 >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
@@ -11,10 +11,10 @@ from emoscope.core.offline import disable_telemetry
 from emoscope.core.version import VERSION
 
 if TYPE_CHECKING:
-    from emoscope.analysis.analyzer import Analyzer
+    from emoscope.analysis.analyzer import Analyzer, analyze
     from emoscope.analysis.bundle import Bundle, load_bundle
-    from emoscope.analysis.system import analyze
     from emoscope.core.errors import EmoscopeError
+    from emoscope.core.options import AnalyzeOptions
     from emoscope.core.results import Timeline
 
 disable_telemetry()  # before any import of onnxruntime
@@ -22,6 +22,7 @@ disable_telemetry()  # before any import of onnxruntime
 __version__ = VERSION
 
 __all__ = [
+    "AnalyzeOptions",
     "Analyzer",
     "Bundle",
     "EmoscopeError",
@@ -32,8 +33,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnalyzeOptions": "emoscope.core.options",
     "Analyzer": "emoscope.analysis.analyzer",
-    "analyze": "emoscope.analysis.system",
+    "analyze": "emoscope.analysis.analyzer",
     "Bundle": "emoscope.analysis.bundle",
     "load_bundle": "emoscope.analysis.bundle",
     "EmoscopeError": "emoscope.core.errors",
@@ -43,7 +45,7 @@ _ROOMS = ("analysis", "core", "corpora", "media", "models", "reports", "training
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for, when it is asked for: `import emoscope` stays instant."""
+    """Import public names and sub-packages on first use, so that `import emoscope` is instant."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     if name in _ROOMS:

@@ -1,4 +1,4 @@
-"""By which vote an analysis answers, from the Analyzer to the report."""
+"""The vote of an analysis, from the Analyzer to the report."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ LABEL_BY_VOTE = {"sum-probability": "dark", "max-probability": "middling"}
 
 @pytest.fixture(scope="module")
 def torn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five frames in a second: three narrowly middling, two surely dark."""
+    """Five frames in a second: three just middling, two clearly dark."""
     levels = [NARROW, SURE, NARROW, SURE, NARROW]
 
     def picture(index: int) -> np.ndarray:
@@ -44,26 +44,28 @@ def looking(bundle: Path, **options: str) -> Analyzer:
 
 
 @pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())
-def test_a_faces_label_is_made_by_the_vote(bundle: Path, torn: Path, vote: str, label: str) -> None:
-    found = looking(bundle, vote=vote).analyze(torn)
-    assert found.provenance.vote == vote
-    assert [person.leading for person in found.summary()] == [label]
-    assert found.leading == ("middling", "dark", "middling", "dark", "middling")
+def test_the_vote_decides_the_label_of_a_face(
+    bundle: Path, torn: Path, vote: str, label: str
+) -> None:
+    timeline = looking(bundle, vote=vote).analyze(torn)
+    assert timeline.provenance.vote == vote
+    assert [person.leading for person in timeline.summary()] == [label]
+    assert timeline.leading == ("middling", "dark", "middling", "dark", "middling")
     options = {**FRAME_BY_FRAME, "prior": "train", "vote": vote}
-    assert emoscope.analyze(torn, bundle, **options).to_dict() == found.to_dict()
+    assert emoscope.analyze(torn, bundle, **options).to_dict() == timeline.to_dict()
 
 
-def test_if_not_told_neutral_frames_count_less_and_windows_alike(
+def test_by_default_neutral_frames_count_less_and_windows_equally(
     bundle: Path, tmp_path: Path, torn: Path
 ) -> None:
-    found = looking(bundle).analyze(torn)
-    assert found.provenance.vote == "expressive-weighted"
-    assert found.summary()[0].leading == "dark"  # no label is neutral: probabilities are added
-    assert Analyzer(clip_bundle(tmp_path / "clip.onnx")).vote == "sum-probability"
+    timeline = looking(bundle).analyze(torn)
+    assert timeline.provenance.vote == "expressive-weighted"
+    assert timeline.summary()[0].leading == "dark"  # no label is neutral: probabilities are added
+    assert Analyzer(clip_bundle(tmp_path / "clip.onnx")).options.vote == "sum-probability"
 
 
 @pytest.mark.parametrize(("vote", "label"), LABEL_BY_VOTE.items())
-def test_what_arrives_live_is_summed_up_by_the_same_vote(
+def test_live_rows_are_summarised_by_the_same_vote(
     bundle: Path, torn: Path, vote: str, label: str
 ) -> None:
     rows = looking(bundle, vote=vote).stream(read_frames(torn))
@@ -74,7 +76,7 @@ def test_what_arrives_live_is_summed_up_by_the_same_vote(
 
 def test_windows_over_one_stride_vote(tmp_path: Path, torn: Path) -> None:
     """Windows of three frames, a frame apart; the model sees the one in the middle of each: one
-    narrowly middling, two surely dark."""
+    just middling, two clearly dark."""
     window, weights = Window(length_s=0.6, stride_s=0.2), [0.0, 1.0, 0.0]
     path = clip_bundle(
         tmp_path / "clip.onnx", sampling=Uniform(length=3), window=window, frame_weights=weights
@@ -89,7 +91,7 @@ def test_windows_over_one_stride_vote(tmp_path: Path, torn: Path) -> None:
     assert counted == pytest.approx([2 / 3, 1 / 3, 0])
 
 
-def test_a_vote_that_is_none_is_told_before_any_work(tmp_path: Path) -> None:
+def test_an_unknown_vote_is_refused_before_the_model_is_opened(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownName, match=r"No vote named 'sum-prob'\. Did you mean 'sum-probability'"
     ):
@@ -97,25 +99,25 @@ def test_a_vote_that_is_none_is_told_before_any_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vote", "said"), [("sum-probability", "on average"), ("max-probability", "most often")]
+    ("vote", "words"), [("sum-probability", "on average"), ("max-probability", "most often")]
 )
-def test_reports_tell_the_vote(
-    bundle: Path, torn: Path, tmp_path: Path, vote: str, said: str
+def test_reports_name_the_vote(
+    bundle: Path, torn: Path, tmp_path: Path, vote: str, words: str
 ) -> None:
-    found = looking(bundle, vote=vote).analyze(torn)
-    told, page = write_report(found, tmp_path, ["json", "html"], video=torn)
-    document = json.loads(told.read_text())
+    timeline = looking(bundle, vote=vote).analyze(torn)
+    report, page = write_report(timeline, tmp_path, ["json", "html"], video=torn)
+    document = json.loads(report.read_text())
     assert document["provenance"]["vote"] == vote
     assert document["summary"][0]["leading"] == LABEL_BY_VOTE[vote]
     text = page.read_text()
     assert f"<dt>Vote</dt><dd>{vote}</dd>" in text
-    assert f"<b>{LABEL_BY_VOTE[vote]}</b> {said}" in text
+    assert f"<b>{LABEL_BY_VOTE[vote]}</b> {words}" in text
 
 
-def test_reports_tell_of_rows_that_are_padded(tmp_path: Path, torn: Path) -> None:
+def test_reports_mention_padded_rows(tmp_path: Path, torn: Path) -> None:
     path = clip_bundle(tmp_path / "clip.onnx", sampling=Uniform(length=4))
-    found = Analyzer(path).analyze(torn, end_s=0.5)
-    told, page = write_report(found, tmp_path, ["json", "html"], video=torn)
+    timeline = Analyzer(path).analyze(torn, end_s=0.5)
+    report, page = write_report(timeline, tmp_path, ["json", "html"], video=torn)
     note = "1 of 1 rows come from clips shorter than the model needs, padded by repeating frames"
-    assert json.loads(told.read_text())["provenance"]["notes"] == [note]
+    assert json.loads(report.read_text())["provenance"]["notes"] == [note]
     assert f"<li>{note}</li>" in page.read_text()

@@ -36,14 +36,14 @@ def grey(*levels: float) -> dict[str, np.ndarray]:
 
 
 def rewritten(path: Path, **fields: Any) -> Path:
-    """A bundle whose metadata says otherwise; a field of None is left out."""
-    told = json.loads(image_card().model_dump_json()) | fields
-    kept = {key: value for key, value in told.items() if value is not None}
+    """A bundle with changed metadata; a field of None is left out."""
+    fields_of_card = json.loads(image_card().model_dump_json()) | fields
+    kept = {key: value for key, value in fields_of_card.items() if value is not None}
     return write_bundle(path, image_card(), metadata={METADATA_KEY: json.dumps(kept)})
 
 
 def refusal(path: Path) -> str:
-    """Why a file is refused: one line, which begins with the file."""
+    """The one-line reason why a file is refused; it begins with the path."""
     with pytest.raises(BundleError) as caught:
         load_bundle(path)
     reason = str(caught.value)
@@ -53,10 +53,10 @@ def refusal(path: Path) -> str:
     return reason
 
 
-# What a bundle tells and answers
+# Facts and predictions
 
 
-def test_a_bundle_tells_what_its_card_says(bundle: Bundle) -> None:
+def test_a_bundle_has_the_facts_of_its_card(bundle: Bundle) -> None:
     card = image_card()
     assert bundle.card == card
     assert (bundle.name, bundle.labels, bundle.clip_spec) == ("tiny", card.labels, card.clip_spec)
@@ -78,17 +78,17 @@ def test_probabilities_are_the_softmax_of_logits_over_temperature(bundle: Bundle
 def test_the_uniform_prior_divides_by_the_shares_of_the_training_data(bundle: Bundle) -> None:
     trained = bundle.predict(grey(0.4))[0]
     shifted = trained / np.array([0.5, 0.3, 0.2])
-    found = bundle.predict(grey(0.4), prior="uniform")[0]
-    assert found == pytest.approx(shifted / shifted.sum(), abs=1e-6)
-    assert abs(found - trained).max() > 0.05
+    probs = bundle.predict(grey(0.4), prior="uniform")[0]
+    assert probs == pytest.approx(shifted / shifted.sum(), abs=1e-6)
+    assert abs(probs - trained).max() > 0.05
 
 
 @pytest.mark.parametrize("prior", ["train", "uniform"])
-def test_every_clip_of_a_batch_has_its_own_answer(bundle: Bundle, prior: Any) -> None:
+def test_every_clip_of_a_batch_has_its_own_prediction(bundle: Bundle, prior: Any) -> None:
     levels = (0.0, 0.3, 0.55, 1.0)
-    found = bundle.predict(grey(*levels), prior=prior)
-    assert found.shape == (4, 3)
-    assert found == pytest.approx(np.array([answer(level, prior) for level in levels]), abs=1e-6)
+    probs = bundle.predict(grey(*levels), prior=prior)
+    assert probs.shape == (4, 3)
+    assert probs == pytest.approx(np.array([answer(level, prior) for level in levels]), abs=1e-6)
 
 
 def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
     assert cold.predict(grey(1.0), prior="uniform").tolist() == [[0.0, 0.0, 1.0]]
 
 
-def test_no_clips_have_no_answers(bundle: Bundle) -> None:
+def test_no_clips_give_no_predictions(bundle: Bundle) -> None:
     assert bundle.predict({"gray": np.empty((0, 1, 1, 8, 8), np.float32)}).shape == (0, 3)
 
 
@@ -129,18 +129,18 @@ def test_streams_of_different_batches_are_refused(tmp_path: Path) -> None:
         write_bundle(tmp_path / "both.onnx", card.model_copy(update={"clip_spec": spec}))
     )
     rgb, gray = np.full((2, 4, 3, 8, 8), 0.3), np.full((2, 4, 1, 8, 8), 0.5)
-    found = both.predict({"rgb": rgb, "gray": gray}, prior="uniform")
-    assert found == pytest.approx(np.array([answer(0.4)] * 2), abs=1e-6)
-    with pytest.raises(SpecError, match=r"must be of one batch, got \{'rgb': 2, 'gray': 1\}"):
+    probs = both.predict({"rgb": rgb, "gray": gray}, prior="uniform")
+    assert probs == pytest.approx(np.array([answer(0.4)] * 2), abs=1e-6)
+    with pytest.raises(SpecError, match=r"need the same batch size, got \{'rgb': 2, 'gray': 1\}"):
         both.predict({"rgb": rgb, "gray": gray[:1]})
 
 
 def test_an_unknown_prior_is_refused(bundle: Bundle) -> None:
-    with pytest.raises(SpecError, match="prior is one of train, uniform, got 'unifrom'"):
+    with pytest.raises(SpecError, match="prior must be one of uniform, train, got 'unifrom'"):
         bundle.predict(grey(0.5), prior="unifrom")  # type: ignore[arg-type]
 
 
-# What is refused
+# Refused files
 
 
 def test_a_missing_file_is_named() -> None:
@@ -148,7 +148,7 @@ def test_a_missing_file_is_named() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"This is no model.\n" * 40], ids=["empty", "text"])
-def test_what_is_not_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "text.onnx"
     path.write_bytes(data)
     assert "not an ONNX model that ONNX Runtime can run" in refusal(path)
@@ -167,7 +167,7 @@ def test_a_model_without_metadata_is_refused_with_the_remedy(tmp_path: Path) -> 
     assert "without Emoscope's metadata. Make a bundle with `emoscope export`" in refusal(path)
 
 
-def test_a_newer_format_is_refused_whatever_else_it_says(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused_whatever_its_other_fields(tmp_path: Path) -> None:
     path = rewritten(tmp_path / "new.onnx", format=2, clip_spec=None, sampler="quantum")
     reason = refusal(path)
     assert "bundle format 2, this Emoscope reads up to 1" in reason
@@ -175,7 +175,7 @@ def test_a_newer_format_is_refused_whatever_else_it_says(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", '"tiny"', '{"format": "new"}'])
-def test_metadata_that_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
+def test_metadata_that_is_not_a_card_is_refused(tmp_path: Path, text: str) -> None:
     path = write_bundle(tmp_path / "odd.onnx", image_card(), metadata={METADATA_KEY: text})
     assert "the bundle's metadata is" in refusal(path)
 
@@ -186,7 +186,7 @@ def test_metadata_that_is_no_card_is_refused(tmp_path: Path, text: str) -> None:
 )
 def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
     reason = refusal(rewritten(tmp_path / "less.onnx", **{name: None}))
-    assert f"metadata is wrong: {name}: Field required" in reason
+    assert f"metadata is invalid: {name}: Field required" in reason
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
     [
         ({"colour": "red"}, "colour: Extra inputs are not permitted"),
         ({"temperature": 0.0}, "temperature: Input should be greater than 0"),
-        ({"prior": [0.5, 0.5]}, "3 labels need as many priors, got 2"),
+        ({"prior": [0.5, 0.5]}, "prior must have 3 entries, one per label, got 2"),
         ({"prior": [0.5, 0.5, 0.0]}, "prior.2: Input should be greater than 0"),
-        ({"labels": ["a", "b", "a"]}, "each label may occur once"),
+        ({"labels": ["a", "b", "a"]}, "labels must differ"),
         ({"modality": "smell"}, "modality: Input should be 'face', 'body', 'voice'"),
         ({"clip_spec": {"sampling": {"rule": "all"}}}, "clip_spec.sampling: Input tag 'all'"),
     ],
@@ -205,7 +205,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, fields: dict[str, Any], reason: 
     assert reason in refusal(rewritten(tmp_path / "wrong.onnx", **fields))
 
 
-def test_infinity_is_no_temperature() -> None:
+def test_an_infinite_temperature_is_refused() -> None:
     with pytest.raises(ValueError, match="finite"):
         image_card(temperature=math.inf)
 
@@ -215,17 +215,17 @@ def test_infinity_is_no_temperature() -> None:
     [
         (
             {"inputs": {"rgb": ("batch", 1, 1, 8, 8)}},
-            "the graph takes {'rgb': (1, 1, 8, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+            "the graph takes {'rgb': (1, 1, 8, 8)}, but its ClipSpec gives {'gray': (1, 1, 8, 8)}",
         ),
         (
             {"inputs": {"gray": ("batch", 1, 1, 9, 8)}},
-            "the graph takes {'gray': (1, 1, 9, 8)}, its ClipSpec gives {'gray': (1, 1, 8, 8)}",
+            "the graph takes {'gray': (1, 1, 9, 8)}, but its ClipSpec gives {'gray': (1, 1, 8, 8)}",
         ),
         (
             {"inputs": {"gray": ("batch", 1, 1, 8, 8), "flow": ("batch", 1, 2, 8, 8)}},
             "the graph takes {'gray': (1, 1, 8, 8), 'flow': (1, 2, 8, 8)}",
         ),
-        ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray in batches of 1 only"),
+        ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray only in batches of 1"),
         ({"kind": TensorProto.DOUBLE}, "takes gray as tensor(double), not float32"),
         ({"outputs": 4}, "the graph returns [(4,)], its card names 3 labels"),
     ],
@@ -236,10 +236,53 @@ def test_a_graph_that_does_not_fit_its_spec_is_refused(
     assert reason in refusal(write_bundle(tmp_path / "other.onnx", image_card(), **changes))
 
 
+# Run folders
+
+
+def test_a_run_folder_stands_for_the_bundle_in_it(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"name": "mine"}')
+    image_bundle(tmp_path / "mine.onnx", name="mine")
+    assert load_bundle(tmp_path).path == tmp_path / "mine.onnx"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"name": "mine"}', "the run has no bundle yet. Write it with `emoscope export"),
+        ("{", "not readable"),
+        ("{}", "not readable"),
+        ("[]", "not readable"),
+    ],
+)
+def test_a_run_folder_without_a_bundle_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(BundleError) as raised:
+        load_bundle(tmp_path)
+    assert str(raised.value).startswith(str(tmp_path))
+    assert reason in str(raised.value)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r": not a run folder: run.json is missing\."):
+        load_bundle(tmp_path)
+
+
+def test_an_installed_name_wins_over_a_run_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "face-ferplus"
+    run.mkdir()
+    (run / "run.json").write_text('{"name": "mine"}')
+    image_bundle(run / "mine.onnx", name="mine")
+    monkeypatch.chdir(tmp_path)
+    assert load_bundle("face-ferplus").name == "face-ferplus"
+    assert load_bundle("./face-ferplus").name == "mine"
+
+
 # Backends
 
 
-def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path, bundle: Bundle) -> None:
+def test_openvino_predicts_the_same_as_onnx_runtime(tmp_path: Path, bundle: Bundle) -> None:
     pytest.importorskip("openvino")
     clip = clip_bundle(tmp_path / "clip.onnx", length=4)
     batch = np.random.default_rng(0).random((5, 4, 3, 8, 8), dtype=np.float32)
@@ -251,7 +294,7 @@ def test_openvino_answers_as_onnx_runtime_does(tmp_path: Path, bundle: Bundle) -
     np.testing.assert_allclose(other.predict({"rgb": batch[:2]}), expected[:2], atol=1e-5)
 
 
-def test_openvino_that_is_not_installed_is_said_with_the_remedy(
+def test_openvino_that_is_not_installed_names_the_extra(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
@@ -299,8 +342,8 @@ def test_packages_add_bundles_by_entry_point(installed: Path, is_namespace: bool
         "asleep",
         "glad-or-sad",
     ]
-    found = load_bundle("glad-or-sad")
-    assert (found.name, found.path) == ("glad-or-sad", installed / "glad-or-sad.onnx")
+    bundle = load_bundle("glad-or-sad")
+    assert (bundle.name, bundle.path) == ("glad-or-sad", installed / "glad-or-sad.onnx")
 
 
 def test_an_unknown_name_suggests_the_nearest(installed: Path) -> None:
@@ -328,7 +371,7 @@ def test_a_package_that_cannot_be_imported_is_named(
 
 
 def ran_in_a_fresh_process(code: str, path: Path) -> str:
-    """What the code prints of a bundle."""
+    """The output of code that gets the path of a bundle."""
     ran = subprocess.run(
         [sys.executable, "-c", code, str(path)],
         capture_output=True,
@@ -339,7 +382,7 @@ def ran_in_a_fresh_process(code: str, path: Path) -> str:
     return ran.stdout.strip()
 
 
-def test_loading_and_predicting_bring_no_torch(bundle: Bundle) -> None:
+def test_loading_and_predicting_do_not_import_torch(bundle: Bundle) -> None:
     code = (
         "import sys, numpy as np, emoscope\n"
         "bundle = emoscope.load_bundle(sys.argv[1])\n"

@@ -1,4 +1,4 @@
-"""Rules that join models, by numbers worked out by hand; a silent model counts for nothing."""
+"""Fusion rules against numbers worked out by hand; missing models have no influence."""
 
 import math
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 from emoscope.analysis.fusion import (
     RULES,
     average,
+    fixed_rule,
     highest_confidence,
     product,
     weighted_average,
@@ -19,7 +20,7 @@ NAN = math.nan
 FACE = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [NAN, NAN, NAN], [NAN, NAN, NAN]])
 VOICE = np.array([[0.1, 0.3, 0.6], [NAN, NAN, NAN], [0.2, 0.2, 0.6], [NAN, NAN, NAN]])
 BOTH = {"face": FACE, "voice": VOICE}
-ALONE = [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [NAN] * 3]  # what is left where one or both are silent
+ALONE = [[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [NAN] * 3]  # rows in which one or both are missing
 
 
 def near(rows: Any) -> Any:
@@ -34,18 +35,18 @@ EVERY = [average, weighted, product, highest_confidence]
 everywhere = pytest.mark.parametrize("rule", EVERY)
 
 
-def test_the_average_is_the_mean_of_who_is_there() -> None:
+def test_the_average_is_the_mean_of_the_models_present() -> None:
     assert average(BOTH) == near([[0.3, 0.3, 0.4], *ALONE])
 
 
-def test_weights_are_relative_and_count_for_who_is_there() -> None:
+def test_weights_are_relative_to_the_models_present() -> None:
     fused = weighted_average(BOTH, {"face": 3.0, "voice": 1.0})
     assert fused == near([[0.4, 0.3, 0.3], *ALONE])
     again = weighted_average(BOTH, {"voice": 0.5, "face": 1.5})
     np.testing.assert_array_equal(fused, again)
 
 
-def test_a_weight_of_nothing_leaves_a_model_out() -> None:
+def test_a_weight_of_0_leaves_a_model_out() -> None:
     fused = weighted_average(BOTH, {"face": 1.0, "voice": 0.0})
     np.testing.assert_array_equal(fused, FACE)
 
@@ -54,7 +55,7 @@ def test_probabilities_are_multiplied_and_sum_to_one() -> None:
     assert product(BOTH) == near([[5 / 26, 9 / 26, 12 / 26], *ALONE])
 
 
-def test_in_a_product_no_model_alone_rules_a_class_out() -> None:
+def test_in_a_product_no_single_model_rules_a_class_out() -> None:
     sure, doubtful = np.array([[1.0, 0.0]]), np.array([[1e-5, 1 - 1e-5]])
     shares = np.array([[1e-5, 1e-6 * (1 - 1e-5)]])
     assert product({"a": sure, "b": doubtful}) == near(shares / shares.sum())
@@ -62,11 +63,11 @@ def test_in_a_product_no_model_alone_rules_a_class_out() -> None:
     assert product({"a": sure, "b": sure[:, ::-1]}) == near([[0.5, 0.5]])
 
 
-def test_the_surest_model_decides_whole_rows() -> None:
+def test_the_most_confident_model_decides_whole_rows() -> None:
     assert highest_confidence(BOTH) == near([[0.1, 0.3, 0.6], *ALONE])
 
 
-def test_of_equally_sure_models_the_first_decides() -> None:
+def test_of_equally_confident_models_the_first_decides() -> None:
     a, b = np.array([[0.6, 0.4]]), np.array([[0.4, 0.6]])
     np.testing.assert_array_equal(highest_confidence({"a": a, "b": b}), a)
     np.testing.assert_array_equal(highest_confidence({"b": b, "a": a}), b)
@@ -91,14 +92,14 @@ def test_rows_are_distributions_and_the_input_is_left_alone(rule: Any) -> None:
 
 
 @everywhere
-def test_a_row_with_one_nan_in_it_is_no_answer(rule: Any) -> None:
+def test_a_row_with_one_nan_is_missing(rule: Any) -> None:
     torn = FACE.copy()
     torn[:2, 1] = NAN
     assert rule({"face": torn, "voice": VOICE})[:2] == near([VOICE[0], [NAN] * 3])
 
 
 @everywhere
-def test_one_model_is_its_own_fusion_and_no_rows_are_none(rule: Any) -> None:
+def test_one_model_is_its_own_fusion_and_no_rows_give_no_rows(rule: Any) -> None:
     assert rule({"face": FACE}) == near(FACE)
     assert rule({"face": FACE[:0], "voice": VOICE[:0]}).shape == (0, 3)
 
@@ -106,10 +107,10 @@ def test_one_model_is_its_own_fusion_and_no_rows_are_none(rule: Any) -> None:
 @pytest.mark.parametrize(
     ("probs", "reason"),
     [
-        ({}, "one model at least, got none"),
-        ({"face": FACE, "voice": VOICE[:2]}, r"all alike, got face \(4, 3\), voice \(2, 3\)"),
+        ({}, "at least one model, got none"),
+        ({"face": FACE, "voice": VOICE[:2]}, r"of one shape, got face \(4, 3\), voice \(2, 3\)"),
         ({"face": FACE, "voice": VOICE[:, :2]}, r"voice \(4, 2\)"),
-        ({"face": FACE[0]}, r"answer with \(N, C\), all alike, got face \(3,\)"),
+        ({"face": FACE[0]}, r"\(N, C\) of one shape, got face \(3,\)"),
     ],
 )
 @everywhere
@@ -122,10 +123,10 @@ def test_shapes_that_do_not_fit_are_refused(rule: Any, probs: Any, reason: str) 
     ("weights", "reason"),
     [
         ({"face": 1.0}, "voice has none"),
-        ({"face": 1.0, "voice": -0.5}, "The weight of voice is 0 or more, got -0.5"),
-        ({"face": 1.0, "voice": NAN}, "voice is 0 or more, got nan"),
+        ({"face": 1.0, "voice": -0.5}, "The weight of voice must be 0 or more, got -0.5"),
+        ({"face": 1.0, "voice": NAN}, "voice must be 0 or more, got nan"),
         ({"face": 0.0, "voice": 0.0}, "weights of face, voice are all 0"),
-        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is none of"),
+        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is not one of"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> None:
@@ -135,6 +136,42 @@ def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> No
 
 
 def test_the_rules_are_found_by_name() -> None:
-    assert list(RULES) == ["average", "weighted-average", "product", "highest-confidence"]
+    fixed = ["average", "weighted-average", "product", "highest-confidence"]
+    assert list(RULES)[:4] == fixed  # `training` adds others
     with pytest.raises(UnknownName, match="Did you mean 'average'"):
         RULES["averge"]
+
+
+def test_a_fixed_rule_is_fitted_as_it_is_and_takes_no_weights() -> None:
+    rule = RULES["average"]
+    truth, subjects = np.array([0, 1, 2, 2]), np.array(["a", "b", "c", "d"])
+    assert rule.fit(BOTH, truth, subjects, 0) is rule
+    assert rule.with_weights(BOTH, {})(BOTH) == near(average(BOTH))
+    with pytest.raises(SpecError, match="The rule average takes no weights"):
+        rule.with_weights(BOTH, {"face": 1.0})
+
+
+def test_a_weighted_average_weighs_by_recall() -> None:
+    """The face is right about one of two classes, the voice about both."""
+    truth, subjects = np.array([0, 0, 1]), np.array(["a", "b", "c"])
+    sure = np.eye(2)
+    known = {"face": sure[[0, 0, 0]], "voice": sure[truth]}
+    rule = RULES["weighted-average"].fit(known, truth, subjects, 0)
+    asked = {"face": np.array([[1.0, 0.0]]), "voice": np.array([[0.0, 1.0]])}
+    assert rule(asked) == near([[1 / 3, 2 / 3]])
+    weighed = RULES["weighted-average"].with_weights(asked, {"face": 3.0, "voice": 1.0})
+    assert weighed(asked) == near([[0.75, 0.25]])
+    with pytest.raises(SpecError, match="voice has none"):
+        RULES["weighted-average"].with_weights(asked, {"face": 3.0})
+
+
+def test_one_function_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RULES, "_entries", dict(RULES._entries))
+
+    @fixed_rule("first")
+    def first(probs: Any) -> Any:
+        """The first model's probabilities."""
+        return next(iter(probs.values()))
+
+    assert RULES["first"].with_weights(BOTH, {})(BOTH) == near(FACE)
+    assert RULES["first"].__doc__ == first.__doc__

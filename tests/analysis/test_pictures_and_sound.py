@@ -1,4 +1,4 @@
-"""A model that looks and listens: rows of faces, each told what is heard beside it."""
+"""Models of pictures and sound: rows of faces, each with the sound of its windows."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +14,7 @@ from sounding import RATE_HZ, tone
 from tiny_bundles import LABELS, clip_card, write_bundle
 
 from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.bundle import load_bundle
 from emoscope.analysis.rows import window_rows
 from emoscope.core.clipspec import ClipSpec, Last, LogMel, Normalisation, Stream, Vector, Window
 from emoscope.core.errors import SpecError
@@ -36,13 +37,13 @@ SPEC = ClipSpec(
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What it says follows from the mean of its pictures, and that of its sound."""
+    """A model whose prediction depends on the mean of its pictures and of its sound."""
     path = tmp_path_factory.mktemp("both") / "both.onnx"
     return write_bundle(path, clip_card(clip_spec=SPEC, modality="face+voice"))
 
 
 class Asked:
-    """A model that remembers what it was given, and answers 0.5."""
+    """A model that keeps its inputs and predicts 0.5."""
 
     def __init__(self) -> None:
         self.inputs: list[dict[str, np.ndarray]] = []
@@ -57,38 +58,38 @@ class Asked:
 def rows(
     faces: Sequence[dict[int, int]], sound: Sound | None, spec: ClipSpec = SPEC
 ) -> tuple[Timeline, list[dict[str, np.ndarray]]]:
-    """Of scripted faces, every 0.1 s."""
+    """Rows of scripted faces, one moment every 0.1 s."""
     asked = Asked()
     modality = "face+voice" if spec.seen else "voice"
-    found = window_rows(scenes(faces), spec, asked, ("this", "that"), modality, sound)
-    return Timeline.concatenate(found), asked.inputs
+    rows = window_rows(scenes(faces), spec, asked, ("this", "that"), modality, sound)
+    return Timeline.concatenate(rows), asked.inputs
 
 
-def heard(samples: np.ndarray) -> np.ndarray:
+def logmel_of(samples: np.ndarray) -> np.ndarray:
     return (log_mel(samples, RATE_HZ, SOUND.steps, SOUND.mels) + 60) / 20
 
 
-def test_each_window_of_a_face_is_given_the_sound_of_the_window() -> None:
+def test_each_window_of_a_face_gets_the_sound_of_that_window() -> None:
     """1.6 s of two faces: windows at 0, 0.4 and 0.8 s, and two that are cut short."""
     samples = np.concatenate([tone(220, 0.8), tone(1000, 0.8)])
-    found, inputs = rows([{0: 20, 1: 60}] * 16, Sound(samples, RATE_HZ))
-    assert found.track.tolist() == [0, 1] * 4
+    timeline, inputs = rows([{0: 20, 1: 60}] * 16, Sound(samples, RATE_HZ))
+    assert timeline.track.tolist() == [0, 1] * 4
     assert len(inputs) == 2 * 4
     for k, given in enumerate(inputs):
         at = round(0.4 * (k // 2) * RATE_HZ)
-        expected = heard(samples[at : at + round(0.8 * RATE_HZ)])
+        expected = logmel_of(samples[at : at + round(0.8 * RATE_HZ)])
         np.testing.assert_array_equal(given["logmel"], expected)
         assert round(100 * float(given["rgb"].mean())) == (20, 60)[k % 2]
 
 
-def test_a_face_that_leaves_is_given_the_sound_until_then() -> None:
+def test_a_face_that_leaves_gets_the_sound_until_then() -> None:
     samples = np.concatenate([tone(220, 0.5), tone(1000, 0.3)])
     _, (given, *_) = rows([{0: 20}] * 5 + [{}] * 3, Sound(samples, RATE_HZ))
-    np.testing.assert_allclose(given["logmel"], heard(tone(220, 0.5)), atol=0.01)
+    np.testing.assert_allclose(given["logmel"], logmel_of(tone(220, 0.5)), atol=0.01)
 
 
 def test_sound_runs_on_the_pictures_clock() -> None:
-    """It begins 0.3 s after they do."""
+    """The sound begins 0.3 s after the pictures."""
     _, (given, *_) = rows([{0: 20}] * 8, Sound(tone(1000, 1.0), RATE_HZ, start_s=0.3))
     assert given["logmel"].max(axis=1)[:28].max() == -2
     assert given["logmel"].max(axis=1)[32:].min() > 0
@@ -98,45 +99,45 @@ def test_sound_runs_on_the_pictures_clock() -> None:
     "sound", [None, Sound(np.zeros(16_000, np.float32), RATE_HZ)], ids=["none", "silence"]
 )
 def test_a_row_names_the_voice_only_where_it_is_heard(sound: Sound | None) -> None:
-    found, inputs = rows([{0: 20}] * 8, sound)
+    timeline, inputs = rows([{0: 20}] * 8, sound)
     assert (inputs[0]["logmel"] == -2).all()
-    assert found.modalities.tolist() == ["face", "face"]
-    assert found.seen.all()
+    assert timeline.modalities.tolist() == ["face", "face"]
+    assert timeline.seen.all()
 
 
-def test_a_row_counts_as_heard_where_one_of_its_windows_is() -> None:
+def test_a_row_has_the_voice_if_one_of_its_windows_has() -> None:
     """Sound from 0.7 s to 1 s of 2.4 s: in the windows at 0, 0.4 and 0.8 s."""
     samples = np.zeros(round(2.4 * RATE_HZ), np.float32)
     samples[11_200:16_000] = tone(440, 0.3)
-    found, _ = rows([{0: 20}] * 20 + [{}] * 4, Sound(samples, RATE_HZ))
+    timeline, _ = rows([{0: 20}] * 20 + [{}] * 4, Sound(samples, RATE_HZ))
     both, alone = "face+voice", "face"
-    assert found.modalities.tolist() == [both, both, both, both, alone, ""]
-    assert found.track.tolist() == [0, 0, 0, 0, 0, NO_TRACK]
+    assert timeline.modalities.tolist() == [both, both, both, both, alone, ""]
+    assert timeline.track.tolist() == [0, 0, 0, 0, 0, NO_TRACK]
 
 
-def test_to_a_model_of_sound_alone_silence_is_nobody() -> None:
+def test_for_a_model_of_sound_alone_silence_has_no_track() -> None:
     spec = ClipSpec(window=SPEC.window, streams=(SOUND,))
     samples = np.concatenate([np.zeros(16_000, np.float32), tone(440, 0.6)])
-    found, _ = rows([{0: 0}] * 16, Sound(samples, RATE_HZ), spec)
-    assert found.track.tolist() == [NO_TRACK, 0, 0, 0]
-    assert found.modalities.tolist() == ["", "voice", "voice", "voice"]
+    timeline, _ = rows([{0: 0}] * 16, Sound(samples, RATE_HZ), spec)
+    assert timeline.track.tolist() == [NO_TRACK, 0, 0, 0]
+    assert timeline.modalities.tolist() == ["", "voice", "voice", "voice"]
 
 
-def test_of_one_picture_and_sound_there_are_windows(tmp_path: Path) -> None:
+def test_a_model_of_one_picture_and_sound_has_windows(tmp_path: Path) -> None:
     spec = SPEC.model_copy(update={"sampling": Last(length=1)})
     path = write_bundle(tmp_path / "a.onnx", clip_card(clip_spec=spec, modality="face+voice"))
     looking = Analyzer(path)
-    assert (looking.takes_rate, looking.rate_hz) == (False, None)
-    found = looking.analyze(make_video(tmp_path / "a.mp4", num_frames=20, sound_s=0.8))
-    assert found.modalities.tolist() == ["face+voice"] * 2
+    assert (looking.looks, looking.listens, looking.uses_rate) == (True, True, False)
+    timeline = looking.analyze(make_video(tmp_path / "a.mp4", num_frames=20, sound_s=0.8))
+    assert timeline.modalities.tolist() == ["face+voice"] * 2
 
 
-def test_training_and_analysis_give_a_model_the_same(model: Path, tmp_path: Path) -> None:
+def test_training_and_analysis_give_a_model_the_same_inputs(model: Path, tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=20, sound_s=1.0)
     material = cut(Sample(film, "joy"), Cutting(SPEC, "none")).material
     assert material is not None
     trained = finish(material, SPEC)
-    bundle, asked = Analyzer(model).bundle, []
+    bundle, asked = load_bundle(model), []
 
     def run(inputs: Any) -> np.ndarray:
         asked.append({name: array[0] for name, array in inputs.items()})
@@ -147,7 +148,7 @@ def test_training_and_analysis_give_a_model_the_same(model: Path, tmp_path: Path
         np.testing.assert_array_equal(asked[0][name], array, err_msg=name)
 
 
-def test_what_is_heard_changes_what_is_said(model: Path, tmp_path: Path) -> None:
+def test_sound_changes_the_prediction(model: Path, tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=20, sound_s=0.8)
     silent = make_video(tmp_path / "silent.mp4", num_frames=20)
     one, other = (Analyzer(model).analyze(path) for path in (film, silent))
@@ -162,32 +163,34 @@ def test_what_is_heard_changes_what_is_said(model: Path, tmp_path: Path) -> None
     assert (one.labels, other.seen.all()) == (LABELS, True)
 
 
-def test_a_span_is_heard_at_its_own_times(model: Path, tmp_path: Path) -> None:
+def test_a_span_has_the_sound_of_its_own_times(model: Path, tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=50, sound_s=1.0)
-    found = Analyzer(model).analyze(film, start_s=0.8)  # the window there covers two rows
-    assert found.modalities.tolist() == ["face+voice", "face+voice", "face"]
+    timeline = Analyzer(model).analyze(film, start_s=0.8)  # the window there covers two rows
+    assert timeline.modalities.tolist() == ["face+voice", "face+voice", "face"]
 
 
-def test_a_single_picture_is_looked_at(model: Path, tmp_path: Path) -> None:
-    found = Analyzer(model).analyze(make_image(tmp_path / "still.png"))
-    assert found.modalities.tolist() == ["face"]
+def test_a_single_picture_is_analysed_without_sound(model: Path, tmp_path: Path) -> None:
+    timeline = Analyzer(model).analyze(make_image(tmp_path / "still.png"))
+    assert timeline.modalities.tolist() == ["face"]
 
 
-def test_the_command_line_takes_it(model: Path, tmp_path: Path) -> None:
+def test_the_command_line_takes_a_model_of_pictures_and_sound(model: Path, tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=20, sound_s=0.8)
     ran = ask("analyze", film, "--model", model, "--out", tmp_path / "out", "--format", "csv")
     assert (ran.exit_code, ran.exception) == (0, None)
     assert "face+voice" in (tmp_path / "out" / "film.csv").read_text()
 
 
-def test_live_frames_are_refused_for_they_are_silent(model: Path) -> None:
+def test_live_frames_are_refused_as_they_have_no_sound(model: Path) -> None:
     with pytest.raises(SpecError) as raised:
         next(Analyzer(model).stream([]))
-    assert str(raised.value) == "tiny listens, too, and frames are silent. Analyse a file."
+    assert str(raised.value) == (
+        "tiny needs sound, and live frames have none. Analyse a file instead."
+    )
 
 
-def test_where_features_of_sound_are_missing_nothing_is_said() -> None:
-    """eGeMAPS of silence is NaN, and no model is asked about that."""
+def test_missing_features_of_sound_give_no_prediction() -> None:
+    """eGeMAPS of silence is NaN, which does not reach the model."""
     pytest.importorskip("opensmile")
     gray = Stream(kind="gray", size_hw=(8, 8))
     spec = ClipSpec(sampling=Last(length=2), streams=(gray, Vector(kind="egemaps")))

@@ -29,7 +29,7 @@ nan = float("nan")
 
 
 def noted(seen: Iterable[Moment], taken: list[Moment]) -> Iterator[Moment]:
-    """The same, each kept in `taken` when it is asked for."""
+    """The same moments, each appended to `taken` when it is consumed."""
     for moment in seen:
         taken.append(moment)
         yield moment
@@ -38,25 +38,25 @@ def noted(seen: Iterable[Moment], taken: list[Moment]) -> Iterator[Moment]:
 # Image models: a row a face a moment
 
 
-def test_every_moment_is_a_row_a_face() -> None:
-    found = by_frame(scenes([{1: 10}, {1: 20, 3: 60}, {3: 70}], step_s=0.25))
-    assert found.spans_s.tolist() == [[0, 0.25], [0.25, 0.5], [0.25, 0.5], [0.5, 0.75]]
-    assert found.track.tolist() == [1, 1, 3, 3]
-    assert brightness(found) == near(10, 20, 60, 70)
-    assert found.boxes_xyxy[2].tolist() == [30, 0, 38, 8]
-    assert found.modalities.tolist() == ["face"] * 4
-    assert not found.padded.any()
+def test_every_moment_has_a_row_per_face() -> None:
+    timeline = by_frame(scenes([{1: 10}, {1: 20, 3: 60}, {3: 70}], step_s=0.25))
+    assert timeline.spans_s.tolist() == [[0, 0.25], [0.25, 0.5], [0.25, 0.5], [0.5, 0.75]]
+    assert timeline.track.tolist() == [1, 1, 3, 3]
+    assert brightness(timeline) == near(10, 20, 60, 70)
+    assert timeline.boxes_xyxy[2].tolist() == [30, 0, 38, 8]
+    assert timeline.modalities.tolist() == ["face"] * 4
+    assert not timeline.padded.any()
 
 
 def test_a_moment_without_a_face_is_a_row_of_nan() -> None:
-    found = by_frame(scenes([{}, {2: 50}, {}]))
-    assert found.track.tolist() == [NO_TRACK, 2, NO_TRACK]
-    assert brightness(found) == near(nan, 50, nan)
-    assert np.isnan(found.boxes_xyxy[[0, 2]]).all()
-    assert found.modalities.tolist() == ["", "face", ""]
+    timeline = by_frame(scenes([{}, {2: 50}, {}]))
+    assert timeline.track.tolist() == [NO_TRACK, 2, NO_TRACK]
+    assert brightness(timeline) == near(nan, 50, nan)
+    assert np.isnan(timeline.boxes_xyxy[[0, 2]]).all()
+    assert timeline.modalities.tolist() == ["", "face", ""]
 
 
-def test_faces_of_a_batch_share_one_call_and_a_batch_without_any_makes_none() -> None:
+def test_a_batch_is_one_call_of_the_model_or_none_without_faces() -> None:
     calls: list[int] = []
 
     def counting(inputs: dict[str, np.ndarray]) -> np.ndarray:
@@ -75,9 +75,9 @@ def test_a_row_is_given_as_soon_as_its_batch_is_full() -> None:
 
 
 def test_a_single_image_is_a_row_that_lasts_no_time() -> None:
-    found = by_frame([scene(0.0, 0.0, {0: 40})])
-    assert found.spans_s.tolist() == [[0, 0]]
-    assert brightness(found) == near(40)
+    timeline = by_frame([scene(0.0, 0.0, {0: 40})])
+    assert timeline.spans_s.tolist() == [[0, 0]]
+    assert brightness(timeline) == near(40)
 
 
 # Clip models: the mean over all windows that cover a stride
@@ -86,15 +86,15 @@ def test_a_single_image_is_a_row_that_lasts_no_time() -> None:
 def test_overlapping_windows_are_averaged() -> None:
     """Windows of 1 s every 0.5 s over 20 frames that rise from 0 to 95: each sees 10 of them."""
     spec = clip_spec(sampling=Uniform(length=10))
-    found = by_window(scenes([{0: 5 * i} for i in range(20)]), spec)
-    assert found.spans_s == pytest.approx(np.array([(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2)]))
+    timeline = by_window(scenes([{0: 5 * i} for i in range(20)]), spec)
+    assert timeline.spans_s == pytest.approx(np.array([(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2)]))
     # Windows at 0, 0.5 and 1 s are whole: 22.5, 47.5 and 72.5. The one at 1.5 s is cut short.
-    assert brightness(found) == near(22.5, (22.5 + 47.5) / 2, (47.5 + 72.5) / 2, 72.5)
-    assert not found.padded.any()
+    assert brightness(timeline) == near(22.5, (22.5 + 47.5) / 2, (47.5 + 72.5) / 2, 72.5)
+    assert not timeline.padded.any()
 
 
 def test_windows_that_cover_a_stride_may_vote_instead() -> None:
-    """Windows of 1 s every 0.25 s: four cover a stride. Three are a little brighter than not, one
+    """Windows of 1 s every 0.25 s: four cover a stride. Three are slightly bright, one
     is dark."""
     spec = clip_spec(stride_s=0.25, sampling=Uniform(length=1))  # each sees its middle frame
     levels = [{0: 55}] * 5 + [{0: 0}] + [{0: 55}] * 9
@@ -108,54 +108,56 @@ def test_windows_that_cover_a_stride_may_vote_instead() -> None:
     assert brightness(counted)[:1] == near(100), "one window is unanimous"
 
 
-def test_of_two_windows_at_odds_the_surer_has_its_way() -> None:
+def test_of_two_windows_that_disagree_the_more_confident_decides() -> None:
     spec = clip_spec(sampling=Uniform(length=10))
     for levels, leading in (((60, 20), "dark"), ((80, 45), "bright")):
         faces: list[Faces] = [{0: levels[i // 10]} for i in range(20)]
         (row,) = np.flatnonzero(by_window(scenes(faces), spec).spans_s[:, 0] == 1.0)
-        found = by_window(scenes(faces), spec, vote="max-probability")
-        assert found.leading[row] == leading
+        timeline = by_window(scenes(faces), spec, vote="max-probability")
+        assert timeline.leading[row] == leading
 
 
-def test_a_window_cut_short_counts_where_nothing_whole_covers() -> None:
+def test_a_cut_window_counts_where_no_whole_window_covers() -> None:
     """2.2 s: the last stride starts at 2 s, where the last whole window has ended."""
     spec = clip_spec(sampling=Uniform(length=10))
-    found = by_window(scenes([{0: 4 * i} for i in range(22)]), spec)
-    assert found.spans_s[-1] == pytest.approx([2.0, 2.2])
+    timeline = by_window(scenes([{0: 4 * i} for i in range(22)]), spec)
+    assert timeline.spans_s[-1] == pytest.approx([2.0, 2.2])
     # Of the windows cut short, that at 1.5 s holds frames 15 to 21 and that at 2 s frames 20, 21:
     # the repeated last frame fills them up.
     first = sum([15, 16, 17, 18, 19, 20, 21, 21, 21, 21]) / 10
     second = (20 + 21 * 9) / 10
-    assert brightness(found)[-1:] == near(4 * (first + second) / 2)
-    assert found.padded.tolist() == [False] * 4 + [True]
+    assert brightness(timeline)[-1:] == near(4 * (first + second) / 2)
+    assert timeline.padded.tolist() == [False] * 4 + [True]
 
 
 def test_strides_that_do_not_divide_the_window_are_covered_wholly_or_not_at_all() -> None:
     """Every 0.4 s, windows of 1 s cover two whole strides and half of a third."""
     spec = clip_spec(length_s=1.0, stride_s=0.4, sampling=Uniform(length=10))
-    found = by_window(scenes([{0: i} for i in range(40)]), spec)
-    assert brightness(found)[:4] == near(4.5, (4.5 + 8.5) / 2, (8.5 + 12.5) / 2, (12.5 + 16.5) / 2)
+    timeline = by_window(scenes([{0: i} for i in range(40)]), spec)
+    assert brightness(timeline)[:4] == near(
+        4.5, (4.5 + 8.5) / 2, (8.5 + 12.5) / 2, (12.5 + 16.5) / 2
+    )
 
 
-def test_windows_side_by_side_give_a_row_each() -> None:
+def test_adjacent_windows_give_one_row_each() -> None:
     spec = clip_spec(length_s=1.0, stride_s=1.0, sampling=Uniform(length=10))
-    found = by_window(scenes([{0: i} for i in range(30)]), spec)
-    assert found.spans_s == pytest.approx(np.array([(0, 1), (1, 2), (2, 3)]))
-    assert brightness(found) == near(4.5, 14.5, 24.5)
+    timeline = by_window(scenes([{0: i} for i in range(30)]), spec)
+    assert timeline.spans_s == pytest.approx(np.array([(0, 1), (1, 2), (2, 3)]))
+    assert brightness(timeline) == near(4.5, 14.5, 24.5)
 
 
 def test_a_video_shorter_than_a_window_is_padded() -> None:
-    found = by_window(scenes([{0: 30}, {0: 60}]), clip_spec())
-    assert found.spans_s == pytest.approx(np.array([(0.0, 0.2)]))
-    assert brightness(found) == near((30 + 4 * 60) / 5)
-    assert found.padded.tolist() == [True]
+    timeline = by_window(scenes([{0: 30}, {0: 60}]), clip_spec())
+    assert timeline.spans_s == pytest.approx(np.array([(0.0, 0.2)]))
+    assert brightness(timeline) == near((30 + 4 * 60) / 5)
+    assert timeline.padded.tolist() == [True]
 
 
 def test_a_single_image_is_one_padded_row() -> None:
-    found = by_window([scene(0.0, 0.0, {0: 40})], clip_spec())
-    assert found.spans_s.tolist() == [[0, 0]]
-    assert brightness(found) == near(40)
-    assert found.padded.tolist() == [True]
+    timeline = by_window([scene(0.0, 0.0, {0: 40})], clip_spec())
+    assert timeline.spans_s.tolist() == [[0, 0]]
+    assert brightness(timeline) == near(40)
+    assert timeline.padded.tolist() == [True]
 
 
 def test_rows_are_padded_only_by_the_windows_they_are_made_of() -> None:
@@ -165,43 +167,43 @@ def test_rows_are_padded_only_by_the_windows_they_are_made_of() -> None:
     assert by_window(scenes([{0: 50}] * 20), clip_spec(sampling=Uniform(length=11))).padded.all()
 
 
-def test_a_face_that_comes_and_goes_has_rows_where_it_is_seen() -> None:
+def test_a_face_has_rows_where_it_is_visible() -> None:
     """Face 1 from 0 to 0.7 s and from 2 s on, face 2 from 1 to 1.5 s, nobody from 1.5 to 2 s."""
     spec = clip_spec(sampling=Uniform(length=10))
     faces: list[Faces] = [{1: 20}] * 7 + [{}] * 3 + [{2: 80}] * 5 + [{}] * 5 + [{1: 40}] * 10
-    found = by_window(scenes(faces), spec)
-    assert found.spans_s[:, 0] == pytest.approx(np.arange(6) / 2)
-    assert found.track.tolist() == [1, 1, 2, NO_TRACK, 1, 1]
-    assert brightness(found) == near(20, 20, 80, nan, 40, 40)
-    # Never seen throughout a window but for the last, it is told from what there is of it.
-    assert found.padded.tolist() == [True, True, True, False, False, False]
-    assert found.modalities.tolist() == ["face"] * 3 + ["", "face", "face"]
+    timeline = by_window(scenes(faces), spec)
+    assert timeline.spans_s[:, 0] == pytest.approx(np.arange(6) / 2)
+    assert timeline.track.tolist() == [1, 1, 2, NO_TRACK, 1, 1]
+    assert brightness(timeline) == near(20, 20, 80, nan, 40, 40)
+    # Face 2 is never visible throughout a window: its prediction comes from the visible part.
+    assert timeline.padded.tolist() == [True, True, True, False, False, False]
+    assert timeline.modalities.tolist() == ["face"] * 3 + ["", "face", "face"]
 
 
-def test_windows_in_which_a_face_is_missing_do_not_count_beside_whole_ones() -> None:
+def test_windows_with_a_missing_face_do_not_count_beside_whole_ones() -> None:
     """Dark until 1 s, bright after, away from 1.5 to 1.7 s."""
     spec = clip_spec(sampling=Uniform(length=5))
     faces: list[Faces] = [{1: 20}] * 10 + [{1: 90}] * 5 + [{}] * 2 + [{1: 90}] * 3
-    found = by_window(scenes(faces), spec)
+    timeline = by_window(scenes(faces), spec)
     # Only the windows at 0 and 0.5 s hold the face throughout: 20 and, over two such frames and
     # three bright ones, 62. The stride from 1.5 s has the windows at 1 and 1.5 s alone: both 90.
-    assert brightness(found) == near(20, (20 + 62) / 2, 62, 90)
+    assert brightness(timeline) == near(20, (20 + 62) / 2, 62, 90)
 
 
-def test_each_face_has_windows_of_its_own_in_the_order_of_tracks() -> None:
+def test_each_face_has_its_own_windows_in_order_of_tracks() -> None:
     spec = clip_spec(sampling=Uniform(length=10))
     rows = list(window_rows(scenes([{5: 90, 2: 10}] * 20), spec, predict, LABELS, "face"))
     assert [row.track.tolist() for row in rows] == [[2, 5]] * 4
     assert [brightness(row) for row in rows] == [near(10, 90)] * 4
 
 
-def test_a_box_is_where_the_face_was_when_the_stride_starts() -> None:
+def test_the_box_of_a_row_is_that_of_its_start() -> None:
     moments = [
         Moment(i / 10, (i + 1) / 10, (Sighting(0, Box(i, 0, i + 8, 8), plain(50)),))
         for i in range(10)
     ]
-    found = by_window(moments, clip_spec())
-    assert found.boxes_xyxy.tolist() == [[0, 0, 8, 8], [5, 0, 13, 8]]
+    timeline = by_window(moments, clip_spec())
+    assert timeline.boxes_xyxy.tolist() == [[0, 0, 8, 8], [5, 0, 13, 8]]
 
 
 def test_moments_that_start_late_give_the_same_rows_later() -> None:
@@ -225,53 +227,53 @@ def test_a_row_is_given_when_the_last_window_that_covers_it_is_full() -> None:
 # Frames at a variable rate
 
 
-def test_a_picture_that_stands_still_for_long_fills_its_strides() -> None:
+def test_a_long_still_picture_fills_its_strides() -> None:
     moments = [scene(0.0, 3.3, {0: 30}), *scenes([{0: 80}] * 10, start_s=3.3)]
-    found = by_window(moments, clip_spec())
-    assert found.spans_s[:, 0] == pytest.approx(np.arange(9) / 2)
-    assert brightness(found)[:5] == near(*[30] * 5)
-    assert brightness(found)[-1:] == near(80)
+    timeline = by_window(moments, clip_spec())
+    assert timeline.spans_s[:, 0] == pytest.approx(np.arange(9) / 2)
+    assert brightness(timeline)[:5] == near(*[30] * 5)
+    assert brightness(timeline)[-1:] == near(80)
 
 
-def test_a_grid_in_time_starts_with_the_window_whenever_its_first_picture_began() -> None:
-    """The picture that stands from 0 to 5.25 s is one of four instants in the window from 5 s."""
+def test_a_time_grid_starts_with_the_window() -> None:
+    """The still picture from 0 to 5.25 s is one of four instants in the window from 5 s."""
     spec = clip_spec(stride_s=1.0, sampling=Uniform(length=4), rate_hz=4.0)
     moving = scenes([{0: 40}, {0: 60}, {0: 80}], step_s=0.25, start_s=5.25)
-    found = by_window([scene(0.0, 5.25, {0: 20}), *moving], spec)
-    assert brightness(found) == near(*[20] * 5, (20 + 40 + 60 + 80) / 4)
-    assert not found.padded.any()
+    timeline = by_window([scene(0.0, 5.25, {0: 20}), *moving], spec)
+    assert brightness(timeline) == near(*[20] * 5, (20 + 40 + 60 + 80) / 4)
+    assert not timeline.padded.any()
 
 
-def test_a_grid_in_time_reaches_the_windows_end_while_its_last_picture_stands() -> None:
+def test_a_time_grid_reaches_the_end_of_a_window_with_a_still_picture() -> None:
     spec = clip_spec(stride_s=1.0, sampling=Uniform(length=4), rate_hz=4.0)
-    found = by_window([scene(0.0, 0.25, {0: 20}), scene(0.25, 2.0, {0: 60})], spec)
-    assert brightness(found) == near((20 + 3 * 60) / 4, 60)
-    assert not found.padded.any()
+    timeline = by_window([scene(0.0, 0.25, {0: 20}), scene(0.25, 2.0, {0: 60})], spec)
+    assert brightness(timeline) == near((20 + 3 * 60) / 4, 60)
+    assert not timeline.padded.any()
 
 
-def test_a_grid_in_time_does_not_see_a_face_longer_than_it_is_there() -> None:
+def test_a_time_grid_ends_where_the_face_leaves() -> None:
     spec = clip_spec(stride_s=1.0, sampling=Uniform(length=4), rate_hz=4.0)
-    found = by_window(
+    timeline = by_window(
         [scene(0.0, 0.25, {0: 20}), scene(0.25, 0.5, {0: 60}), scene(0.5, 1, {})], spec
     )
     # Two instants, the latter repeated.
-    assert brightness(found) == near((20 + 3 * 60) / 4)
-    assert found.padded.tolist() == [True]
+    assert brightness(timeline) == near((20 + 3 * 60) / 4)
+    assert timeline.padded.tolist() == [True]
 
 
 def test_zero_time_between_two_frames_loses_neither_order_nor_time() -> None:
     moments = [scene(0, 0.5, {0: 20}), scene(0.5, 0.5, {0: 90}), scene(0.5, 1.0, {0: 20})]
-    found = by_window(moments, clip_spec(sampling=Last(length=3)))
-    assert found.spans_s.tolist() == [[0, 0.5], [0.5, 1.0]]
-    assert brightness(found)[:1] == near((20 + 90 + 20) / 3)
+    timeline = by_window(moments, clip_spec(sampling=Last(length=3)))
+    assert timeline.spans_s.tolist() == [[0, 0.5], [0.5, 1.0]]
+    assert brightness(timeline)[:1] == near((20 + 90 + 20) / 3)
 
 
 # Bounded memory
 
 
 @pytest.mark.parametrize("model", ["image", "clip"])
-def test_moments_and_answers_are_forgotten(model: str) -> None:
-    """No more are held in the end than after the first second."""
+def test_moments_and_predictions_are_freed(model: str) -> None:
+    """As many are kept at the end as after the first second."""
     moments: weakref.WeakSet[Moment] = weakref.WeakSet()
     answers: list[weakref.ref[np.ndarray]] = []
 

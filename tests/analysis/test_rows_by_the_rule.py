@@ -1,4 +1,4 @@
-"""What holds of the rows whatever the moments, told by hypothesis."""
+"""Properties of the rows for arbitrary moments, by hypothesis."""
 
 import itertools
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from emoscope.media.sampling import sample_indices
 
 @st.composite
 def some_moments(draw: st.DrawFn) -> list[Moment]:
-    """Frames that touch, some of no duration and some of many strides; times exact in binary."""
+    """Adjacent frames, some of no duration and some of many strides; times exact in binary."""
     start_s = draw(st.sampled_from([0.0, 0.125, 5.0]))
     faces = st.dictionaries(st.integers(0, 3), st.integers(0, 100), max_size=3)
     moments: list[Moment] = []
@@ -52,12 +52,12 @@ def test_batches_of_any_size_give_the_same_rows(seen: list[Moment], batch: int) 
 @settings(max_examples=40, deadline=None)
 @given(some_moments())
 def test_rows_of_frames_are_the_moments_one_by_one(seen: list[Moment]) -> None:
-    found = by_frame(seen)
+    timeline = by_frame(seen)
     rows = [(m.start_s, t, m.end_s) for m in seen for t in tracks_in([m]) or {NO_TRACK}]
-    starts_s, ends_s = found.spans_s.T.tolist()
-    # Frames of one and the same time are told apart by their tracks only.
-    assert sorted(zip(starts_s, found.track.tolist(), ends_s, strict=True)) == sorted(rows)
-    assert found.seen.tolist() == (found.track != NO_TRACK).tolist()
+    starts_s, ends_s = timeline.spans_s.T.tolist()
+    # Frames of one and the same time differ in their tracks only.
+    assert sorted(zip(starts_s, timeline.track.tolist(), ends_s, strict=True)) == sorted(rows)
+    assert timeline.seen.tolist() == (timeline.track != NO_TRACK).tolist()
 
 
 @st.composite
@@ -71,16 +71,16 @@ def some_windows(draw: st.DrawFn) -> tuple[float, float]:
 def test_rows_of_windows_cover_the_video_without_gap_or_overlap(
     seen: list[Moment], window: tuple[float, float]
 ) -> None:
-    found = by_window(seen, clip_spec(*window))
-    strides = sorted(set(map(tuple, found.spans_s.tolist())))
+    timeline = by_window(seen, clip_spec(*window))
+    strides = sorted(set(map(tuple, timeline.spans_s.tolist())))
     assert strides[0][0] == seen[0].start_s
     assert strides[-1][1] == seen[-1].end_s
     assert all(before[1] == after[0] for before, after in itertools.pairwise(strides))
     assert all(end - start == window[1] for start, end in strides[:-1])
-    rows = list(zip(found.spans_s[:, 0].tolist(), found.track.tolist(), strict=True))
+    rows = list(zip(timeline.spans_s[:, 0].tolist(), timeline.track.tolist(), strict=True))
     assert rows == sorted(set(rows))
     for start_s, end_s in strides:
-        tracks = found.track[found.spans_s[:, 0] == start_s]
+        tracks = timeline.track[timeline.spans_s[:, 0] == start_s]
         assert set(tracks.tolist()) == (tracks_in(within(seen, start_s, end_s)) or {NO_TRACK})
 
 
@@ -89,7 +89,7 @@ def tracks_in(seen: list[Moment]) -> set[int]:
 
 
 def within(seen: list[Moment], start_s: float, end_s: float) -> list[Moment]:
-    """A video that lasts no time is seen in the window that starts with it."""
+    """A video of no length lies in the window that starts with it."""
     if seen[0].start_s == seen[-1].end_s:
         return seen
     return [m for m in seen if m.start_s < end_s and m.end_s > start_s]
@@ -97,18 +97,18 @@ def within(seen: list[Moment], start_s: float, end_s: float) -> list[Moment]:
 
 @settings(max_examples=80, deadline=None)
 @given(some_moments(), some_windows(), st.sampled_from([Uniform(length=3), Last(length=2)]))
-def test_rows_are_what_the_rule_says_of_the_whole_video_at_once(
+def test_rows_equal_the_rule_applied_to_the_whole_video(
     seen: list[Moment], window: tuple[float, float], sampling: Sampling
 ) -> None:
-    found = by_window(seen, clip_spec(*window, sampling=sampling))
+    timeline = by_window(seen, clip_spec(*window, sampling=sampling))
     expected = dict(expected_rows(seen, *window, sampling))
     rows = [
         ((round((start_s - seen[0].start_s) / window[1]), track), (prob, padded))
         for (start_s, _), track, prob, padded in zip(
-            found.spans_s.tolist(),
-            found.track.tolist(),
-            found.probs[:, 0].tolist(),
-            found.padded.tolist(),
+            timeline.spans_s.tolist(),
+            timeline.track.tolist(),
+            timeline.probs[:, 0].tolist(),
+            timeline.padded.tolist(),
             strict=True,
         )
         if track != NO_TRACK
@@ -122,7 +122,7 @@ def test_rows_are_what_the_rule_says_of_the_whole_video_at_once(
 def expected_rows(
     seen: list[Moment], length_s: float, stride_s: float, sampling: Sampling
 ) -> Iterator[tuple[tuple[int, int], tuple[float, bool]]]:
-    """((stride, track), (brightness, padded)), from all windows there are."""
+    """((stride, track), (brightness, padded)), from all windows."""
     zero_s, end_s = seen[0].start_s, seen[-1].end_s
     count = max(1, int(np.ceil((end_s - zero_s) / stride_s)))
     says = {}

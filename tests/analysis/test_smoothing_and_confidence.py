@@ -13,9 +13,10 @@ from making import make_video
 from tiny_bundles import LABELS, answer, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
-from emoscope.analysis.analyzer import DEFAULT_SMOOTH_S, Analyzer
+from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.smoothing import smoothed
 from emoscope.core.errors import SpecError
+from emoscope.core.options import DEFAULT_SMOOTH_S
 from emoscope.core.results import Timeline
 from emoscope.media.video import read_frames
 from emoscope.reports.formats import write_report
@@ -47,16 +48,16 @@ def looking(bundle: Path, **options: Any) -> Analyzer:
 # Smoothing
 
 
-def test_an_image_model_is_smoothed_unless_told_otherwise(bundle: Path, film: Path) -> None:
+def test_an_image_model_is_smoothed_by_default(bundle: Path, film: Path) -> None:
     plain = looking(bundle, smooth_s=0).analyze(film)
     assert plain.provenance.smooth_s == 0
     assert plain.probs == pytest.approx(np.array([answer(x) for x in LEVELS]), abs=0.02)
-    found = looking(bundle).analyze(film)
-    assert found.provenance.smooth_s == DEFAULT_SMOOTH_S
-    np.testing.assert_allclose(found.probs, plain.smooth(DEFAULT_SMOOTH_S).probs, atol=1e-12)
+    timeline = looking(bundle).analyze(film)
+    assert timeline.provenance.smooth_s == DEFAULT_SMOOTH_S
+    np.testing.assert_allclose(timeline.probs, plain.smooth(DEFAULT_SMOOTH_S).probs, atol=1e-12)
 
 
-def test_smoothing_takes_the_flicker_out(bundle: Path, film: Path) -> None:
+def test_smoothing_removes_flicker(bundle: Path, film: Path) -> None:
     def changes(timeline: Timeline) -> int:
         return sum(a != b for a, b in itertools.pairwise(timeline.leading))
 
@@ -64,7 +65,7 @@ def test_smoothing_takes_the_flicker_out(bundle: Path, film: Path) -> None:
     assert changes(rough) > 10 > 4 >= changes(calm)
 
 
-def test_a_clip_model_is_smoothed_where_it_is_asked_for(tmp_path: Path, film: Path) -> None:
+def test_a_clip_model_is_smoothed_on_request(tmp_path: Path, film: Path) -> None:
     path = clip_bundle(tmp_path / "clip.onnx")
     plain, asked = Analyzer(path).analyze(film), Analyzer(path, smooth_s=1.0).analyze(film)
     assert (plain.provenance.smooth_s, asked.provenance.smooth_s) == (0, 1)
@@ -86,7 +87,7 @@ def test_live_rows_are_those_of_the_file(
     assert live.provenance.smooth_s == smooth_s
 
 
-def test_a_live_row_comes_when_half_a_window_has_passed() -> None:
+def test_a_live_row_is_final_half_a_window_later() -> None:
     arrived: list[int] = []
 
     def arriving() -> Any:
@@ -128,11 +129,11 @@ def test_an_hour_of_live_rows_keeps_little_in_memory(monkeypatch: pytest.MonkeyP
     assert most <= 10
 
 
-# Least confidence
+# Minimum confidence
 
 
-def test_smoothing_comes_before_the_least_confidence(bundle: Path, film: Path) -> None:
-    """Of rows that flicker between two sure answers, the mean is sure of neither."""
+def test_smoothing_comes_before_the_minimum_confidence(bundle: Path, film: Path) -> None:
+    """The mean of two confident, opposite predictions is confident of neither."""
     options = {"min_confidence": 0.75}
     rough, calm = (looking(bundle, smooth_s=s, **options).analyze(film) for s in (0, 1.0))
     assert "" not in rough.leading[-8:]
@@ -140,27 +141,29 @@ def test_smoothing_comes_before_the_least_confidence(bundle: Path, film: Path) -
     assert set(rough.leading[5:10]) == {""}
 
 
-def test_probabilities_do_not_depend_on_the_least_confidence(bundle: Path, film: Path) -> None:
+def test_probabilities_do_not_depend_on_the_minimum_confidence(bundle: Path, film: Path) -> None:
     plain, careful = (looking(bundle, min_confidence=p).analyze(film) for p in (0.0, 0.9))
     np.testing.assert_array_equal(plain.probs, careful.probs)
     assert "" not in plain.leading
     assert "" in careful.leading
 
 
-def test_every_report_respects_it(bundle: Path, film: Path, tmp_path: Path) -> None:
-    found = looking(bundle, smooth_s=0, min_confidence=0.75).analyze(film)
-    told, table, page = write_report(found, tmp_path, ["json", "csv", "html"], video=film)
-    document = json.loads(told.read_text())
+def test_every_report_respects_the_minimum_confidence(
+    bundle: Path, film: Path, tmp_path: Path
+) -> None:
+    timeline = looking(bundle, smooth_s=0, min_confidence=0.75).analyze(film)
+    report, table, page = write_report(timeline, tmp_path, ["json", "csv", "html"], video=film)
+    document = json.loads(report.read_text())
     assert document["provenance"]["min_confidence"] == 0.75
     assert document["rows"][6]["leading"] is None
-    assert document["rows"][6]["probabilities"]["bright"] == pytest.approx(found.probs[6, 2])
+    assert document["rows"][6]["probabilities"]["bright"] == pytest.approx(timeline.probs[6, 2])
     assert document["summary"][0]["leading"] is None
     assert sum(document["summary"][0]["shares"].values()) == pytest.approx(0.75)
     assert not any(0.5 <= one["start_s"] < 1.0 for one in document["segments"])
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[6]["leading"] == ""
-    assert float(rows[6]["bright"]) == pytest.approx(found.probs[6, 2], abs=1e-6)
+    assert float(rows[6]["bright"]) == pytest.approx(timeline.probs[6, 2], abs=1e-6)
     text = page.read_text()
     assert "<b>unsure</b> on average, with less weight on neutral moments" in text
     assert "</i>unsure <b>25\u00a0%</b>" in text
@@ -168,7 +171,7 @@ def test_every_report_respects_it(bundle: Path, film: Path, tmp_path: Path) -> N
     assert "<dt>Smoothing</dt>" not in text
 
 
-def test_a_page_of_sure_rows_speaks_of_none_that_are_not(
+def test_a_page_without_unsure_rows_does_not_mention_them(
     bundle: Path, film: Path, tmp_path: Path
 ) -> None:
     (page,) = write_report(looking(bundle).analyze(film), tmp_path, ["html"])
@@ -178,7 +181,7 @@ def test_a_page_of_sure_rows_speaks_of_none_that_are_not(
     assert f"<dt>Smoothing</dt><dd>{DEFAULT_SMOOTH_S:g} s</dd>" in text
 
 
-def test_a_system_smooths_its_members_and_is_unsure_of_what_they_say_together(
+def test_a_system_smooths_its_members_and_thresholds_the_fused_rows(
     tmp_path: Path,
 ) -> None:
     pytest.importorskip("opensmile")
@@ -215,15 +218,15 @@ def test_the_command_line_and_python_agree(bundle: Path, film: Path) -> None:
     assert json.loads(ran.stdout) == json.loads(json.dumps(expected.to_dict()))
 
 
-def test_the_line_of_a_file_says_who_is_unsure(bundle: Path, film: Path) -> None:
+def test_the_line_of_a_file_marks_unsure_faces(bundle: Path, film: Path) -> None:
     words = ["--model", bundle, "--detector", "none", "--min-confidence", "0.95"]
     ran = ask("analyze", film, *words)
     assert ": 1 face; #0 unsure: dark " in ran.stderr
 
 
-def test_help_tells_the_default() -> None:
-    told = " ".join(ask("analyze", "--help").stdout.split())
-    assert f"By default {DEFAULT_SMOOTH_S:g} of an image model" in told
+def test_help_names_the_default() -> None:
+    report = " ".join(ask("analyze", "--help").stdout.split())
+    assert f"By default {DEFAULT_SMOOTH_S:g} for image models" in report
 
 
 @pytest.mark.parametrize(
@@ -238,7 +241,7 @@ def test_help_tells_the_default() -> None:
         (["--smooth", "inf"], 1),
     ],
 )
-def test_a_value_that_is_none_is_one_error(
+def test_an_invalid_value_is_one_error(
     bundle: Path, film: Path, words: list[str], code: int
 ) -> None:
     ran = ask("analyze", film, "--model", bundle, *words)
@@ -248,12 +251,12 @@ def test_a_value_that_is_none_is_one_error(
 
 
 @pytest.mark.parametrize("options", [{"smooth_s": s} for s in (-1.0, float("inf"), float("nan"))])
-def test_a_window_that_is_none_is_refused_at_once(bundle: Path, options: Any) -> None:
-    with pytest.raises(SpecError, match="smooth_s is seconds"):
+def test_an_invalid_smoothing_window_is_refused(bundle: Path, options: Any) -> None:
+    with pytest.raises(SpecError, match="Option smooth_s: Input should be"):
         Analyzer(bundle, **options)
 
 
 @pytest.mark.parametrize("least", [-0.01, 1.01, float("nan")])
-def test_a_confidence_that_is_none_is_refused_at_once(bundle: Path, least: float) -> None:
-    with pytest.raises(SpecError, match="min_confidence is a probability"):
+def test_an_invalid_minimum_confidence_is_refused(bundle: Path, least: float) -> None:
+    with pytest.raises(SpecError, match="Option min_confidence: Input should be"):
         Analyzer(bundle, min_confidence=least)

@@ -1,4 +1,4 @@
-"""Of several faces the sound goes to the one whose mouth moves with it. Drawn, synthetic faces."""
+"""The voice goes to the face whose mouth moves with it, on drawn faces."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from sounding import write_wav
 from tiny_bundles import image_bundle, voice_bundle
 
+from emoscope.analysis.analyzer import analyze
 from emoscope.analysis.moments import Moment
 from emoscope.analysis.speakers import Mouths
-from emoscope.analysis.system import analyze
 from emoscope.core.results import NO_TRACK, Box, Timeline
 from emoscope.corpora.synthetic.faces import draw_face
 from emoscope.corpora.synthetic.motion import FPS, Acting, act
@@ -35,12 +35,12 @@ def film(seed: int, size_px: int) -> Iterator[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def filmed() -> dict[int, list[np.ndarray]]:
-    """Each one's pictures, every tenth of a second about."""
+    """Pictures of each face, about ten a second."""
     return {track: list(film(track, 96))[::3] for track in (LEFT, RIGHT)}
 
 
 def spoken(seed: int) -> Sound:
-    """What is heard while the mouth of that acting moves."""
+    """The sound that goes with the mouth of an acting."""
     rng = np.random.default_rng((8, seed))
     sound = speech(rng, draw_voice(rng), "warm", acted(seed).syllables, SECONDS)
     return Sound(sound.astype(np.float32), RATE_HZ)
@@ -54,7 +54,7 @@ def moments(films: dict[int, list[np.ndarray]]) -> Iterator[Moment]:
 
 
 def rows(num: int, tracks: tuple[int, ...]) -> Timeline:
-    """A row a face a moment."""
+    """One row per face and moment."""
     n, start_s = num * len(tracks), np.repeat(np.arange(num) * 0.12, len(tracks))
     return Timeline(
         spans_s=np.column_stack([start_s, start_s + 0.12]),
@@ -68,31 +68,31 @@ def rows(num: int, tracks: tuple[int, ...]) -> Timeline:
 
 
 def speaking(films: dict[int, list[np.ndarray]], sound: Sound) -> dict[int, float]:
-    """Share of each face's rows that the sound is joined to."""
+    """Share of each face's rows that get the voice."""
     mouths = Mouths()
     for moment in moments(films):
         mouths.see(moment)
     timeline = rows(len(films[LEFT]), tuple(films))
-    found = mouths.speaking(timeline, sound)
-    return {track: float(found[timeline.track == track].mean()) for track in films}
+    speaks = mouths.speaking(timeline, sound)
+    return {track: float(speaks[timeline.track == track].mean()) for track in films}
 
 
 @pytest.mark.parametrize(("speaker", "other"), [(LEFT, RIGHT), (RIGHT, LEFT)])
 def test_the_face_that_moves_its_mouth_with_the_sound_speaks(
     filmed: dict[int, list[np.ndarray]], speaker: int, other: int
 ) -> None:
-    """The same two films; only the sound is another."""
+    """The same two videos with another sound."""
     shares = speaking(filmed, spoken(speaker))
     assert shares[speaker] > 0.95
     assert shares[other] < 0.05
 
 
-def test_of_mouths_that_stand_still_none_speaks(filmed: dict[int, list[np.ndarray]]) -> None:
+def test_still_mouths_do_not_speak(filmed: dict[int, list[np.ndarray]]) -> None:
     still = {track: [film[0]] * len(film) for track, film in filmed.items()}
     assert speaking(still, spoken(LEFT)) == {LEFT: 0, RIGHT: 0}
 
 
-def test_in_silence_none_speaks(filmed: dict[int, list[np.ndarray]]) -> None:
+def test_nobody_speaks_in_silence(filmed: dict[int, list[np.ndarray]]) -> None:
     silent = Sound(np.zeros(round(SECONDS * RATE_HZ), np.float32), RATE_HZ)
     assert speaking(filmed, silent) == {LEFT: 0, RIGHT: 0}
 
@@ -110,7 +110,7 @@ def test_a_face_that_was_seen_too_briefly_does_not_speak(
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two synthetic people side by side; the sound is the left one's."""
+    """Two synthetic people side by side; the left one speaks."""
     folder = tmp_path_factory.mktemp("pair")
     pictures = zip(*(film(track, 160) for track in (LEFT, RIGHT)), strict=True)
     frames = (Frame(np.hstack(both), k / FPS, k, 1 / FPS) for k, both in enumerate(pictures))
@@ -125,7 +125,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_in_a_film_of_two_the_voice_goes_to_the_one_who_talks(pair: Path) -> None:
+def test_in_a_video_of_two_faces_the_voice_goes_to_the_speaker(pair: Path) -> None:
     pytest.importorskip("opensmile")
     mouth = analyze(pair / "pair.mp4", pair / "pair.toml")
     everybody = analyze(pair / "pair.mp4", pair / "pair.toml", speaker="all")

@@ -1,4 +1,4 @@
-"""A voice model on sound: rows by the rule of windows, on made tones and on real speech."""
+"""A voice model: rows of sliding windows, on tones and on real speech."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ pytest.importorskip("opensmile")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """It says how high the voice is, of windows of 1 s every 0.5 s."""
+    """A model of the pitch in windows of 1 s every 0.5 s."""
     return voice_bundle(tmp_path_factory.mktemp("voice") / "voice.onnx")
 
 
@@ -53,67 +53,69 @@ def near(*rows: np.ndarray) -> Any:
 # Rows
 
 
-def test_a_row_is_a_stride_of_one_voice_that_is_nowhere(
-    listening: Analyzer, tmp_path: Path
-) -> None:
-    found = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 2.0)))
-    assert found.spans_s.tolist() == [[0, 0.5], [0.5, 1], [1, 1.5], [1.5, 2]]
-    assert found.track.tolist() == [0] * 4
-    assert found.modalities.tolist() == ["voice"] * 4
-    assert np.isnan(found.boxes_xyxy).all()
-    assert found.probs == near(*[of_pitch(220)] * 4)
-    assert not found.padded.any()
-    assert (found.labels, found.provenance.notes) == (LABELS, ())
+def test_a_row_is_a_stride_of_one_voice_without_a_box(listening: Analyzer, tmp_path: Path) -> None:
+    timeline = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 2.0)))
+    assert timeline.spans_s.tolist() == [[0, 0.5], [0.5, 1], [1, 1.5], [1.5, 2]]
+    assert timeline.track.tolist() == [0] * 4
+    assert timeline.modalities.tolist() == ["voice"] * 4
+    assert np.isnan(timeline.boxes_xyxy).all()
+    assert timeline.probs == near(*[of_pitch(220)] * 4)
+    assert not timeline.padded.any()
+    assert (timeline.labels, timeline.provenance.notes) == (LABELS, ())
 
 
 def test_a_row_is_the_mean_of_the_whole_windows_that_cover_it(
-    listening: Analyzer, tmp_path: Path
+    model: Path, listening: Analyzer, tmp_path: Path
 ) -> None:
     """Low for 1 s, high for 1.3 s: the windows at 0 and 1 s are of one pitch, that at 0.5 of two;
     those at 1.5 and 2 s are cut short, and count for the last stride alone."""
     sound = np.concatenate([tone(110, 1.0), tone(440, 1.3)])
-    bundle, path = listening.bundle, write_wav(tmp_path / "a.wav", sound)
+    bundle, path = load_bundle(model), write_wav(tmp_path / "a.wav", sound)
     parts = [sound[k * 8000 : k * 8000 + RATE_HZ] for k in range(5)]
     rows = [build_clip(Clip([], audio=part), bundle.clip_spec)["egemaps"] for part in parts]
-    said = bundle.predict({"egemaps": np.stack(rows)}, prior="uniform")
-    found = listening.analyze(path)
-    expected = [said[0], said[:2].mean(0), said[1:3].mean(0), said[2], said[3:].mean(0)]
-    np.testing.assert_allclose(found.probs, expected, atol=1e-4)  # a WAV has 16 bits
-    assert abs(said[0] - said[1]).max() > 0.05
-    assert found.spans_s[-1] == pytest.approx([2.0, 2.3])
+    windows = bundle.predict({"egemaps": np.stack(rows)}, prior="uniform")
+    timeline = listening.analyze(path)
+    expected = [
+        windows[0],
+        windows[:2].mean(0),
+        windows[1:3].mean(0),
+        windows[2],
+        windows[3:].mean(0),
+    ]
+    np.testing.assert_allclose(timeline.probs, expected, atol=1e-4)  # a WAV has 16 bits
+    assert abs(windows[0] - windows[1]).max() > 0.05
+    assert timeline.spans_s[-1] == pytest.approx([2.0, 2.3])
 
 
-def test_where_nothing_is_heard_nobody_is(listening: Analyzer, tmp_path: Path) -> None:
-    """1 s of a tone, 2 s of silence, 1 s of a tone: the window at 0.5 s hears half a second."""
+def test_silence_has_no_track(listening: Analyzer, tmp_path: Path) -> None:
+    """1 s of a tone, 2 s of silence, 1 s of a tone: the window at 0.5 s has half a second of it."""
     sound = np.concatenate([tone(220, 1.0), silence(2.0), tone(220, 1.0)])
-    found = listening.analyze(write_wav(tmp_path / "a.wav", sound))
-    heard = np.array([True, True, True, False, False, True, True, True])
-    assert found.track.tolist() == np.where(heard, 0, NO_TRACK).tolist()
-    assert found.modalities.tolist() == np.where(heard, "voice", "").tolist()
-    assert found.seen.tolist() == heard.tolist()
+    timeline = listening.analyze(write_wav(tmp_path / "a.wav", sound))
+    has_sound = np.array([True, True, True, False, False, True, True, True])
+    assert timeline.track.tolist() == np.where(has_sound, 0, NO_TRACK).tolist()
+    assert timeline.modalities.tolist() == np.where(has_sound, "voice", "").tolist()
+    assert timeline.seen.tolist() == has_sound.tolist()
 
 
-def test_sound_too_short_to_measure_is_one_row_of_nobody(
+def test_sound_too_short_to_measure_is_one_row_of_nan(listening: Analyzer, tmp_path: Path) -> None:
+    timeline = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 0.05)))
+    assert timeline.spans_s.tolist() == [[0, 0.05]]
+    assert (timeline.track.tolist(), timeline.tracks) == ([NO_TRACK], ())
+
+
+def test_a_last_stride_too_short_to_measure_uses_the_window_before(
     listening: Analyzer, tmp_path: Path
 ) -> None:
-    found = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 0.05)))
-    assert found.spans_s.tolist() == [[0, 0.05]]
-    assert (found.track.tolist(), found.tracks) == ([NO_TRACK], ())
-
-
-def test_a_last_stride_too_short_to_measure_is_told_from_the_window_before(
-    listening: Analyzer, tmp_path: Path
-) -> None:
-    found = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 1.52)))
-    assert found.spans_s[-1] == pytest.approx([1.5, 1.52])
-    assert found.probs == near(*[of_pitch(220)] * 4)
+    timeline = listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 1.52)))
+    assert timeline.spans_s[-1] == pytest.approx([1.5, 1.52])
+    assert timeline.probs == near(*[of_pitch(220)] * 4)
 
 
 def test_a_span_is_read_at_its_own_times(listening: Analyzer, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", np.concatenate([tone(110, 2.0), tone(440, 2.0)]))
-    found = listening.analyze(path, start_s=2.0, end_s=3.25)
-    assert found.spans_s == pytest.approx(np.array([(2, 2.5), (2.5, 3), (3, 3.25)]))
-    assert found.probs == near(*[of_pitch(440)] * 3)
+    timeline = listening.analyze(path, start_s=2.0, end_s=3.25)
+    assert timeline.spans_s == pytest.approx(np.array([(2, 2.5), (2.5, 3), (3, 3.25)]))
+    assert timeline.probs == near(*[of_pitch(440)] * 3)
     with pytest.raises(MediaError, match=r"the start \(9 s\) is past the end of its sound"):
         listening.analyze(path, start_s=9.0)
 
@@ -129,9 +131,9 @@ def test_moments_cover_the_sound_without_gap_or_overlap(seconds: float, stride_s
 
 
 def test_progress_rises_with_the_sound(listening: Analyzer, tmp_path: Path) -> None:
-    told: list[float] = []
-    listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 1.2)), progress=told.append)
-    assert told == pytest.approx([0.5, 1.0, 1.2])
+    reported_s: list[float] = []
+    listening.analyze(write_wav(tmp_path / "a.wav", tone(220, 1.2)), progress=reported_s.append)
+    assert reported_s == pytest.approx([0.5, 1.0, 1.2])
 
 
 # Files
@@ -140,56 +142,58 @@ def test_progress_rises_with_the_sound(listening: Analyzer, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "codec"), [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.mp3", "libmp3lame")]
 )
-def test_sound_files_of_any_kind_are_heard(
+def test_sound_files_of_any_kind_are_analysed(
     listening: Analyzer, tmp_path: Path, name: str, codec: str
 ) -> None:
     path = make_sound(tmp_path / name, codec=codec, rate_hz=44_100)
-    found = listening.analyze(path)
-    assert found.probs[:2] == near(*[of_pitch(440)] * 2)
-    about = found.provenance
+    timeline = listening.analyze(path)
+    assert timeline.probs[:2] == near(*[of_pitch(440)] * 2)
+    about = timeline.provenance
     assert (about.path, about.detector, about.rate_hz, about.width) == (str(path), "", None, 0)
     assert about.duration_s == pytest.approx(1.0, abs=0.05)
     assert np.isnan(about.fps)
 
 
-def test_a_film_is_heard_and_says_what_it_is(listening: Analyzer, tmp_path: Path) -> None:
+def test_the_sound_of_a_video_is_analysed_with_its_provenance(
+    listening: Analyzer, tmp_path: Path
+) -> None:
     path = make_video(tmp_path / "film.mp4", num_frames=25, sound_s=1.0)
-    found = listening.analyze(path)
-    assert found.probs[:2] == near(*[of_pitch(440)] * 2)
-    assert (found.provenance.width, found.provenance.fps) == (64, 25.0)
+    timeline = listening.analyze(path)
+    assert timeline.probs[:2] == near(*[of_pitch(440)] * 2)
+    assert (timeline.provenance.width, timeline.provenance.fps) == (64, 25.0)
 
 
-def test_a_film_without_sound_is_nobody_for_as_long_as_it_is_and_says_so(
+def test_a_video_without_sound_is_rows_of_nan_and_a_note(
     listening: Analyzer, tmp_path: Path
 ) -> None:
     path = make_video(tmp_path / "silent.mp4", num_frames=50)
     for start_s, end_s in ((0.0, 2.0), (0.5, 1.2)):
-        found = listening.analyze(path, start_s=start_s, end_s=None if end_s == 2.0 else end_s)
-        assert (found.spans_s[0, 0], found.spans_s[-1, 1]) == pytest.approx((start_s, end_s))
-        assert np.isnan(found.probs).all()
-        assert not found.seen.any()
-        assert found.provenance.notes == ("the file has no sound: nobody is heard",)
-        assert found.provenance.duration_s == pytest.approx(2.0)
+        timeline = listening.analyze(path, start_s=start_s, end_s=None if end_s == 2.0 else end_s)
+        assert (timeline.spans_s[0, 0], timeline.spans_s[-1, 1]) == pytest.approx((start_s, end_s))
+        assert np.isnan(timeline.probs).all()
+        assert not timeline.seen.any()
+        assert timeline.provenance.notes == ("the file has no sound: nobody is heard",)
+        assert timeline.provenance.duration_s == pytest.approx(2.0)
     with pytest.raises(MediaError, match=r"silent.mp4: the file has no sound"):
         listening.analyze(path, start_s=2.5)
 
 
-def test_a_picture_has_no_sound_to_be_silent_in(listening: Analyzer, tmp_path: Path) -> None:
+def test_a_voice_model_refuses_a_picture(listening: Analyzer, tmp_path: Path) -> None:
     path = tmp_path / "still.png"
     cv2.imwrite(str(path), np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(MediaError, match=r"still.png: the file has no sound"):
         listening.analyze(path)
 
 
-def test_frames_cannot_be_listened_to(listening: Analyzer) -> None:
-    with pytest.raises(SpecError, match="tiny listens, and frames are silent"):
+def test_a_voice_model_refuses_live_frames(listening: Analyzer) -> None:
+    with pytest.raises(SpecError, match="tiny needs sound, and live frames have none"):
         next(listening.stream([]))
 
 
 # The bundle
 
 
-def test_a_model_is_not_asked_about_nan(model: Path) -> None:
+def test_vectors_of_nan_do_not_reach_the_model(model: Path) -> None:
     asked: list[np.ndarray] = []
     bundle = load_bundle(model)
 
@@ -219,16 +223,18 @@ def test_both_backends_take_vectors(model: Path) -> None:
 
 
 @pytest.fixture
-def heard(listening: Analyzer, tmp_path: Path) -> tuple[Timeline, Path]:
-    """A film of two seconds, in the first of which there is a tone."""
+def film_with_sound(listening: Analyzer, tmp_path: Path) -> tuple[Timeline, Path]:
+    """A video of two seconds with a tone in the first."""
     path = make_video(tmp_path / "film.mp4", num_frames=50, sound_s=1.0)
     timeline = listening.analyze(path)
     assert timeline.track[:2].tolist() == [0, 0]
     return timeline, path
 
 
-def test_every_report_holds_a_voice(heard: tuple[Timeline, Path], tmp_path: Path) -> None:
-    timeline, path = heard
+def test_every_report_can_hold_a_voice(
+    film_with_sound: tuple[Timeline, Path], tmp_path: Path
+) -> None:
+    timeline, path = film_with_sound
     formats = ["json", "csv", "parquet", "html", "mp4"]
     assert len(write_report(timeline, tmp_path / "out", formats, video=path)) == 5
     first = json.loads((tmp_path / "out" / "film.json").read_text())["rows"][0]
@@ -239,7 +245,7 @@ def test_every_report_holds_a_voice(heard: tuple[Timeline, Path], tmp_path: Path
     assert "NaN" not in (tmp_path / "out" / "film.html").read_text().split("<script")[-1]
 
 
-def test_the_command_line_hears_all_that_a_folder_holds(model: Path, tmp_path: Path) -> None:
+def test_a_voice_model_analyses_all_recordings_of_a_folder(model: Path, tmp_path: Path) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     write_wav(folder / "a.wav", tone(220, 1.0))
@@ -254,14 +260,14 @@ def test_the_command_line_hears_all_that_a_folder_holds(model: Path, tmp_path: P
     assert "face" not in ran.stderr
 
 
-def test_a_face_model_passes_over_the_sound_files_of_a_folder(tmp_path: Path) -> None:
+def test_a_face_model_skips_the_sound_files_of_a_folder(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", tone(220, 1.0))
     model = image_bundle(tmp_path / "image.onnx")
     folder = tmp_path / "in"
     folder.mkdir()
     write_wav(folder / "a.wav", tone(220, 0.1))
     ran = ask("analyze", folder, "--model", model)
-    assert_one_line(ran, folder, "the folder holds no video and no image")
+    assert_one_line(ran, folder, "the folder has no videos or images")
 
 
 def test_a_folder_without_recordings_is_named(model: Path, tmp_path: Path) -> None:
@@ -269,10 +275,10 @@ def test_a_folder_without_recordings_is_named(model: Path, tmp_path: Path) -> No
     folder.mkdir()
     (folder / "a.png").touch()
     ran = ask("analyze", folder, "--model", model)
-    assert_one_line(ran, folder, "the folder holds no video and no sound")
+    assert_one_line(ran, folder, "the folder has no videos or sound files")
 
 
-def test_a_film_of_a_sound_file_cannot_be_made(model: Path, tmp_path: Path) -> None:
+def test_an_annotated_video_of_a_sound_file_is_refused(model: Path, tmp_path: Path) -> None:
     path = write_wav(tmp_path / "a.wav", tone(220, 0.5))
     ran = ask("analyze", path, "--model", model, "--out", tmp_path / "out", "--format", "json,mp4")
     assert_one_line(ran, path, "the file has sound but no picture. Give one with a video track.")
@@ -283,23 +289,26 @@ def test_a_film_of_a_sound_file_cannot_be_made(model: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.data
-def test_speech_is_heard_window_by_window(
-    listening: Analyzer, shared: Path, tmp_path: Path
+def test_speech_is_analysed_window_by_window(
+    model: Path, listening: Analyzer, shared: Path, tmp_path: Path
 ) -> None:
     path = from_ravdess(shared, "03-01-05-02-01-01-17", tmp_path)
-    sound, found = read_sound(path), listening.analyze(path)
-    assert found.spans_s[-1, 1] == pytest.approx(sound.end_s)
-    assert found.seen.sum() >= 5
+    sound, timeline = read_sound(path), listening.analyze(path)
+    assert timeline.spans_s[-1, 1] == pytest.approx(sound.end_s)
+    assert timeline.seen.sum() >= 5
     second = Clip([], audio=sound.samples[:RATE_HZ])
-    inputs = build_clip(second, listening.bundle.clip_spec)["egemaps"]
-    expected = listening.bundle.predict({"egemaps": inputs[None]}, prior="uniform")[0]
-    np.testing.assert_allclose(found.probs[0], expected, atol=1e-6)
+    bundle = load_bundle(model)
+    inputs = build_clip(second, bundle.clip_spec)["egemaps"]
+    expected = bundle.predict({"egemaps": inputs[None]}, prior="uniform")[0]
+    np.testing.assert_allclose(timeline.probs[0], expected, atol=1e-6)
 
 
 @pytest.mark.data
-def test_a_real_film_is_heard_to_the_end_of_its_sound(listening: Analyzer, shared: Path) -> None:
-    """Its picture goes on for 2.4 s more."""
-    found = listening.analyze(shared / "clips" / "pyfeat_noface_face.mov")
-    assert found.spans_s[-1, 1] == pytest.approx(3.965, abs=0.01)
-    assert found.provenance.duration_s == pytest.approx(6.379, abs=0.01)
-    assert found.seen.mean() > 0.5
+def test_a_real_video_is_analysed_to_the_end_of_its_sound(
+    listening: Analyzer, shared: Path
+) -> None:
+    """Its picture is 2.4 s longer."""
+    timeline = listening.analyze(shared / "clips" / "pyfeat_noface_face.mov")
+    assert timeline.spans_s[-1, 1] == pytest.approx(3.965, abs=0.01)
+    assert timeline.provenance.duration_s == pytest.approx(6.379, abs=0.01)
+    assert timeline.seen.mean() > 0.5

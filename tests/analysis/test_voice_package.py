@@ -1,5 +1,5 @@
-"""packages/emoscope-voice: the weights that do not ride in the Apache wheel. `make test` installs
-it; without it these tests skip."""
+"""packages/emoscope-voice: weights that are not part of the Apache wheel. `make test` installs it;
+without it these tests are skipped."""
 
 import tomllib
 from importlib.metadata import metadata
@@ -43,7 +43,7 @@ def test_the_wheel_of_emoscope_holds_apache_weights_alone() -> None:
     assert {emoscope.load_bundle(path).card.licence for path in weights} == {"Apache-2.0"}
 
 
-def test_the_package_says_its_licence_and_whose_recordings_it_learned_from() -> None:
+def test_the_package_states_its_licence_and_training_data() -> None:
     settings = tomllib.loads((PACKAGE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert settings["license"] == "CC-BY-NC-SA-4.0"
     assert settings["dependencies"] == ["emoscope[audio]"]
@@ -60,7 +60,7 @@ def test_the_package_holds_a_model_and_its_card_and_nothing_of_the_corpus() -> N
 
 
 @installed
-def test_the_model_is_found_by_its_name_and_says_its_terms(bundle: Bundle) -> None:
+def test_the_model_is_installed_and_states_its_licence(bundle: Bundle) -> None:
     card = bundle.card
     assert bundle.path == PACKAGE / "src" / "emoscope_voice" / f"{NAME}.onnx"
     assert card.licence == metadata("emoscope-voice")["License-Expression"] == "CC-BY-NC-SA-4.0"
@@ -71,7 +71,7 @@ def test_the_model_is_found_by_its_name_and_says_its_terms(bundle: Bundle) -> No
 
 
 @installed
-def test_its_figures_are_those_of_actors_it_had_not_heard(bundle: Bundle) -> None:
+def test_the_figures_are_those_of_unseen_actors(bundle: Bundle) -> None:
     figures = bundle.card.figures
     assert (figures["samples"], figures["subjects"], figures["folds"]) == (1200, 20, 5)
     assert figures["interval_over"] == "subjects"
@@ -84,8 +84,8 @@ def test_its_figures_are_those_of_actors_it_had_not_heard(bundle: Bundle) -> Non
 
 
 @installed
-def test_it_holds_coefficients_and_no_clips(bundle: Bundle) -> None:
-    """28 hyperplanes, the scaler's means and deviations, two numbers of calibration a class. The
+def test_the_bundle_holds_coefficients_and_no_clips(bundle: Bundle) -> None:
+    """28 hyperplanes, the scaler's means and deviations, two calibration values a class. The
     1,200 clips have 105,600 features."""
     graph = onnx.load(bundle.path).graph
     assert "SVMClassifier" not in {node.op_type for node in graph.node}
@@ -109,20 +109,20 @@ CLIPS = {  # all of actors whom the model has heard: its card tells how it does 
 
 @installed
 @pytest.mark.data
-def test_it_names_what_actors_play_more_often_than_chance(shared: Path, tmp_path: Path) -> None:
+def test_the_model_recognises_acted_emotions_above_chance(shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     analyzer = Analyzer(NAME)
-    said = {}
+    labels = {}
     for clip in CLIPS:
         (voice,) = analyzer.analyze(from_ravdess(shared, clip, tmp_path)).summary()
-        said[clip] = voice.leading
-    assert sum(said[clip] == label for clip, label in CLIPS.items()) >= 3
+        labels[clip] = voice.leading
+    assert sum(labels[clip] == label for clip, label in CLIPS.items()) >= 3
 
 
 @installed
 @pytest.mark.data
-def test_a_film_and_a_sound_file_are_heard_over_time(shared: Path, tmp_path: Path) -> None:
-    """On the timeline that faces have: a row a stride from 0 s on."""
+def test_the_sound_of_a_video_is_analysed_over_time(shared: Path, tmp_path: Path) -> None:
+    """One row per stride from 0 s on, as for faces."""
     pytest.importorskip("opensmile")
     film = shared / "clips" / "pyfeat_single_face.mp4"
     ran = ask("analyze", film, "--model", NAME, "--out", tmp_path, "--format", "csv")
@@ -136,7 +136,14 @@ def test_a_film_and_a_sound_file_are_heard_over_time(shared: Path, tmp_path: Pat
 
 
 @installed
-def test_a_film_without_sound_is_a_row_of_nobody(tmp_path: Path) -> None:
+def test_the_system_of_face_and_voice_opens_by_its_name() -> None:
+    analyzer = emoscope.Analyzer("face-voice", detector="none")
+    assert (analyzer.name, len(analyzer.labels)) == ("face-voice", 7)
+    assert (analyzer.looks, analyzer.listens) == (True, True)
+
+
+@installed
+def test_a_video_without_sound_has_no_predictions(tmp_path: Path) -> None:
     pytest.importorskip("opensmile")
     timeline = emoscope.analyze(make_video(tmp_path / "silent.mp4", num_frames=25), NAME)
     assert not timeline.seen.any()

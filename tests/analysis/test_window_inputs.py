@@ -1,4 +1,4 @@
-"""Windows that slide and windows that are built anew give the same Timeline."""
+"""Sliding windows and windows built separately give the same Timeline."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -42,7 +42,7 @@ def served(stride: int = 1) -> ClipSpec:
 
 
 def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Another answer for whatever other frame, in whatever other place."""
+    """A prediction that changes with every frame and its place."""
     total = np.zeros(len(next(iter(inputs.values()))))
     for values in inputs.values():
         weights = np.random.default_rng(values.shape[1:]).normal(size=values[0].size)
@@ -68,7 +68,7 @@ def assert_same(one: Timeline, other: Timeline) -> None:
 
 
 def texture(index: int) -> np.ndarray:
-    """(48, 96, 3): waves that wander, so that every frame is another and every place too."""
+    """(48, 96, 3): moving waves, different in every frame and place."""
     y, x = np.mgrid[:48, :96]
     waves = [
         np.sin((x * a + y * b) / 9 + index * c) for a, b, c in ((2, 1, 1), (1, 3, 2), (1, 1, 3))
@@ -81,7 +81,7 @@ def film(path: Path, times_s: Sequence[float]) -> Path:
 
 
 def watched(path: Path, who: Who) -> Iterator[Moment]:
-    """Everybody in a film as a square of 32 pixels, where `who` has them."""
+    """The faces in a video as squares of 32 pixels, where `who` lists them."""
     spec = served().model_copy(update={"region": "frame"})
     for moment in moments(read_frames(path), spec, FaceTracker(WholeFrame())):
         (whole,) = moment.sightings
@@ -103,8 +103,8 @@ def two_faces(time_s: float) -> list[tuple[int, int]]:
 
 
 def comes_and_goes(time_s: float) -> list[tuple[int, int]]:
-    """Face 2 is away from 1 to 1.1 s, which is one instant, and from 2 to 2.3 s; face 5 comes at
-    0.8 s, between two instants, and is away in one frame at 1.7 s, which no instant shows."""
+    """Face 2 is away from 1 to 1.1 s, one step of the grid, and from 2 to 2.3 s; face 5 comes at
+    0.8 s, between two steps, and is away in one frame at 1.7 s, at no step."""
     faces = [] if 1 <= time_s < 1.1 or 2 <= time_s < 2.3 else [(2, 20)]
     return faces + ([] if time_s < 0.8 or 1.69 < time_s < 1.71 else [(5, 50)])
 
@@ -132,18 +132,18 @@ VARIABLE_S = np.cumsum(np.random.default_rng(1).choice([0.02, 0.04, 0.15, 0.7], 
         *("gaps, variable", "short", "one frame"),
     ],
 )
-def test_a_film_has_the_rows_of_windows_built_anew(
+def test_a_video_has_the_rows_of_windows_built_separately(
     tmp_path: Path, times_s: list[float], who: Who, suffix: str, stride: int
 ) -> None:
     path, spec = film(tmp_path / f"film{suffix}", times_s), served(stride)
-    found = rows_of(watched(path, who), spec)
-    assert_same(found, built_anew(lambda: rows_of(watched(path, who), spec)))
-    assert found.seen.any()
+    timeline = rows_of(watched(path, who), spec)
+    assert_same(timeline, built_anew(lambda: rows_of(watched(path, who), spec)))
+    assert timeline.seen.any()
 
 
 @st.composite
 def some_moments(draw: st.DrawFn) -> list[Moment]:
-    """Frames of all durations that begin at, or a little beside, instants of a grid."""
+    """Frames of all durations that begin at, or slightly off, the steps of a grid."""
     ticks = st.sampled_from([0, 1, 1, 1, 2, 3, 30])
     off_s = st.sampled_from([0, 0, -0.0005, 0.0005])
     durations = draw(st.lists(st.tuples(ticks, off_s), min_size=1, max_size=40))
@@ -170,7 +170,7 @@ def some_moments(draw: st.DrawFn) -> list[Moment]:
 
 @settings(max_examples=40, deadline=None)
 @given(some_moments(), st.integers(1, LENGTH))
-def test_whatever_the_moments_rows_are_those_of_windows_built_anew(
+def test_any_moments_give_the_rows_of_windows_built_separately(
     seen: list[Moment], stride: int
 ) -> None:
     spec = served(stride)
@@ -187,9 +187,9 @@ def test_an_analyzer_gives_the_same_timeline_by_both(tmp_path: Path) -> None:
         window=served(2).window,
     )
     analyzer = Analyzer(bundle)
-    found = analyzer.analyze(path)
-    assert_same(found, built_anew(lambda: analyzer.analyze(path)))
-    assert_same(Timeline.concatenate(analyzer.stream(read_frames(path))), found)
+    timeline = analyzer.analyze(path)
+    assert_same(timeline, built_anew(lambda: analyzer.analyze(path)))
+    assert_same(Timeline.concatenate(analyzer.stream(read_frames(path))), timeline)
 
 
 def calls_of_build_clip(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
@@ -204,12 +204,12 @@ def calls_of_build_clip(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def test_only_windows_that_are_cut_are_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_cut_windows_are_built_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of_build_clip(monkeypatch)
     seen = [scene(i / 16, (i + 1) / 16, {0: 50, 7: 20}) for i in range(64)]  # 4 s
-    found = rows_of(seen, served(2))
+    timeline = rows_of(seen, served(2))
     # Every 0.25 s until 3.25 s a window of 0.75 s is whole; two more have begun by 4 s.
-    assert len(found) == 2 * 16
+    assert len(timeline) == 2 * 16
     assert len(calls) == 2 * 2
 
 
@@ -217,7 +217,7 @@ def test_only_windows_that_are_cut_are_built_anew(monkeypatch: pytest.MonkeyPatc
 def test_a_face_that_comes_between_two_strides_slides_from_the_next(
     monkeypatch: pytest.MonkeyPatch, comes: int
 ) -> None:
-    """At the comes-th of 32 instants; strides of 4, windows of 6."""
+    """A face that appears at step `comes` of 32; strides of 4, windows of 6."""
     calls = calls_of_build_clip(monkeypatch)
     seen = [scene(i / 8, (i + 1) / 8, {0: 50} if i >= comes else {}) for i in range(32)]
     rows_of(seen, served(4))
@@ -227,7 +227,7 @@ def test_a_face_that_comes_between_two_strides_slides_from_the_next(
 
 
 @pytest.mark.parametrize("stride", [1, 4])
-def test_a_face_is_looked_at_once_an_instant(monkeypatch: pytest.MonkeyPatch, stride: int) -> None:
+def test_a_face_is_processed_once_per_step(monkeypatch: pytest.MonkeyPatch, stride: int) -> None:
     pushed: list[np.ndarray] = []
     real = ClipStream.push
 
@@ -243,23 +243,23 @@ def test_a_face_is_looked_at_once_an_instant(monkeypatch: pytest.MonkeyPatch, st
     assert [picture[0, 0, 0] for picture in pushed] == expected
 
 
-def test_other_specs_are_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_of_other_specs_are_built_separately(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of_build_clip(monkeypatch)
     seen = [scene(i / 16, (i + 1) / 16, {0: 50}) for i in range(64)]
-    found = by_window(seen, clip_spec(rate_hz=8.0, sampling=Uniform(length=4)))
-    assert brightness(found) == near(*[50] * 8)
+    timeline = by_window(seen, clip_spec(rate_hz=8.0, sampling=Uniform(length=4)))
+    assert brightness(timeline) == near(*[50] * 8)
     assert len(calls) == 8
 
 
-def test_a_picture_that_begins_as_a_window_ends_is_of_the_next_window() -> None:
-    """Matroska's clock may have it a millisecond earlier."""
+def test_a_picture_that_begins_at_a_windows_end_belongs_to_the_next() -> None:
+    """Matroska's clock may store it a millisecond earlier."""
     spec = clip_spec(stride_s=1.0, sampling=Last(length=3), rate_hz=4.0)
-    found = by_window([scene(0.0, 0.9995, {0: 20}), scene(0.9995, 2.0, {0: 80})], spec)
-    assert brightness(found) == near(20, 80)
+    timeline = by_window([scene(0.0, 0.9995, {0: 20}), scene(0.9995, 2.0, {0: 80})], spec)
+    assert brightness(timeline) == near(20, 80)
 
 
-def test_streams_of_faces_that_left_are_forgotten() -> None:
-    """A face a second, and a picture that stands for a minute."""
+def test_streams_of_faces_that_left_are_freed() -> None:
+    """A new face every second, and a picture that is still for a minute."""
     inputs = window_inputs.WindowInputs(served(3))
     kept = []
     seen = [scene(i / 16, (i + 1) / 16, {i // 16: 50}) for i in range(160)]
@@ -267,7 +267,7 @@ def test_streams_of_faces_that_left_are_forgotten() -> None:
         start_s = index * 3 / RATE_HZ
         end_s = start_s + LENGTH / RATE_HZ
         inside = [m for m in seen if m.start_s < end_s and m.end_s > start_s]
-        inputs.of(window_inputs.View(index, start_s, end_s, 0.0, True, inside))
+        inputs.by_track(window_inputs.View(index, start_s, end_s, 0.0, True, inside))
         assert inputs._slides is not None
         kept.append(len(inputs._slides._streams))
     assert max(kept) == 1

@@ -1,4 +1,4 @@
-"""Every bad input there is: one line that names the file and the reason, or a right result."""
+"""Bad inputs: one line with the file and the reason, or a correct result."""
 
 import json
 from collections.abc import Callable
@@ -29,21 +29,21 @@ Report = Callable[..., Any]  # -> the runner's result
 
 
 def rows(ran: Any) -> list[Any]:
-    """What was told on standard output of the one file; nothing went wrong."""
+    """The rows on standard output, after a run without errors."""
     assert ran.exit_code == 0, ran.stderr
     assert "emoscope: " not in ran.stderr
     return json.loads(ran.stdout)["rows"]
 
 
-def probs(found: list[Any]) -> np.ndarray:
-    return np.array([list(row["probabilities"].values()) for row in found])
+def probs(read_rows: list[Any]) -> np.ndarray:
+    return np.array([list(row["probabilities"].values()) for row in read_rows])
 
 
 def answers(*indices: int) -> Any:
     return pytest.approx(np.array([answer(grey_of(i) / 255) for i in indices]), abs=0.02)
 
 
-# What cannot be read
+# Unreadable files
 
 
 def empty(path: Path) -> Path:
@@ -92,20 +92,20 @@ UNREADABLE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("sound.mp4", make_sound, "sound but no picture"),
     ("sound.wav", lambda path: make_sound(path, codec="pcm_s16le"), "sound but no picture"),
     ("zero.mp4", lambda path: make_video(path, num_frames=0), ""),
-    ("zero.avi", lambda path: make_video(path, num_frames=0), "not one frame"),
+    ("zero.avi", lambda path: make_video(path, num_frames=0), "no frame can be decoded"),
     ("zero.mkv", lambda path: make_video(path, num_frames=0), ""),
     ("empty.png", empty, "the file is empty"),
     ("text.jpg", make_text, "not an image"),
     ("cut.png", broken_image, "not an image, or cut off"),
-    ("nothing", empty_folder, "the folder holds no video and no image"),
-    ("notes", folder_without_media, "the folder holds no video and no image"),
+    ("nothing", empty_folder, "the folder has no videos or images"),
+    ("notes", folder_without_media, "the folder has no videos or images"),
 ]
 
 
 @pytest.mark.parametrize(
     ("name", "make", "reason"), UNREADABLE, ids=[f"{n[:20]}-{r}" for n, _, r in UNREADABLE]
 )
-def test_what_cannot_be_read_is_one_line_and_leaves_nothing(
+def test_an_unreadable_file_is_one_line_and_leaves_no_output(
     report: Report,
     tmp_path: Path,
     out: Path,
@@ -118,7 +118,9 @@ def test_what_cannot_be_read_is_one_line_and_leaves_nothing(
     assert not out.exists()
 
 
-def test_a_folder_of_films_names_each_bad_one(report: Report, tmp_path: Path, out: Path) -> None:
+def test_a_folder_of_videos_names_each_unreadable_one(
+    report: Report, tmp_path: Path, out: Path
+) -> None:
     folder = tmp_path / "films"
     folder.mkdir()
     make_text(folder / "a.mp4")
@@ -134,41 +136,43 @@ def test_a_folder_of_films_names_each_bad_one(report: Report, tmp_path: Path, ou
 # What can be read, odd as it is
 
 
-def test_a_film_cut_in_the_middle_gives_what_is_there(
+def test_a_truncated_video_gives_the_rows_that_are_there(
     report: Report, tmp_path: Path, out: Path
 ) -> None:
     whole = make_video(tmp_path / "whole.mkv", num_frames=40, options={"qp": "0", "g": "5"})
-    found = rows(report(make_truncated(whole, tmp_path / "cut.mkv", 0.6)))
-    assert 10 <= len(found) < 35
-    assert probs(found) == answers(*range(len(found)))
-    assert found[-1]["end_s"] == pytest.approx(len(found) / 25, abs=0.002)
-    assert len(list(read_frames(out / "cut.annotated.mp4"))) == len(found)
+    read_rows = rows(report(make_truncated(whole, tmp_path / "cut.mkv", 0.6)))
+    assert 10 <= len(read_rows) < 35
+    assert probs(read_rows) == answers(*range(len(read_rows)))
+    assert read_rows[-1]["end_s"] == pytest.approx(len(read_rows) / 25, abs=0.002)
+    assert len(list(read_frames(out / "cut.annotated.mp4"))) == len(read_rows)
 
 
-def test_a_film_of_one_frame_is_one_row(report: Report, tmp_path: Path, out: Path) -> None:
+def test_a_video_of_one_frame_is_one_row(report: Report, tmp_path: Path, out: Path) -> None:
     path = make_video(tmp_path / "one.mp4", num_frames=1, picture=lambda _: grey_picture(12))
-    (row,) = found = rows(report(path))
+    (row,) = read_rows = rows(report(path))
     assert (row["start_s"], row["end_s"]) == pytest.approx((0, 0.04))
-    assert probs(found) == answers(12)
+    assert probs(read_rows) == answers(12)
     assert len(names(out)) == 5
 
 
 @pytest.mark.parametrize(("width", "height"), [(63, 47), (16, 16), (17, 3), (2, 2), (1, 1)])
-def test_small_and_odd_sizes_are_films_like_others(
+def test_small_and_odd_sizes_are_analysed(
     report: Report, tmp_path: Path, out: Path, width: int, height: int
 ) -> None:
     path = make_video(
         tmp_path / "odd.mkv", num_frames=3, size_wh=(width, height), codec="ffv1", pix_fmt="bgr0"
     )
-    found = rows(report(path))
-    assert probs(found) == answers(0, 1, 2)
-    assert found[0]["box_xyxy"] == [0, 0, width, height]
+    read_rows = rows(report(path))
+    assert probs(read_rows) == answers(0, 1, 2)
+    assert read_rows[0]["box_xyxy"] == [0, 0, width, height]
     drawn = next(read_frames(out / "odd.annotated.mp4")).rgb
     assert drawn.shape == (height + height % 2, width + width % 2, 3)
 
 
 @pytest.mark.parametrize("detector", ["haar", "none"])
-def test_8k_is_read_in_its_own_pixels(report: Report, tmp_path: Path, detector: str) -> None:
+def test_boxes_of_an_8k_video_are_in_its_own_pixels(
+    report: Report, tmp_path: Path, detector: str
+) -> None:
     path = make_video(
         tmp_path / "8k.mp4",
         num_frames=1,
@@ -185,15 +189,13 @@ def test_8k_is_read_in_its_own_pixels(report: Report, tmp_path: Path, detector: 
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p10le", "yuv422p", "yuv444p"])
-def test_depth_and_kind_of_pixels_do_not_matter(
-    report: Report, tmp_path: Path, pix_fmt: str
-) -> None:
+def test_pixel_formats_do_not_matter(report: Report, tmp_path: Path, pix_fmt: str) -> None:
     path = make_video(tmp_path / "deep.mp4", num_frames=6, pix_fmt=pix_fmt, options=LOSSLESS)
     assert probs(rows(report(path))) == answers(*range(6))
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
-def test_a_turned_film_is_read_and_drawn_as_it_is_shown(
+def test_a_rotated_video_is_read_and_drawn_as_displayed(
     report: Report, tmp_path: Path, out: Path, rotation: int
 ) -> None:
     path = make_video(
@@ -214,10 +216,10 @@ def test_a_turned_film_is_read_and_drawn_as_it_is_shown(
 def test_a_variable_rate_keeps_its_times(report: Report, tmp_path: Path, out: Path) -> None:
     times_s = [0.0, 0.04, 0.3, 0.31, 2.0]
     path = make_video(tmp_path / "vfr.mp4", times_s=times_s, options=LOSSLESS)
-    found = rows(report(path))
-    assert [row["start_s"] for row in found] == pytest.approx(times_s)
-    assert [row["end_s"] for row in found] == pytest.approx([*times_s[1:], 2.04])
-    assert probs(found) == answers(*range(5))
+    read_rows = rows(report(path))
+    assert [row["start_s"] for row in read_rows] == pytest.approx(times_s)
+    assert [row["end_s"] for row in read_rows] == pytest.approx([*times_s[1:], 2.04])
+    assert probs(read_rows) == answers(*range(5))
     drawn = [frame.time_s for frame in read_frames(out / "vfr.annotated.mp4")]
     assert drawn == pytest.approx(times_s, abs=1e-4)
 

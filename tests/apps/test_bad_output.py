@@ -1,4 +1,4 @@
-"""Where nothing can be written: one line with the file and the reason, nothing half-written."""
+"""Outputs that cannot be written: one line with file and reason, nothing half-written."""
 
 import builtins
 import errno
@@ -119,10 +119,10 @@ def test_a_full_disk_behind_standard_output_is_one_line(film: Path, media: Path)
     assert line == "emoscope: Standard output cannot be written: No space left on device."
 
 
-def test_a_read_only_folder_is_said_before_any_work(
+def test_a_read_only_folder_is_reported_before_the_analysis(
     report: Report, film: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write anywhere, so what the system says of the folder is made up here."""
+    """Root may write anywhere, so the system's answer is replaced here."""
     out.mkdir()
     access = os.access
 
@@ -130,7 +130,7 @@ def test_a_read_only_folder_is_said_before_any_work(
         return access(path, mode) and not (Path(path) == out and mode & os.W_OK)
 
     monkeypatch.setattr(os, "access", read_only)
-    monkeypatch.setattr("emoscope.analysis.analyzer.read_frames", pytest.fail)
+    monkeypatch.setattr("emoscope.analysis.bundle_analyzer.read_frames", pytest.fail)
     assert_one_line(report(film), out, "the folder cannot be written to")
     assert names(out) == []
 

@@ -9,19 +9,26 @@ from typing import Any
 
 import pytest
 from asking import ask, lines, names
-from making import grey_of, make_image_folder
+from making import grey_of, make_image_folder, make_sound
+from pydantic import Field
 from tiny_bundles import answer
 
 import emoscope
 from emoscope.analysis.analyzer import Analyzer
+from emoscope.analysis.bundle import BACKENDS, bundle_names
+from emoscope.core.options import AnalyzeOptions
+from emoscope.core.registry import Registry
+from emoscope.core.votes import VOTES
+from emoscope.media.detectors import DETECTORS
+from emoscope.reports.formats import FORMATS
 
 Analyze = Callable[..., Any]  # -> the runner's result
 
 
-# A line a file
+# One line per file
 
 
-def test_each_file_is_told_in_a_line(analyze: Analyze, media: Path) -> None:
+def test_each_file_is_printed_in_one_line(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", media / "bright.mp4")
     assert ran.exit_code == 0
     assert ran.stdout == ""
@@ -32,7 +39,7 @@ def test_each_file_is_told_in_a_line(analyze: Analyze, media: Path) -> None:
     assert int(shares[1]) == pytest.approx(100 * answer(grey_of(20) / 255)[2], abs=2)
 
 
-def test_a_film_without_a_face_is_said_to_have_none(analyze: Analyze, media: Path) -> None:
+def test_a_video_without_a_face_is_reported(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--detector", "haar")
     assert lines(ran.stderr) == [f"{media}/dark.mp4: no face seen"]
     assert ran.exit_code == 0
@@ -64,7 +71,7 @@ def test_names_are_printed_as_they_are(
     assert (f"{name} ━" in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", ran.stderr)) == bool(env)
 
 
-def test_a_name_that_is_no_text_is_read_all_the_same(
+def test_a_file_name_that_is_not_text_is_read(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4"))
@@ -81,13 +88,13 @@ def test_a_name_that_is_no_text_is_read_all_the_same(
 # Reports
 
 
-def test_out_gets_a_file_of_each_usual_format(
+def test_out_gets_a_file_of_each_default_format(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     ran = analyze(media / "dark.mp4", media / "bright.mp4", "--out", tmp_path / "new" / "folder")
     assert ran.exit_code == 0
-    found = [f"{stem}.{kind}" for stem in ("bright", "dark") for kind in ("csv", "html", "json")]
-    assert names(tmp_path / "new" / "folder") == found
+    expected = [f"{stem}.{kind}" for stem in ("bright", "dark") for kind in ("csv", "html", "json")]
+    assert names(tmp_path / "new" / "folder") == expected
 
 
 def test_format_chooses_what_is_written(analyze: Analyze, media: Path, tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_format_without_out_writes_into_the_current_folder(
     assert names(tmp_path) == ["dark.json"]
 
 
-def test_nothing_is_written_unasked(
+def test_without_out_and_format_nothing_is_written(
     analyze: Analyze, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -113,7 +120,7 @@ def test_nothing_is_written_unasked(
     assert (names(tmp_path), names(media)) == ([], before)
 
 
-def test_inputs_of_one_name_have_reports_of_their_own(
+def test_inputs_of_the_same_name_have_separate_reports(
     analyze: Analyze, media: Path, tmp_path: Path
 ) -> None:
     for folder in ("a", "b", "c"):
@@ -123,12 +130,12 @@ def test_inputs_of_one_name_have_reports_of_their_own(
     clips = [tmp_path / folder / "clip.mp4" for folder in ("a", "b", "c")]
     out = tmp_path / "out"
     assert analyze(*clips, "--out", out, "--format", "json").exit_code == 0
-    told = {json.loads((out / name).read_text())["provenance"]["path"] for name in names(out)}
-    assert told == {str(clip) for clip in clips}
+    shown = {json.loads((out / name).read_text())["provenance"]["path"] for name in names(out)}
+    assert shown == {str(clip) for clip in clips}
     assert json.loads((out / "clip.json").read_text())["provenance"]["path"] == str(clips[0])
 
 
-def test_a_folder_stands_for_its_films(analyze: Analyze, media: Path, tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_videos(analyze: Analyze, media: Path, tmp_path: Path) -> None:
     for name in ("b.mp4", "a.MP4", "._a.mp4", "notes.txt", "cover.png"):
         (tmp_path / name).write_bytes((media / "dark.mp4").read_bytes())
     (tmp_path / "deeper.mp4").mkdir()
@@ -140,13 +147,13 @@ def test_a_folder_stands_for_its_films(analyze: Analyze, media: Path, tmp_path: 
     ]
 
 
-def test_a_folder_of_images_is_one_film(analyze: Analyze, tmp_path: Path) -> None:
+def test_a_folder_of_images_is_one_video(analyze: Analyze, tmp_path: Path) -> None:
     folder = make_image_folder(tmp_path / "images", num_images=5)
     ran = analyze(folder, "--json", "--rate", "native")
     assert len(json.loads(ran.stdout)["rows"]) == 5
 
 
-# JSON on standard output, and what Python says
+# JSON on standard output, and the same from Python
 
 
 @pytest.mark.parametrize("model", ["image.onnx", "clip.onnx"])
@@ -171,7 +178,7 @@ def test_the_command_line_and_python_agree(analyze: Analyze, media: Path, model:
         (["--detector", "haar"], {"detector": "haar"}, {}),
     ],
 )
-def test_options_mean_the_same_on_the_command_line_and_in_python(
+def test_options_are_the_same_on_the_command_line_and_in_python(
     analyze: Analyze, media: Path, words: list[str], options: Any, span: Any
 ) -> None:
     if "openvino" in words:
@@ -182,15 +189,65 @@ def test_options_mean_the_same_on_the_command_line_and_in_python(
     assert json.loads(ran.stdout) == json.loads(json.dumps(expected.to_dict()))
 
 
+def test_every_option_of_an_analysis_is_on_the_command_line_with_its_description() -> None:
+    shown = "".join(ask("analyze", "--help").stdout.split())
+    flags = {"rate_hz": "--rate HZ", "smooth_s": "--smooth SECONDS"}
+    for name, field in AnalyzeOptions.model_fields.items():
+        description = str(field.description).replace("None", "native")
+        for text in (flags.get(name, f"--{name.replace('_', '-')}"), description):
+            assert "".join(text.split()) in shown
+
+
+def test_a_further_option_is_on_the_command_line_by_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class More(AnalyzeOptions, frozen=True):
+        warm_up_s: float | None = Field(default=None, ge=0, description="Seconds to skip.")
+
+    monkeypatch.setattr("emoscope.core.options.AnalyzeOptions", More)
+    shown = ask("analyze", "--help").stdout
+    assert re.search(r"--warm-up SECONDS +Seconds to skip\. +\[x>=0\]", shown)
+
+
+@pytest.mark.parametrize("registry", [DETECTORS, BACKENDS, VOTES, FORMATS])
+def test_help_lists_the_names_of_a_registry(registry: Registry[Any]) -> None:
+    assert ", ".join(registry) in " ".join(ask("analyze", "--help").stdout.split())
+
+
+def test_only_a_rate_that_was_given_is_warned_about(analyze: Analyze, media: Path) -> None:
+    """With a clip model, which has its own windows."""
+    words = (media / "dark.mp4", "--model", media / "clip.onnx")
+    assert "--rate has no effect" in analyze(*words, "--rate", "10").stderr
+    assert "--rate" not in analyze(*words).stderr
+
+
+def test_a_sound_file_names_the_voice_models(analyze: Analyze, tmp_path: Path) -> None:
+    ran = analyze(make_sound(tmp_path / "talk.wav"))
+    assert ran.exit_code == 1
+    (line,) = lines(ran.stderr)
+    assert line.startswith(f"emoscope: {tmp_path}/talk.wav: the file has sound but no picture. ")
+    voices = [name for name in bundle_names() if not emoscope.load_bundle(name).clip_spec.seen]
+    if voices:
+        assert line.endswith(f"Or choose a voice model: {', '.join(voices)}.")
+
+
+def test_a_sound_file_names_the_package_of_the_voice_models(
+    analyze: Analyze, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoscope.analysis.analyzer.bundle_names", lambda: ["face-ferplus"])
+    (line,) = lines(analyze(make_sound(tmp_path / "talk.wav")).stderr)
+    assert line.endswith("Or install a voice model, from the package emoscope-voice.")
+
+
 def test_json_holds_no_nan(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--json", "--quiet", "--detector", "haar")
     rows = json.loads(ran.stdout, parse_constant=lambda name: pytest.fail(name))["rows"]
     assert {row["probabilities"] for row in rows} == {None}
 
 
-def test_a_rate_is_said_to_be_of_no_use_to_a_clip_model(analyze: Analyze, media: Path) -> None:
+def test_a_rate_for_a_clip_model_is_warned_about(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", media / "clip.onnx", "--rate", "5")
-    assert lines(ran.stderr)[0] == "--rate is for image models: tiny has its own windows."
+    assert lines(ran.stderr)[0] == ("--rate has no effect: tiny is not a model of single images.")
     assert ran.exit_code == 0
 
 
@@ -206,22 +263,22 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
         str(files[3]),
     ]
     assert names(tmp_path) == ["bright.json", "dark.json"]
-    told = lines(ran.stderr)
-    assert [line.split(": ")[0] for line in told[:2]] == [str(files[0]), str(files[3])]
-    assert told[2].startswith(f"emoscope: {files[1]}: not a video")
-    assert told[3].startswith(f"emoscope: {files[2]}: no such file")
-    assert len(told) == 4
+    shown = lines(ran.stderr)
+    assert [line.split(": ")[0] for line in shown[:2]] == [str(files[0]), str(files[3])]
+    assert shown[2].startswith(f"emoscope: {files[1]}: not a video")
+    assert shown[3].startswith(f"emoscope: {files[2]}: no such file")
+    assert len(shown) == 4
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--rate", "fast"], "'fast' is neither a rate in Hz nor 'native'"),
+        (["--rate", "fast"], "'fast' is neither a number above 0 nor 'native'"),
         (["--rate", "0"], "'0' is neither"),
         (["--rate", "-3"], "'-3' is neither"),
         (["--rate", "nan"], "'nan' is neither"),
         (["--format", "jsn"], "No report format named 'jsn'. Did you mean 'json'?"),
-        (["--format", ","], "',' names none. Known: csv, html, json, mp4, parquet."),
+        (["--format", ","], "',' names no format. Known: csv, html, json, mp4, parquet."),
         (["--start", "2", "--end", "1"], "1 s is not after --start (2 s)"),
         (["--start", "-1"], "--start"),
         (["--prior", "flat"], "--prior"),
@@ -233,7 +290,7 @@ def test_a_bad_file_does_not_stop_the_others(analyze: Analyze, media: Path, tmp_
         (["--model", "nobody"], "No installed model named 'nobody'."),
     ],
 )
-def test_a_usage_error_is_two_and_says_what_is_wrong(
+def test_a_usage_error_exits_with_two_and_the_reason(
     analyze: Analyze, media: Path, words: list[str], reason: str
 ) -> None:
     ran = analyze(media / "dark.mp4", *words)
@@ -248,7 +305,7 @@ def test_without_a_command_or_a_file_it_is_a_usage_error(words: list[str]) -> No
     assert ask(*words).exit_code == 2
 
 
-def test_a_model_that_is_no_bundle_is_one_line(analyze: Analyze, media: Path) -> None:
+def test_a_model_file_that_is_not_a_bundle_is_one_line(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", media / "text.mp4")
     assert ran.exit_code == 1
     assert len(lines(ran.stderr)) == 1
@@ -263,12 +320,12 @@ def test_debug_shows_the_traceback_of_a_file_and_goes_on(analyze: Analyze, media
     assert lines(ran.stderr)[-1].startswith(f"emoscope: {media}/text.mp4: ")
 
 
-def test_debug_lets_what_stops_everything_through(analyze: Analyze, media: Path) -> None:
+def test_debug_raises_the_error_that_stops_everything(analyze: Analyze, media: Path) -> None:
     ran = analyze(media / "dark.mp4", "--model", "nobody", "--debug")
     assert isinstance(ran.exception, emoscope.EmoscopeError)
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     ran = ask("--version")
     assert (ran.exit_code, ran.stdout) == (0, f"emoscope {emoscope.__version__}\n")
 

@@ -18,7 +18,7 @@ from emoscope.reports import formats
 Analyze = Callable[..., Any]  # -> the runner's result
 
 
-def test_an_interrupt_while_looking_is_one_line_and_130(
+def test_an_interrupt_during_the_analysis_is_one_line_and_130(
     analyze: Analyze, media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predict, calls = Bundle.predict, []
@@ -81,7 +81,7 @@ def test_ctrl_c_ends_a_real_run_with_one_line_and_130(media: Path, tmp_path: Pat
     assert run.stdout is not None
     assert run.stdout.readline() == ".\n"
     run.send_signal(signal.SIGINT)
-    _, told = run.communicate(timeout=30)
+    _, message = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert lines(told) == ["emoscope: interrupted; nothing half-written."]
+    assert lines(message) == ["emoscope: interrupted; nothing half-written."]
     assert not (tmp_path / "out").exists()

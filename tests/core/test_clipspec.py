@@ -80,7 +80,7 @@ def test_logmel_is_rows_of_bands_and_survives_json() -> None:
     assert (spec.heard, spec.seen, spec.vectors, spec.pictures) == ((sound,), (), (), ())
 
 
-def test_a_model_that_listens_too_is_no_image_model() -> None:
+def test_a_spec_with_audio_is_not_an_image_spec() -> None:
     gray = Stream(kind="gray", size_hw=(8, 8))
     spec = ClipSpec(sampling=Last(length=1), streams=(gray, LogMel(length_s=0.5)))
     assert not spec.is_image
@@ -91,14 +91,14 @@ def test_a_model_that_listens_too_is_no_image_model() -> None:
 @pytest.mark.parametrize(
     "settings", [{"mels": 0}, {"mels": 129}, {"length_s": 0.001}, {"size_hw": (8, 8)}]
 )
-def test_logmel_refuses_what_it_cannot_be(settings: dict[str, Any]) -> None:
+def test_invalid_logmel_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         LogMel(**settings)
     with pytest.raises(ValidationError, match="one mean and one std"):
         LogMel(normalisation=Normalisation(mean=(0.0, 1.0)))
 
 
-def test_pictures_and_vectors_are_told_apart() -> None:
+def test_image_and_vector_streams_are_separated() -> None:
     gray, sound = Stream(kind="gray", size_hw=(8, 8)), Vector(kind="egemaps")
     spec = ClipSpec(sampling=Last(length=2), streams=(sound, gray))
     assert ClipSpec.from_json(spec.model_dump_json()) == spec
@@ -114,7 +114,7 @@ def test_pictures_and_vectors_are_told_apart() -> None:
 def test_pictures_are_sampled_and_vectors_are_not(
     sampling: Sampling | None, stream: Stream | Vector
 ) -> None:
-    with pytest.raises(ValidationError, match="sampling is for frames, and frames need it"):
+    with pytest.raises(ValidationError, match="sampling is required if, and only if"):
         ClipSpec(sampling=sampling, streams=(stream,))
 
 
@@ -143,7 +143,7 @@ def test_an_unknown_field_is_refused_by_its_name(field: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "no json", "[]", "{}", '{"sampling": {"rule": "first"}, "streams": []}']
 )
-def test_what_is_no_spec_is_refused_in_one_line(text: str) -> None:
+def test_invalid_json_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(SpecError) as raised:
         ClipSpec.from_json(text)
     assert str(raised.value).startswith("ClipSpec: ")
@@ -174,7 +174,7 @@ def test_a_long_wrong_value_is_shortened_in_the_message() -> None:
         ({"streams": [{"kind": "flow", "size_hw": (8, 8)}], "sampling": Last(length=1)}, "motion"),
     ],
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
     fair: dict[str, Any] = {
         "sampling": Last(length=2),
         "streams": [{"kind": "rgb", "size_hw": (8, 8)}],
@@ -196,9 +196,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], reaso
         ({"limit": float("inf")}, "finite"),
     ],
 )
-def test_a_normalisation_that_cannot_be_carried_out_is_refused(
-    normalisation: dict[str, Any], reason: str
-) -> None:
+def test_an_invalid_normalisation_is_refused(normalisation: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Stream.model_validate({"kind": "rgb", "size_hw": (8, 8), "normalisation": normalisation})
 

@@ -34,19 +34,19 @@ def test_a_near_miss_is_suggested(tools: Registry[int]) -> None:
     assert str(raised.value) == "No tool named 'hamer'. Did you mean 'hammer'?"
 
 
-def test_without_a_near_miss_all_names_are_told(tools: Registry[int]) -> None:
+def test_without_a_near_miss_all_names_are_listed(tools: Registry[int]) -> None:
     with pytest.raises(UnknownName) as raised:
         tools["zzz"]
     assert str(raised.value) == "No tool named 'zzz'. Known: hammer, axe."
 
 
-def test_an_unknown_name_is_caught_as_our_error_and_as_a_key_error(tools: Registry[int]) -> None:
+def test_an_unknown_name_is_an_emoscope_error_and_a_key_error(tools: Registry[int]) -> None:
     for kind in (EmoscopeError, KeyError):
         with pytest.raises(kind):
             tools["saw"]
 
 
-def test_a_name_is_given_once(tools: Registry[int]) -> None:
+def test_a_name_is_registered_once(tools: Registry[int]) -> None:
     with pytest.raises(ValueError, match="'axe' is registered already"):
         tools.add("axe", 3)
     assert tools["axe"] == 2
@@ -81,7 +81,7 @@ BASE += "TOOLS = Registry('tool', package='shed', group='shed.tools')\n"
 
 
 def shed(folder: Path, patch: pytest.MonkeyPatch, **modules: str) -> Any:
-    """A package whose registry stands in `shed/base.py`, with these other modules."""
+    """A package with its registry in `shed/base.py`, and these other modules."""
     files = {f"shed/{name}.py": text for name, text in modules.items()}
     write(folder, {"shed/__init__.py": "", "shed/base.py": BASE, **files}, patch)
     return importlib.import_module("shed.base").TOOLS
@@ -95,6 +95,14 @@ def test_a_new_file_of_the_package_is_found_at_the_first_look_up(
 ) -> None:
     tools = shed(tmp_path, monkeypatch, saw=SAW, axe=SAW.replace("saw", "axe"))
     assert "shed.saw" not in sys.modules
+    assert list(tools) == ["axe", "saw"]
+
+
+def test_names_of_a_package_do_not_depend_on_the_order_of_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = shed(tmp_path, monkeypatch, saw=SAW, axe=SAW.replace("saw", "axe"))
+    importlib.import_module("shed.saw")
     assert list(tools) == ["axe", "saw"]
 
 

@@ -31,7 +31,7 @@ from emoscope.corpora.manifest import Sample
 BASE = spec_of("rgb", region="face", margin=0.1, sampling=Uniform(length=4), rate_hz=10.0)
 
 
-def name_of(spec: ClipSpec, detector: str = "haar", whole: bool = False, **span: Any) -> str:
+def name_of(spec: ClipSpec, detector: str = "auto", whole: bool = False, **span: Any) -> str:
     sample = Sample(Path("a.mp4"), "joy", **span)
     return ClipCache(Path(), Cutting(spec, detector, whole)).key("content", sample)
 
@@ -94,9 +94,9 @@ def test_settings_that_only_finishing_needs_do_not_change_the_name() -> None:
     longer = BASE.model_copy(update={"sampling": Uniform(length=9)})
     assert name_of(longer, whole=True) == name_of(BASE, whole=True)
     frame = BASE.model_copy(update={"region": "frame"})
-    assert name_of(frame, "lbp") == name_of(frame, "haar")
+    assert name_of(frame, "none") == name_of(frame)
     body = BASE.model_copy(update={"region": "body"})
-    assert name_of(body, "lbp=/no/such.xml") == name_of(body, "haar") != name_of(BASE, "haar")
+    assert name_of(body, "hog") == name_of(body) != name_of(BASE, "haar")
     assert name_of(body, "none") != name_of(body)
 
 

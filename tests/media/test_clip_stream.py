@@ -1,4 +1,4 @@
-"""A window that slides gives what `build_clip` makes of its frames."""
+"""ClipStream: every window equals `build_clip` of its frames."""
 
 import itertools
 import tracemalloc
@@ -40,7 +40,7 @@ def spec_of(
     sampling: Sampling | None = None,
     **normalisation: Any,
 ) -> ClipSpec:
-    """Flow and what is pooled are larger than the rest."""
+    """Normalisation for the larger values of flow and dynamic images."""
     how = Normalisation(**normalisation)
     large = ("dynamic_rgb", "dynamic_flow")
     return ClipSpec(
@@ -59,7 +59,7 @@ def spec_of(
 
 
 def faces(count: int, seed: int = 0, side: int = 24) -> list[np.ndarray]:
-    """A textured picture that drifts, flickers and at times stands still."""
+    """A textured image that drifts, flickers and at times stands still."""
     rng = np.random.default_rng(seed)
     wide = rng.integers(0, 256, (side + 40, side + 40, 3)).astype(np.uint8)
     frames = []
@@ -72,14 +72,14 @@ def faces(count: int, seed: int = 0, side: int = 24) -> list[np.ndarray]:
 
 
 def assert_slides(frames: list[np.ndarray], spec: ClipSpec) -> int:
-    """Every window that comes out is that of `build_clip`, when it is due. How many came."""
+    """Assert that every window is due and equals `build_clip`; return their number."""
     stream, count = ClipStream(spec), 0
     stride = round(spec.window.stride_s * RATE_HZ)
     for i, frame in enumerate(frames):
-        found, start = stream.push(frame), i + 1 - spec.length
-        assert (found is not None) == (start >= 0 and start % stride == 0)
-        if found is not None:
-            assert_same(found, built(frames[start : i + 1], spec))
+        result, start = stream.push(frame), i + 1 - spec.length
+        assert (result is not None) == (start >= 0 and start % stride == 0)
+        if result is not None:
+            assert_same(result, built(frames[start : i + 1], spec))
             count += 1
     return count
 
@@ -88,12 +88,12 @@ def built(frames: list[np.ndarray], spec: ClipSpec) -> dict[str, Any]:
     return build_clip(Clip(frames, [i / RATE_HZ for i in range(len(frames))]), spec)
 
 
-def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert list(found) == list(expected)
+def assert_same(result: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert list(result) == list(expected)
     for name, values in expected.items():
-        assert found[name].dtype == values.dtype == np.float32
-        assert found[name].flags.c_contiguous
-        np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-5, err_msg=name)
+        assert result[name].dtype == values.dtype == np.float32
+        assert result[name].flags.c_contiguous
+        np.testing.assert_allclose(result[name], values, rtol=1e-6, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     ids=str,
 )
 @pytest.mark.parametrize(("length", "stride"), [(2, 1), (2, 2), (4, 1), (5, 2), (6, 6), (16, 4)])
-def test_every_window_is_that_of_build_clip(
+def test_every_window_equals_build_clip(
     length: int, stride: int, normalisation: dict[str, Any]
 ) -> None:
     spec = spec_of(*KINDS, length=length, stride=stride, **normalisation)
@@ -116,7 +116,7 @@ def test_every_window_is_that_of_build_clip(
     st.data(),
     st.lists(st.integers(0, 3), min_size=2, max_size=20),
 )
-def test_whatever_the_streams_and_however_frames_repeat(
+def test_windows_equal_build_clip_for_any_streams_and_repeated_frames(
     kinds: list[StreamKind], length: int, data: st.DataObject, order: list[int]
 ) -> None:
     stride = data.draw(st.integers(1, length))
@@ -126,31 +126,31 @@ def test_whatever_the_streams_and_however_frames_repeat(
     assert_slides([frames[i] for i in order], spec)
 
 
-def test_uniform_frames_of_a_window_that_has_no_more_are_its_frames() -> None:
+def test_uniform_sampling_of_all_frames_of_a_window_is_supported() -> None:
     spec = spec_of("gray", "flow", sampling=Uniform(length=4, jitter=True))
     assert assert_slides(faces(8), spec) == 5
 
 
-def test_nothing_drifts_in_a_thousand_frames() -> None:
+def test_errors_do_not_accumulate_over_a_thousand_frames() -> None:
     spec, frames = spec_of("dynamic_rgb", "dynamic_flow", side=8), faces(1010, side=8)
     stream = ClipStream(spec)
     for frame in frames:
-        found = stream.push(frame)
-    assert found is not None
-    assert_same(found, built(frames[-4:], spec))
+        result = stream.push(frame)
+    assert result is not None
+    assert_same(result, built(frames[-4:], spec))
 
 
 def test_after_all_motion_a_still_window_is_exactly_zero() -> None:
-    """In floating point, what large flow leaves in a sum would stay in it."""
+    """Floating-point sums would keep the rounding errors of large flow."""
     spec, moving = spec_of("dynamic_rgb", "flow", "dynamic_flow"), faces(30)
     stream = ClipStream(spec)
     for frame in [*moving, *[moving[0]] * 4]:
-        found = stream.push(frame)
-    assert found is not None
-    assert all(np.all(values == 0) for values in found.values())
+        result = stream.push(frame)
+    assert result is not None
+    assert all(np.all(values == 0) for values in result.values())
 
 
-def test_each_frame_is_resized_once_and_each_pair_flows_once(
+def test_each_frame_is_resized_once_and_each_flow_computed_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls = {"resized": 0, "_farneback": 0}
@@ -172,29 +172,29 @@ def test_each_frame_is_resized_once_and_each_pair_flows_once(
     assert calls == {"resized": 2 * 20, "_farneback": 2 * 19}
 
 
-def test_a_window_given_is_not_changed_by_the_frames_that_follow() -> None:
+def test_a_returned_window_is_not_changed_by_later_frames() -> None:
     spec, frames = spec_of(*KINDS), faces(9)
     stream = ClipStream(spec)
     given = [stream.push(frame) for frame in frames]
-    for i, found in enumerate(given):
-        if found is not None:
-            assert_same(found, built(frames[i - 3 : i + 1], spec))
+    for i, result in enumerate(given):
+        if result is not None:
+            assert_same(result, built(frames[i - 3 : i + 1], spec))
 
 
 @pytest.mark.parametrize("size_hw", [(24, 26), (32, 24)], ids=["of flow", "of dynamic_rgb"])
-def test_a_camera_may_use_one_picture_for_all_its_frames(size_hw: tuple[int, int]) -> None:
+def test_a_caller_may_reuse_the_array_of_a_frame(size_hw: tuple[int, int]) -> None:
     spec = spec_of("flow", "dynamic_rgb", side=24)
     assert size_hw in spec.sizes
     frames = [frame[: size_hw[0], : size_hw[1]] for frame in faces(8, side=32)]
     picture, stream = np.empty((*size_hw, 3), np.uint8), ClipStream(spec)
     for frame in frames:
         picture[:] = frame
-        found = stream.push(picture)
-    assert found is not None
-    assert_same(found, built(frames[-4:], spec))
+        result = stream.push(picture)
+    assert result is not None
+    assert_same(result, built(frames[-4:], spec))
 
 
-def test_memory_stays_as_it_is_when_the_first_window_is_full() -> None:
+def test_memory_is_constant_after_the_first_window() -> None:
     stream, frames = ClipStream(spec_of(*KINDS, side=32)), itertools.cycle(faces(10))
     tracemalloc.start()
     held = []
@@ -207,8 +207,8 @@ def test_memory_stays_as_it_is_when_the_first_window_is_full() -> None:
 
 
 @pytest.mark.parametrize("frame", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3))])
-def test_what_is_no_frame_is_refused(frame: np.ndarray) -> None:
-    with pytest.raises(SpecError, match=r"A frame is \(H, W, 3\) RGB uint8, got"):
+def test_an_invalid_frame_is_refused(frame: np.ndarray) -> None:
+    with pytest.raises(SpecError, match=r"A frame must be \(H, W, 3\) RGB uint8, got"):
         ClipStream(spec_of("rgb")).push(frame)
 
 

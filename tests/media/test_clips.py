@@ -34,7 +34,7 @@ def noise(count: int, height: int = 20, width: int = 30, seed: int = 0) -> list[
 
 
 def flat(*levels: int, side: int = 8) -> list[npt.NDArray[np.uint8]]:
-    """A picture a level, the same in every pixel."""
+    """One uniform image per level."""
     return [np.full((side, side, 3), level, np.uint8) for level in levels]
 
 
@@ -51,7 +51,7 @@ def spec_of(
 
 
 def levels(built: dict[str, Any], stream: str = "gray") -> list[int]:
-    """The byte each frame was made of, for frames that are flat."""
+    """Levels of uniform frames as bytes."""
     return [round(float(frame.mean()) * 255) for frame in built[stream]]
 
 
@@ -61,14 +61,14 @@ def levels(built: dict[str, Any], stream: str = "gray") -> list[int]:
     [Uniform(length=6), Last(length=3), Offsets(offsets=(-9, -1))],
     ids=lambda sampling: sampling.rule,
 )
-def test_shapes_are_the_specs(kind: StreamKind, sampling: Sampling) -> None:
+def test_shapes_are_those_of_the_spec(kind: StreamKind, sampling: Sampling) -> None:
     spec = spec_of(kind, sampling=sampling, size_hw=(24, 16))
     built = build_clip(Clip(noise(10)), spec)
     assert {name: array.shape for name, array in built.items()} == spec.shapes()
     assert all(a.dtype == np.float32 and a.flags.c_contiguous for a in built.values())
 
 
-def test_streams_of_one_clip_have_sizes_of_their_own() -> None:
+def test_streams_of_a_clip_can_have_different_sizes() -> None:
     spec = ClipSpec(
         sampling=Last(length=3),
         streams=(
@@ -86,7 +86,7 @@ def test_frames_may_differ_in_size() -> None:
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (8, 32), (32, 8)])
-def test_shrinking_averages_what_it_drops(shape: tuple[int, int]) -> None:
+def test_shrinking_averages_pixels(shape: tuple[int, int]) -> None:
     outer = [np.isin(np.arange(side) % 4, (0, 3)) for side in shape]
     fine = np.where(outer[0][:, None] ^ outer[1], np.uint8(255), np.uint8(0))
     frame = np.repeat(fine[..., None], 3, axis=2)  # half light, half dark in every 4 pixels
@@ -94,13 +94,13 @@ def test_shrinking_averages_what_it_drops(shape: tuple[int, int]) -> None:
     np.testing.assert_allclose(small, 0.5, atol=0.01)
 
 
-def test_pictures_are_channels_first_in_zero_to_one() -> None:
+def test_images_are_channels_first_in_zero_to_one() -> None:
     frames = noise(4, 8, 8)
     built = build_clip(Clip(frames), spec_of("rgb"))["rgb"]
     np.testing.assert_allclose(built, np.stack(frames).transpose(0, 3, 1, 2) / 255, rtol=1e-6)
 
 
-def test_gray_of_a_grey_picture_is_that_picture() -> None:
+def test_gray_of_a_grey_image_is_unchanged() -> None:
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     frame = np.repeat(ramp[..., None], 3, axis=2)
     spec = spec_of("gray", sampling=Last(length=1), size_hw=(16, 16))
@@ -109,7 +109,7 @@ def test_gray_of_a_grey_picture_is_that_picture() -> None:
     )
 
 
-def test_gray_weighs_colours_as_the_eye_does() -> None:
+def test_gray_is_the_luma_of_colours() -> None:
     pure = [np.full((8, 8, 3), np.eye(3, dtype=np.uint8)[c] * 255, np.uint8) for c in range(3)]
     built = build_clip(Clip(pure), spec_of("gray", sampling=Last(length=3)))["gray"]
     np.testing.assert_allclose(built.mean((1, 2, 3)), [0.299, 0.587, 0.114], atol=2e-3)
@@ -121,7 +121,7 @@ def test_normalisation_by_hand() -> None:
     np.testing.assert_allclose(built[0, :, 0, 0], [0.2, 0.0, -0.05], atol=1e-6)
 
 
-def test_a_limit_cuts_before_the_mean_and_the_spread() -> None:
+def test_the_limit_is_applied_before_mean_and_std() -> None:
     plain = build_clip(Clip(noise(4, 32, 32)), spec_of("flow"))["flow"]
     cut = build_clip(Clip(noise(4, 32, 32)), spec_of("flow", limit=0.5, mean=(0.1,), std=(0.5,)))
     assert np.abs(plain).max() > 0.5
@@ -136,7 +136,7 @@ def test_per_clip_gives_the_whole_stream_mean_0_and_variance_1(kind: StreamKind)
     assert values.var() == pytest.approx(1, abs=1e-4)
 
 
-def test_per_clip_keeps_what_changes_between_frames() -> None:
+def test_per_clip_keeps_differences_between_frames() -> None:
     built = build_clip(Clip(flat(0, 100)), spec_of("gray", sampling=Last(length=2), per_clip=True))
     np.testing.assert_allclose(built["gray"].mean((1, 2, 3)), [-1, 1], atol=1e-5)
 
@@ -148,8 +148,8 @@ def test_a_constant_clip_becomes_zeros(kind: StreamKind) -> None:
     np.testing.assert_allclose(built, 0, atol=1e-5)
 
 
-def test_light_that_grows_everywhere_alike_is_no_motion_either() -> None:
-    """Its dynamic image is one large number, whose float32 spread is rounding and not 0."""
+def test_uniformly_rising_brightness_becomes_zeros() -> None:
+    """The dynamic image is one large value; its float32 deviation is a rounding error, not 0."""
     spec = spec_of("dynamic_rgb", sampling=Last(length=30), size_hw=(112, 112), per_clip=True)
     built = build_clip(Clip(flat(*range(3, 213, 7), side=112)), spec)["dynamic_rgb"]
     np.testing.assert_allclose(built, 0, atol=1e-3)
@@ -163,7 +163,7 @@ def test_flow_repeats_its_first_field() -> None:
     np.testing.assert_array_equal(built[0], flow[0])
 
 
-def test_dynamic_images_pool_what_the_other_streams_hold() -> None:
+def test_dynamic_images_pool_the_other_streams() -> None:
     frames = noise(4, 16, 16)
     built = build_clip(Clip(frames), spec_of("rgb", "flow", *MOTION[1:], size_hw=(16, 16)))
     for whole, pooled in (("rgb", "dynamic_rgb"), ("flow", "dynamic_flow")):
@@ -171,14 +171,14 @@ def test_dynamic_images_pool_what_the_other_streams_hold() -> None:
         np.testing.assert_allclose(built[pooled][0], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_frames_are_chosen_by_the_rule() -> None:
+def test_frames_are_selected_by_the_sampling_rule() -> None:
     clip = Clip(flat(*range(0, 200, 10)))
     assert levels(build_clip(clip, spec_of("gray"))) == [160, 170, 180, 190]
     offsets = spec_of("gray", sampling=Offsets(offsets=(-15, -1)))
     assert levels(build_clip(clip, offsets)) == [50, 190]
 
 
-def test_jitter_comes_only_with_a_generator() -> None:
+def test_jitter_needs_a_generator() -> None:
     clip = Clip(flat(*range(200)))
     spec = spec_of("gray", sampling=Uniform(length=8, jitter=True))
     middle = levels(build_clip(clip, spec))
@@ -188,44 +188,44 @@ def test_jitter_comes_only_with_a_generator() -> None:
     assert [level // 25 for level in drawn] == list(range(8))
 
 
-def test_one_draw_serves_all_streams() -> None:
+def test_jitter_is_the_same_for_all_streams() -> None:
     clip = Clip(flat(*range(200)))
     spec = spec_of("gray", "rgb", sampling=Uniform(length=8, jitter=True))
     built = build_clip(clip, spec, np.random.default_rng(1))
     assert levels(built, "gray") == levels(built, "rgb")
 
 
-def test_a_rate_takes_frames_on_its_grid_first() -> None:
+def test_frames_are_resampled_to_the_rate_first() -> None:
     clip = Clip(flat(*range(0, 120, 10)), times_s=[i / 30 for i in range(12)])
     assert levels(build_clip(clip, spec_of("gray", rate_hz=10.0))) == [0, 30, 60, 90]
 
 
-def test_a_picture_held_by_a_variable_rate_is_seen_as_long_as_it_was_shown() -> None:
+def test_a_long_frame_of_a_variable_rate_is_repeated() -> None:
     clip = Clip(flat(10, 20, 30), times_s=[0.0, 0.1, 0.4])
     spec = spec_of("gray", sampling=Last(length=5), rate_hz=10.0)
     assert levels(build_clip(clip, spec)) == [10, 20, 20, 20, 30]
 
 
-def test_a_rate_needs_times() -> None:
-    with pytest.raises(SpecError, match="samples at 10 Hz: give the clip's times_s"):
+def test_a_rate_requires_times() -> None:
+    with pytest.raises(SpecError, match="samples at 10 Hz: set the clip's times_s"):
         build_clip(Clip(noise(4)), spec_of("gray", rate_hz=10.0))
 
 
 @pytest.mark.parametrize(
     ("frames", "times_s", "reason"),
     [
-        ([], (), "at least one frame, or sound"),
-        ([np.zeros((8, 8), np.uint8)], (), r"got \(8, 8\) of uint8"),
-        ([np.zeros((8, 8, 4), np.uint8)], (), r"got \(8, 8, 4\) of uint8"),
-        ([np.zeros((0, 8, 3), np.uint8)], (), r"got \(0, 8, 3\) of uint8"),
-        ([np.zeros((8, 8, 3), np.float32)], (), r"got \(8, 8, 3\) of float32"),
-        ([*noise(1), np.zeros((8, 8, 3))], (), r"of float64"),
-        (noise(3), (0.0, 0.1), "3 frames have 2 time stamps"),
-        (noise(3), (0.0, 0.2, 0.1), "must rise"),
-        (noise(2), (0.0, float("nan")), "must rise"),
+        ([], (), "at least one frame or audio"),
+        ([np.zeros((8, 8), np.uint8)], (), r"got \(8, 8\) uint8"),
+        ([np.zeros((8, 8, 4), np.uint8)], (), r"got \(8, 8, 4\) uint8"),
+        ([np.zeros((0, 8, 3), np.uint8)], (), r"got \(0, 8, 3\) uint8"),
+        ([np.zeros((8, 8, 3), np.float32)], (), r"got \(8, 8, 3\) float32"),
+        ([*noise(1), np.zeros((8, 8, 3))], (), r"\) float64"),
+        (noise(3), (0.0, 0.1), "one entry per frame: 3, got 2"),
+        (noise(3), (0.0, 0.2, 0.1), "do not decrease"),
+        (noise(2), (0.0, float("nan")), "do not decrease"),
     ],
 )
-def test_what_is_no_clip_is_refused(frames: list[Any], times_s: Any, reason: str) -> None:
+def test_an_invalid_clip_is_refused(frames: list[Any], times_s: Any, reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         Clip(frames, times_s)
 
@@ -241,7 +241,7 @@ def test_what_is_no_clip_is_refused(frames: list[Any], times_s: Any, reason: str
     ],
     ids=str,
 )
-def test_as_many_frames_as_needed_repeat_none(sampling: Sampling, needed: int) -> None:
+def test_no_frame_is_repeated_with_frames_needed(sampling: Sampling, needed: int) -> None:
     spec = spec_of("gray", sampling=sampling)
     assert frames_needed(spec) == needed
     assert len(set(levels(build_clip(Clip(flat(*range(needed))), spec)))) == sampling.length
@@ -253,20 +253,20 @@ def test_as_many_frames_as_needed_repeat_none(sampling: Sampling, needed: int) -
 VOICE = ClipSpec(streams=(Vector(kind="egemaps"),), rate_hz=10.0)
 
 
-def test_the_functionals_of_a_clip_are_those_of_its_sound() -> None:
+def test_egemaps_are_computed_from_the_audio() -> None:
     sound = tone(220, 0.3, 22_050)
     built = build_clip(Clip([], audio=sound, sample_rate_hz=22_050), VOICE)
     assert {name: array.shape for name, array in built.items()} == VOICE.shapes()
     np.testing.assert_array_equal(built["egemaps"], egemaps(sound, 22_050))
 
 
-def test_a_clip_without_sound_has_functionals_of_nan() -> None:
+def test_egemaps_are_nan_without_audio() -> None:
     built = build_clip(Clip(noise(3)), VOICE)["egemaps"]
     assert (built.shape, built.dtype) == ((88,), np.float32)
     assert np.isnan(built).all()
 
 
-def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
+def test_a_clip_can_have_image_and_audio_streams() -> None:
     spec = ClipSpec(
         sampling=Last(length=2),
         streams=(Stream(kind="gray", size_hw=(8, 8)), Vector(kind="egemaps")),
@@ -279,14 +279,14 @@ def test_pictures_and_sound_of_one_clip_stand_side_by_side() -> None:
     np.testing.assert_array_equal(material.take(np.array([0])).vectors["egemaps"], built["egemaps"])
 
 
-def test_sound_alone_is_no_clip_for_pictures() -> None:
-    with pytest.raises(SpecError, match="is of frames: give the clip some"):
+def test_a_spec_of_frames_refuses_a_clip_of_audio_alone() -> None:
+    with pytest.raises(SpecError, match="needs frames, and the clip has none"):
         build_clip(Clip([], audio=tone(220, 0.3)), spec_of("gray"))
 
 
 @pytest.mark.parametrize("audio", [np.zeros((2, 800), np.float32), np.zeros(800)])
-def test_sound_is_mono_and_of_single_precision(audio: Any) -> None:
-    with pytest.raises(SpecError, match=r"Sound is \(N,\) float32, got "):
+def test_audio_must_be_mono_float32(audio: Any) -> None:
+    with pytest.raises(SpecError, match=r"Audio must be \(N,\) float32, got "):
         Clip([], audio=audio)
 
 
@@ -300,7 +300,7 @@ def heard_beside(**settings: Any) -> ClipSpec:
     )
 
 
-def test_logmel_is_normalised_bands_of_the_sound() -> None:
+def test_logmel_is_computed_from_the_audio_and_normalised() -> None:
     spec = heard_beside(mels=20, normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
     built = build_clip(Clip(flat(0, 50), audio=tone(440, 0.3)), spec)
     expected = (log_mel(tone(440, 0.3), 16_000, 30, 20) + 60) / 20
@@ -311,14 +311,14 @@ def test_logmel_is_normalised_bands_of_the_sound() -> None:
 
 
 @pytest.mark.parametrize("audio", [None, np.zeros(4800, np.float32)], ids=["no sound", "silence"])
-def test_without_sound_logmel_is_its_floor(audio: Any) -> None:
+def test_logmel_is_the_floor_without_audio(audio: Any) -> None:
     spec = heard_beside(normalisation=Normalisation(mean=(-60.0,), std=(20.0,)))
     built = build_clip(Clip(flat(0, 50), audio=audio), spec)
     assert (built["logmel"] == -2).all()
     assert levels(built) == [0, 50]
 
 
-def test_taking_frames_leaves_the_sound_alone() -> None:
+def test_taking_frames_keeps_the_audio_streams() -> None:
     spec = heard_beside()
     material = gather(Clip(flat(0, 50, 100), audio=tone(220, 0.3)), spec, np.arange(3))
     taken = finish(material.take(np.array([2, 2])), spec)

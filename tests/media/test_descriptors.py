@@ -1,4 +1,4 @@
-"""Descriptors tell where, which way and when something moved, and stay silent where nothing did."""
+"""Descriptors locate motion in space, direction and time, and are zero without motion."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ WAYS = [(1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1)]
 
 
 def texture(side: int, seed: int = 0, sigma_xy: tuple[float, float] = (2, 2)) -> Floats:
-    """A smooth random picture, from 60 to 180."""
+    """A smooth random image with values from 60 to 180."""
     noise = np.random.default_rng(seed).random((side, side)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), sigma_xy[0], sigmaY=sigma_xy[1])
     return np.asarray(60 + 120 * (smooth - smooth.min()) / np.ptp(smooth), np.float32)
@@ -67,7 +67,7 @@ def code(vector: Floats) -> Floats:
 
 @both
 @pytest.mark.parametrize("length", [1, 2, 5, 32])
-def test_a_vector_is_as_long_as_it_says_whatever_the_clip(describe: Describe, length: int) -> None:
+def test_a_vector_has_its_documented_length_for_any_clip(describe: Describe, length: int) -> None:
     vector = describe(walk((40, 40), (1, 0), length))
     assert vector.shape == (HOG_KLT_LENGTH if describe is hog_klt else MBMIC_LENGTH,)
     assert vector.dtype == np.float32
@@ -85,7 +85,7 @@ def test_a_blank_scene_gives_zeros(describe: Describe, shape: tuple[int, ...]) -
     assert not describe(np.full(shape, 90, np.uint8)).any()
 
 
-def test_where_nothing_moves_only_shape_is_seen() -> None:
+def test_a_still_clip_has_shape_but_no_motion() -> None:
     still = walk((40, 40), (0, 0))
     assert not motion(hog_klt(still)).any()
     assert shape(hog_klt(still)).any(axis=(1, 2)).all()
@@ -101,7 +101,7 @@ def test_noise_and_tiny_frames_are_described(describe: Describe) -> None:
 
 
 @both
-def test_the_same_clip_gives_the_same_vector_and_is_left_alone(describe: Describe) -> None:
+def test_descriptors_are_deterministic_and_do_not_change_the_clip(describe: Describe) -> None:
     frames = walk((40, 40), (1.3, -0.4))
     kept = frames.copy()
     np.testing.assert_array_equal(describe(frames), describe(frames))
@@ -125,16 +125,16 @@ def test_a_direction_between_two_bins_is_shared() -> None:
 
 @pytest.mark.parametrize("speed", [0.5, 1.5, 4.0])
 def test_tracks_follow(speed: float) -> None:
-    """The square stays in the middle cell, where all points are its own."""
+    """The square stays in the middle cell and contains all points."""
     places = 44 + np.array([0, 1, 0, -1] * 3 + [0])[:, None] * [speed, 0]
-    found = motion(hog_klt(film(places)))[:, 1, 1]
-    np.testing.assert_allclose(found.sum(axis=-1), speed, atol=0.2)
+    values = motion(hog_klt(film(places)))[:, 1, 1]
+    np.testing.assert_allclose(values.sum(axis=-1), speed, atol=0.2)
     steady = motion(hog_klt(walk((44 - 2 * speed, 44), (speed, 0), 5)))[:, 1, 1]
     np.testing.assert_allclose(steady[:, 0], speed, atol=0.2)
 
 
 def test_a_point_that_cannot_be_found_again_is_dropped() -> None:
-    """Every frame shows another scene: what the tracker takes for motion is none."""
+    """Every frame shows another scene, so that no track is reliable."""
     scenes = [texture(SIDE, seed) for seed in range(8)]
     frames = np.repeat(np.rint(scenes).astype(np.uint8)[..., None], 3, axis=-1)
     cut = motion(hog_klt(frames)).sum(axis=-1)
@@ -142,16 +142,16 @@ def test_a_point_that_cannot_be_found_again_is_dropped() -> None:
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 2), (1, 1), (2, 1)])
-def test_motion_is_found_where_and_when_it_is(row: int, column: int) -> None:
+def test_motion_is_located_in_space_and_time(row: int, column: int) -> None:
     """A square that fits its cell rests, moves in the fourth sixth of the clip, and rests."""
     x = np.clip(np.arange(31) - 15, 0, 5)[:, None] * [1, 0] + np.array([column, row]) * 43 + 4
-    found = motion(hog_klt(film(x, side=28))).sum(axis=-1)
-    assert np.unravel_index(found.argmax(), found.shape) == (3, row, column)
-    assert found[3, row, column] > 0.9 * found.sum()
+    values = motion(hog_klt(film(x, side=28))).sum(axis=-1)
+    assert np.unravel_index(values.argmax(), values.shape) == (3, row, column)
+    assert values[3, row, column] > 0.9 * values.sum()
 
 
 @both
-def test_backwards_is_another_clip(describe: Describe) -> None:
+def test_a_reversed_clip_has_another_vector(describe: Describe) -> None:
     """A sudden start and a slow return, and its reversal."""
     x = np.interp(np.arange(25), [0, 3, 24], [0, 12, 0])[:, None] * [1, 0] + 44
     forwards, backwards = describe(film(x)), describe(film(x[::-1]))
@@ -159,20 +159,20 @@ def test_backwards_is_another_clip(describe: Describe) -> None:
     assert far > 0.5 * forwards.max()
 
 
-def test_light_does_not_change_how_points_move_and_look() -> None:
+def test_brightness_and_contrast_do_not_change_the_vector() -> None:
     frames = walk((30, 50), (1.5, -0.5), 17)
     lighter = hog_klt(frames + np.uint8(40))
     np.testing.assert_allclose(lighter, hog_klt(frames), atol=1e-3)
     assert np.abs(mbmic(frames + np.uint8(40)) - mbmic(frames)).max() < 0.01
 
 
-def test_a_point_is_followed_as_it_goes() -> None:
-    """In the third step the square is in the middle column, where it did not begin."""
-    found = motion(hog_klt(film([(10 + 14 * t, 44) for t in range(4)], side=30)))[-1].sum(axis=-1)
-    assert found[1, 1] == pytest.approx(14, abs=0.2)
+def test_a_moving_point_is_tracked() -> None:
+    """In the third step the square is in the middle column, not where it started."""
+    values = motion(hog_klt(film([(10 + 14 * t, 44) for t in range(4)], side=30)))[-1].sum(axis=-1)
+    assert values[1, 1] == pytest.approx(14, abs=0.2)
 
 
-def test_what_has_vanished_is_tracked_no_more() -> None:
+def test_a_point_that_vanishes_is_dropped() -> None:
     seen = walk((44, 44), (0, 0), 5)
     vector = hog_klt(np.concatenate([seen, np.full((8, SIDE, SIDE, 3), 120, np.uint8)]))
     assert not motion(vector).any()
@@ -180,15 +180,15 @@ def test_what_has_vanished_is_tracked_no_more() -> None:
     assert not shape(vector)[1:].any()
 
 
-def test_the_patch_lies_about_its_point() -> None:
+def test_the_patch_is_centred_on_its_point() -> None:
     frames = np.full((5, SIDE, SIDE, 3), 60, np.uint8)
     frames[:, 70:73, 50:53] = 180  # its one corner is its middle
     cells = shape(hog_klt(frames))[0, 0].reshape(4, -1).sum(axis=1)
     assert cells.min() > 0.7 * cells.max()
 
 
-def test_shape_is_of_the_points_that_are_tracked() -> None:
-    """Stripes from side to side have gradients up and down, and tracks do not change them."""
+def test_shape_describes_tracked_points_only() -> None:
+    """Horizontal stripes have vertical gradients in all tracks."""
     stripes = np.full((SIDE, SIDE), 60, np.uint8)
     stripes[20:100:16, 30:90] = stripes[21:100:16, 30:90] = 180
     frames = np.repeat(np.stack([np.roll(stripes, t, axis=1) for t in range(9)])[..., None], 3, 3)
@@ -200,30 +200,30 @@ def test_shape_is_of_the_points_that_are_tracked() -> None:
     assert (turned[:, [0, 7]].sum(axis=1) > 1.5 * turned[:, [3, 4]].sum(axis=1)).all()
 
 
-def test_all_tracks_count_alike_however_long_they_are() -> None:
-    """One square throughout, and one that looks otherwise throughout or from frame 4 of 25 on."""
+def test_tracks_of_any_length_have_equal_weight() -> None:
+    """One square in all frames, and another in all frames or from frame 4 of 25 on."""
     first = film([(8, 44)] * 25, 36, (3, 1))
     second = film([(84, 44)] * 25, 36, (1, 3))
     throughout = np.where(np.arange(SIDE)[:, None] < 64, first, second)
     later = throughout.copy()
     later[:4] = first[:4]
-    told, alone = (shape(hog_klt(frames))[0] for frames in (throughout, first))
-    np.testing.assert_allclose(shape(hog_klt(later))[0], told, atol=0.01)
-    assert np.abs(alone[0] - told[0]).max() > 0.1
-    assert np.linalg.norm(told[0]) <= 1.001  # a mean of unit vectors
-    assert told[1].mean() > 1.1 * alone[1].mean() > 0  # two looks spread more than one
+    mixed, alone = (shape(hog_klt(frames))[0] for frames in (throughout, first))
+    np.testing.assert_allclose(shape(hog_klt(later))[0], mixed, atol=0.01)
+    assert np.abs(alone[0] - mixed[0]).max() > 0.1
+    assert np.linalg.norm(mixed[0]) <= 1.001  # a mean of unit vectors
+    assert mixed[1].mean() > 1.1 * alone[1].mean() > 0  # two looks spread more than one
 
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (2, 5), (7, 7)])
 def test_the_code_peaks_where_and_when_something_changed(row: int, column: int) -> None:
     frames = np.full((13, SIDE, SIDE, 3), 50, np.uint8)
     frames[9:, 16 * row + 3, 16 * column + 15] = 101  # one pixel, from the tenth frame on
-    found = code(mbmic(frames))
-    assert found[4, row, column] == pytest.approx(51 / 255)
-    assert np.count_nonzero(found) == 1
+    values = code(mbmic(frames))
+    assert values[4, row, column] == pytest.approx(51 / 255)
+    assert np.count_nonzero(values) == 1
 
 
-def test_the_code_is_of_the_largest_change_in_each_block() -> None:
+def test_the_code_is_the_largest_change_in_each_block() -> None:
     rng = np.random.default_rng(0)
     frames = np.repeat(rng.integers(0, 256, (13, 32, 32, 1), dtype=np.uint8), 3, axis=3)
     changes = np.abs(np.diff(frames[..., 0].astype(int), axis=0))
@@ -233,8 +233,8 @@ def test_the_code_is_of_the_largest_change_in_each_block() -> None:
 
 def test_a_clip_shorter_than_its_segments_fills_them_all() -> None:
     frames = walk((40, 40), (2, 0), 4)  # three steps, two segments each
-    found = code(mbmic(frames))
-    np.testing.assert_array_equal(found[::2], found[1::2])
+    values = code(mbmic(frames))
+    np.testing.assert_array_equal(values[::2], values[1::2])
     assert motion(hog_klt(frames)).any(axis=(1, 2, 3)).all()
 
 
@@ -243,6 +243,6 @@ def test_a_clip_shorter_than_its_segments_fills_them_all() -> None:
     "frames",
     [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 8, 8, 3))],
 )
-def test_what_is_no_clip_is_refused(describe: Describe, frames: Frames) -> None:
-    with pytest.raises(SpecError, match="Frames are"):
+def test_invalid_frames_are_refused(describe: Describe, frames: Frames) -> None:
+    with pytest.raises(SpecError, match="Frames must be"):
         describe(frames)

@@ -8,7 +8,7 @@ from emoscope.media.motion import Weighting, dynamic_image, optical_flow, rank_w
 
 
 def texture(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """A smooth random grey picture."""
+    """A smooth random grey image."""
     noise = np.random.default_rng(seed).random((height, width)).astype(np.float32)
     smooth = cv2.GaussianBlur(noise, (0, 0), 3)
     return np.asarray((smooth - smooth.min()) / np.ptp(smooth) * 255, dtype=np.uint8)
@@ -23,7 +23,7 @@ def translation(dx: int, dy: int, side: int = 96) -> npt.NDArray[np.uint8]:
 
 
 def linear_by_definition(length: int) -> list[float]:
-    """Every frame less every earlier one, all added up."""
+    """Sum of the differences of every frame and every earlier one."""
     weights = [0.0] * length
     for later in range(length):
         for earlier in range(later):
@@ -66,7 +66,7 @@ def test_weights_sum_to_zero(length: int, weighting: Weighting) -> None:
 
 
 @pytest.mark.parametrize("weighting", ["linear", "harmonic"])
-def test_a_still_clip_leaves_exactly_nothing(weighting: Weighting) -> None:
+def test_the_dynamic_image_of_a_still_clip_is_exactly_zero(weighting: Weighting) -> None:
     picture = np.random.default_rng(0).random((6, 5, 3), dtype=np.float32)
     image = dynamic_image(np.stack([picture] * 11), weighting)
     assert image.shape == (6, 5, 3)
@@ -86,7 +86,7 @@ def test_a_clip_played_backwards_has_the_opposite_dynamic_image() -> None:
     np.testing.assert_allclose(dynamic_image(clip[::-1]), -dynamic_image(clip), atol=1e-5)
 
 
-def test_flow_points_where_the_picture_goes() -> None:
+def test_flow_points_in_the_direction_of_motion() -> None:
     """x to the right, y down: a move of 3 px right and 2 px up is (3, -2)."""
     flow = optical_flow(translation(3, -2))
     assert flow.shape == (1, 96, 96, 2)
@@ -96,7 +96,7 @@ def test_flow_points_where_the_picture_goes() -> None:
     assert np.abs(middle - [3, -2]).max() < 0.3
 
 
-def test_flow_is_read_alike_from_bytes_floats_and_grey() -> None:
+def test_flow_is_equal_for_bytes_floats_and_grey() -> None:
     clip = translation(2, 1)
     expected = optical_flow(clip)
     np.testing.assert_array_equal(optical_flow(clip.astype(np.float32) / 255), expected)
@@ -118,7 +118,7 @@ def test_a_pure_translation_is_that_vector_in_pixels(motion: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("side", [8, 96])
-def test_a_still_clip_does_not_flow_at_all(side: int) -> None:
+def test_flow_of_a_still_clip_is_exactly_zero(side: int) -> None:
     flow = optical_flow(np.stack([texture(side, side)[..., None]] * 3))
     assert flow.shape == (2, side, side, 2)
     assert np.all(flow == 0)
@@ -130,8 +130,8 @@ def test_bytes_are_pooled_exactly() -> None:
     np.testing.assert_array_equal(dynamic_image(clip), exact)
 
 
-def test_pixels_a_frame_are_pooled_to_the_last_digit() -> None:
-    """In single precision the sum of a large and steady flow would lose digits."""
+def test_flow_is_pooled_in_double_precision() -> None:
+    """In single precision the sum of a large, constant flow would lose digits."""
     flow = np.random.default_rng(0).normal(300, 0.01, (64, 5, 6, 2)).astype(np.float32)
     exact = np.tensordot(2.0 * np.arange(1, 65) - 65, flow.astype(np.float64), axes=1)
     np.testing.assert_allclose(dynamic_image(flow), exact, rtol=1e-6, atol=1e-9)
@@ -142,12 +142,12 @@ def test_one_frame_has_no_flow() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4, 3), (4, 4, 3), (2, 3, 4, 4, 3)])
-def test_what_is_no_clip_is_refused_with_its_shape(shape: tuple[int, ...]) -> None:
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     for function in (dynamic_image, optical_flow):
-        with pytest.raises(SpecError, match=r"A clip is \(T, H, W, C\)"):
+        with pytest.raises(SpecError, match=r"A clip must be \(T, H, W, C\)"):
             function(np.zeros(shape, np.uint8))
 
 
-def test_flow_of_pictures_that_are_neither_colour_nor_grey_is_refused() -> None:
+def test_flow_of_two_channels_is_refused() -> None:
     with pytest.raises(SpecError, match="got 2 channels"):
         optical_flow(np.zeros((2, 8, 8, 2), np.uint8))

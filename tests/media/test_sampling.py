@@ -107,7 +107,7 @@ def test_a_grid_that_divides_the_frame_rate_takes_every_nth_frame(
     assert grid_indices(times.tolist(), rate_hz).tolist() == list(range(0, 61, every))
 
 
-def test_a_picture_that_a_variable_rate_holds_is_repeated() -> None:
+def test_a_long_frame_of_a_variable_rate_is_repeated() -> None:
     times = [0.0, 0.1, 0.2, 0.75, 0.8, 1.0]
     assert grid_indices(times, 10.0).tolist() == [0, 1, 2, 2, 2, 2, 2, 2, 4, 4, 5]
 
@@ -125,7 +125,7 @@ def test_one_frame_makes_a_grid_of_one_instant() -> None:
     assert grid_indices([3.2], 10.0).tolist() == [0]
 
 
-def test_rules_of_a_spec_are_carried_out() -> None:
+def test_sampling_rules_of_a_spec_are_applied() -> None:
     assert sample_indices(Last(length=2), 5).tolist() == [3, 4]
     assert sample_indices(Offsets(offsets=(-3, -1)), 5).tolist() == [2, 4]
     assert sample_indices(Uniform(length=2), 8).tolist() == [2, 6]

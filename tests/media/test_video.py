@@ -46,7 +46,7 @@ def test_every_frame_arrives_once_in_order_at_its_time(clip: Path) -> None:
     assert frames[0].rgb.shape == (48, 64, 3)
 
 
-def test_irregular_times_are_those_written(tmp_path: Path) -> None:
+def test_irregular_times_are_preserved(tmp_path: Path) -> None:
     path = make_video(tmp_path / "vfr.mp4", times_s=IRREGULAR_S)
     frames = list(read_frames(path))
     assert [f.time_s for f in frames] == pytest.approx(IRREGULAR_S, abs=1e-9)
@@ -55,9 +55,7 @@ def test_irregular_times_are_those_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_picture_that_starts_after_the_sound_keeps_its_distance(
-    tmp_path: Path, suffix: str
-) -> None:
+def test_video_that_starts_after_the_audio_keeps_its_delay(tmp_path: Path, suffix: str) -> None:
     path = make_video(tmp_path / f"late{suffix}", times_s=[0.48, 0.52, 0.56], sound_s=0.8)
     times_s = [f.time_s for f in read_frames(path)]
     # AAC leads in 1024 samples, 64 ms, before zero: MP4 says so and hides it, the others shift.
@@ -68,7 +66,7 @@ def test_picture_that_starts_after_the_sound_keeps_its_distance(
 
 @pytest.mark.parametrize("offset_s", [1.4, 1 / 3])
 @pytest.mark.parametrize("suffix", [".ts", ".mkv", ".mov"])
-def test_zero_is_where_the_file_starts_and_exactly_so(
+def test_time_zero_is_exactly_the_start_of_the_file(
     tmp_path: Path, suffix: str, offset_s: float
 ) -> None:
     path = make_video(tmp_path / f"late{suffix}", offset_s=offset_s, fps=30)
@@ -100,8 +98,8 @@ def test_rate_takes_the_first_frame_at_or_after_each_instant(
     assert [number_in(f.rgb) for f in frames] == [f.index % 24 for f in frames]
 
 
-def test_rate_does_not_wobble_where_times_are_whole_milliseconds(tmp_path: Path) -> None:
-    """29.97 fps in Matroska: frame 3k lies from 0 to 1 ms around the instant k / 10 and after."""
+def test_the_rate_is_exact_for_times_rounded_to_milliseconds(tmp_path: Path) -> None:
+    """At 29.97 fps in Matroska, frame 3k is up to 1 ms before or after the instant k / 10."""
     times_s = [round(k * 1001 / 30, 0) / 1000 for k in range(90)]
     path = make_video(tmp_path / "ntsc.mkv", times_s=times_s, size_wh=(16, 16))
     assert [f.index for f in read_frames(path, rate_hz=10)] == list(range(0, 90, 3))
@@ -112,9 +110,7 @@ def test_a_gap_longer_than_an_instant_yields_no_frame_twice(tmp_path: Path) -> N
     assert [f.index for f in read_frames(path, rate_hz=10)] == [0, 2, 4]
 
 
-def test_frames_passed_over_are_never_converted(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_skipped_frames_are_not_converted(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     converted = []
     convert = Converter.rgb
     monkeypatch.setattr(
@@ -126,7 +122,7 @@ def test_frames_passed_over_are_never_converted(
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi", ".mov"])
 @pytest.mark.parametrize("rate_hz", [None, 10.0, 7.3])
-def test_span_holds_exactly_the_frames_of_the_whole(
+def test_a_span_contains_exactly_its_frames_of_the_whole(
     tmp_path: Path, suffix: str, rate_hz: float | None
 ) -> None:
     path = make_video(
@@ -146,23 +142,23 @@ def test_late_span_does_not_decode_what_is_before(
 ) -> None:
     path = make_video(tmp_path / "long.mp4", num_frames=250, size_wh=(32, 32), options={"g": "25"})
     decoded: list[float] = []
-    shown_at_s = PictureReader._shown_at_s
+    shown_at_s = PictureReader._display_time_s
     monkeypatch.setattr(
         PictureReader,
-        "_shown_at_s",
+        "_display_time_s",
         lambda self, frame: decoded.append(shown_at_s(self, frame)) or decoded[-1],
     )
     assert [f.index for f in read_frames(path, start_s=9.5, end_s=9.6)] == [238, 239]
     assert min(decoded) >= 8.9
 
 
-def test_frames_nobody_needs_are_not_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unneeded_frames_are_not_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the clip are B frames that no other frame refers to."""
     decoded: list[object] = []
-    left_out_before = PictureReader._left_out_before
+    left_out_before = PictureReader._skipped_before
     monkeypatch.setattr(
         PictureReader,
-        "_left_out_before",
+        "_skipped_before",
         lambda self, frame: decoded.append(frame) or left_out_before(self, frame),
     )
     assert len(list(read_frames(clip, rate_hz=5))) == 10
@@ -179,7 +175,7 @@ def test_longest_side_is_limited_and_the_shape_kept(tmp_path: Path) -> None:
     assert next(read_frames(path, max_side=500)).rgb.shape == (90, 160, 3)
 
 
-def test_only_one_frame_is_alive_at_a_time(clip: Path) -> None:
+def test_only_one_frame_is_in_memory_at_a_time(clip: Path) -> None:
     frames = read_frames(clip)
     alive: list[weakref.ref[Frame]] = []
     for _ in range(40):
@@ -210,7 +206,7 @@ def test_memory_does_not_grow_even_without_the_garbage_collector(tmp_path: Path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of open files")
-def test_abandoned_reading_closes_the_file(clip: Path) -> None:
+def test_a_reader_that_is_abandoned_closes_the_file(clip: Path) -> None:
     def is_open() -> bool:
         links = Path("/proc/self/fd").iterdir()
         return any(link.is_symlink() and link.readlink() == clip for link in links)
@@ -222,7 +218,7 @@ def test_abandoned_reading_closes_the_file(clip: Path) -> None:
     assert not is_open()
 
 
-def test_probe_tells_what_the_file_says(clip: Path, tmp_path: Path) -> None:
+def test_probe_reads_the_metadata(clip: Path, tmp_path: Path) -> None:
     info = probe(clip)
     assert (info.width, info.height, info.num_frames) == (64, 48, 60)
     assert (info.codec, info.has_sound, info.path) == ("h264", True, clip)
@@ -304,11 +300,11 @@ def cut_in_the_header(folder: Path) -> Path:
         (lambda d: make_text(d / "text.png"), "not an image"),
         (cut_in_the_header, "cut off"),
         (lambda d: make_sound(d / "sound.m4a"), "no picture"),
-        (lambda d: make_video(d / "zero.avi", num_frames=0), "not one frame"),
+        (lambda d: make_video(d / "zero.avi", num_frames=0), "no frame can be decoded"),
         (lambda d: make_video(d / "zero.mp4", num_frames=0), "no picture"),
     ],
 )
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_refused_in_one_line(
     tmp_path: Path, make: object, reason: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = make(tmp_path)  # type: ignore[operator]
@@ -330,14 +326,14 @@ def test_bad_input_is_told_in_one_line(
         ({"start_s": 90.0}, "lasts 0.4 s"),
         ({"start_s": 0.2, "end_s": 0.2}, "not after the start"),
         ({"start_s": 0.2, "end_s": 0.1}, "not after the start"),
-        ({"start_s": -1.0}, "0 or more"),
-        ({"start_s": math.nan}, "0 or more"),
+        ({"start_s": -1.0}, "must be 0 s or more"),
+        ({"start_s": math.nan}, "must be 0 s or more"),
         ({"rate_hz": 0.0}, "above 0"),
         ({"rate_hz": math.inf}, "above 0"),
         ({"max_side": 0}, "1 or more"),
     ],
 )
-def test_a_span_or_rate_that_makes_no_sense_is_refused(
+def test_an_invalid_span_or_rate_is_refused(
     tmp_path: Path, span: dict[str, float], reason: str
 ) -> None:
     film = make_video(tmp_path / "film.mp4")

@@ -42,7 +42,7 @@ def sound_packets(path: Path) -> list[tuple[float, bytes]]:
 
 
 def loudness(path: Path) -> dict[float, float]:
-    """Root mean square of every tenth of a second of sound."""
+    """Root mean square of every tenth of a second of audio."""
     samples: dict[float, list[float]] = {}
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -114,29 +114,29 @@ def test_sound_is_copied_packet_by_packet(
 
 
 @pytest.mark.parametrize("codec", ["pcm_s16le", "mp2"])
-def test_sound_that_mp4_cannot_hold_is_encoded_to_aac(tmp_path: Path, codec: str) -> None:
+def test_audio_that_mp4_does_not_support_is_encoded_to_aac(tmp_path: Path, codec: str) -> None:
     source = make_sound(tmp_path / "tone.mka", codec=codec, rate_hz=44_100, seconds=1.0)
     path = tmp_path / "out.mp4"
     write_video(path, frames_at([0.0, 0.5]), sound_from=source)
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
         assert (stream.codec_context.name, stream.rate) == ("aac", 44_100)
-        heard = sum(frame.samples for frame in container.decode(stream))
-    assert heard / 44_100 == pytest.approx(1.0, abs=0.06)
+        num_samples = sum(frame.samples for frame in container.decode(stream))
+    assert num_samples / 44_100 == pytest.approx(1.0, abs=0.06)
     assert loudness(path)[0.5] == pytest.approx(0.5 / 2**0.5, rel=0.05)
 
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
-def test_sound_stays_with_the_picture_in_a_stretch(tmp_path: Path, codec: str) -> None:
-    """Silence until 1 s, then a tone: of the stretch from 0.6 s on, the tone begins at 0.4 s."""
+def test_audio_stays_in_sync_in_a_span(tmp_path: Path, codec: str) -> None:
+    """Silence until 1 s, then a tone: in a span from 0.6 s, the tone starts at 0.4 s."""
     source = make_sound(tmp_path / "late.mkv", codec=codec, seconds=2.0, silent_until_s=1.0)
     path = tmp_path / "out.mp4"
     times_s = [0.6 + i / 25 for i in range(25)]
     write_video(path, frames_at(times_s), sound_from=source, start_s=0.6, end_s=1.6)
-    heard = loudness(path)
-    assert max(heard[t] for t in (0.1, 0.2)) < 0.01
-    assert min(heard[t] for t in (0.6, 0.7, 0.8)) > 0.3
-    assert max(heard) == pytest.approx(1.0, abs=0.15)
+    levels = loudness(path)
+    assert max(levels[t] for t in (0.1, 0.2)) < 0.01
+    assert min(levels[t] for t in (0.6, 0.7, 0.8)) > 0.3
+    assert max(levels) == pytest.approx(1.0, abs=0.15)
     assert len(sound_packets(path)) <= 1.2 * 16_000 / 1024  # no more than the stretch needs
     assert [f.time_s for f in read_frames(path)] == pytest.approx(np.arange(25) / 25, abs=1e-4)
 
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_places_that_cannot_be_written_are_told_before_any_frame_is_read(tmp_path: Path) -> None:
+def test_an_unwritable_target_is_refused_before_any_frame_is_read(tmp_path: Path) -> None:
     def unread() -> Iterator[Frame]:
         pytest.fail("a frame was asked for")
         yield
@@ -200,7 +200,7 @@ def test_places_that_cannot_be_written_are_told_before_any_frame_is_read(tmp_pat
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody may write to")
-def test_a_read_only_folder_is_told_at_the_first_frame() -> None:
+def test_a_read_only_folder_is_refused_at_the_first_frame() -> None:
     def one() -> Iterator[Frame]:
         yield from frames_at([0.0])
         pytest.fail("a second frame was asked for")
@@ -218,7 +218,7 @@ def test_a_read_only_folder_is_told_at_the_first_frame() -> None:
         ([Frame(grey_picture(0), 0.0, 0), Frame(grey_picture(1, (32, 48)), 0.1, 1)], "32x48"),
     ],
 )
-def test_frames_that_make_no_video_are_refused(
+def test_frames_that_do_not_fit_together_are_refused(
     tmp_path: Path, frames: list[Frame], reason: str
 ) -> None:
     with pytest.raises(MediaError, match=reason):

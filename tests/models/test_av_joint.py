@@ -1,4 +1,4 @@
-"""av-joint: one network over picture and sound."""
+"""av-joint: one network for face video and audio."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def small(**options: Any) -> nn.Module:
 
 
 def inputs_of(model: nn.Module, batch: int = 2) -> dict[str, Tensor]:
-    inputs: dict[str, Tensor] = model.example_inputs(batch)  # type: ignore[operator]
+    inputs: dict[str, Tensor] = model.example_inputs(batch)
     return inputs
 
 
@@ -32,7 +32,7 @@ def spec_of(model: nn.Module) -> ClipSpec:
 
 
 def silence_of(model: nn.Module, batch: int = 2) -> Tensor:
-    """What a clip without sound is, normalised."""
+    """Normalised logmel of a clip without audio."""
     (sound,) = spec_of(model).heard
     how = sound.normalisation  # type: ignore[union-attr]
     level = (FLOOR_DB - how.mean[0]) / how.std[0]
@@ -48,7 +48,7 @@ def test_it_has_fewer_than_a_million_parameters(streams: Any, parameters: int) -
 
 
 @pytest.mark.parametrize("streams", STREAMS)
-def test_what_is_left_out_is_not_in_the_spec_and_else_all_is_the_same(streams: Any) -> None:
+def test_one_stream_alone_leaves_the_rest_of_the_network_unchanged(streams: Any) -> None:
     both, model = small(), small(streams=streams)
     assert tuple(spec_of(model).shapes()) == streams
     assert all(stream in spec_of(both).streams for stream in spec_of(model).streams)
@@ -60,7 +60,7 @@ def test_what_is_left_out_is_not_in_the_spec_and_else_all_is_the_same(streams: A
     assert model(**inputs_of(model)).shape == (2, 3)
 
 
-def test_a_window_holds_the_frames_and_the_sound_beside_them() -> None:
+def test_a_window_covers_the_same_time_of_frames_and_audio() -> None:
     spec = spec_of(models.create("av-joint"))
     assert spec.shapes() == {"gray": (25, 1, 48, 48), "logmel": (200, 64)}
     assert spec.rate_hz is not None
@@ -69,7 +69,7 @@ def test_a_window_holds_the_frames_and_the_sound_beside_them() -> None:
     assert ClipStream.stride_of(spec) == 5
 
 
-def test_of_a_silent_clip_the_picture_alone_answers() -> None:
+def test_a_silent_clip_is_classified_by_its_frames_alone() -> None:
     model, other = small(), small()
     nn.init.normal_(other.sound.project.bias)  # type: ignore[union-attr, arg-type]
     gray, silent = inputs_of(model)["gray"], silence_of(model)
@@ -80,17 +80,17 @@ def test_of_a_silent_clip_the_picture_alone_answers() -> None:
     assert same.tolist() == [True, False]
 
 
-def test_the_sound_of_some_training_clips_is_hidden() -> None:
+def test_the_audio_of_some_training_clips_is_dropped() -> None:
     model = small(hide_sound=0.25).train()
     torch.manual_seed(0)
     loud = torch.ones(2000, 32, 16)
-    assert float(model._heard(loud).mean()) == pytest.approx(0.75, abs=0.05)  # type: ignore[operator]
-    assert model.eval()._heard(loud).all()  # type: ignore[operator]
+    assert float(model._audio_mask(loud).mean()) == pytest.approx(0.75, abs=0.05)  # type: ignore[operator]
+    assert model.eval()._audio_mask(loud).all()  # type: ignore[operator]
     alone = small(hide_sound=0.25, streams=["logmel"]).train()
-    assert alone._heard(loud).all(), "it would have nothing left"  # type: ignore[operator]
+    assert alone._audio_mask(loud).all(), "it would have nothing left"  # type: ignore[operator]
 
 
-def test_what_stays_the_same_in_a_face_does_not_count() -> None:
+def test_constant_features_of_a_face_have_no_effect() -> None:
     model = small()
     inputs = inputs_of(model)
     with torch.no_grad():
@@ -102,8 +102,8 @@ def test_what_stays_the_same_in_a_face_does_not_count() -> None:
     assert not torch.allclose(one, moved, atol=1e-4)
 
 
-def test_picture_and_sound_meet_step_by_step() -> None:
-    """The same pictures and the same sound, but not at the same time."""
+def test_face_and_audio_features_are_joined_per_step() -> None:
+    """Frames and audio are the same, but at other times of the clip."""
     model = small()
     inputs = inputs_of(model)
     with torch.no_grad():
@@ -115,10 +115,10 @@ def test_picture_and_sound_meet_step_by_step() -> None:
 
 @pytest.mark.parametrize("streams", [(), ("gray", "gray"), ("rgb",)])
 def test_other_streams_are_refused(streams: Any) -> None:
-    with pytest.raises(SpecError, match="streams are any of gray, logmel, each once"):
+    with pytest.raises(SpecError, match="streams must be any of gray, logmel, each once"):
         small(streams=streams)
 
 
 def test_another_number_of_layers_is_refused() -> None:
-    with pytest.raises(SpecError, match="sound_widths are three"):
+    with pytest.raises(SpecError, match="sound_widths must be three"):
         small(sound_widths=(4, 4))

@@ -1,4 +1,4 @@
-"""The body networks are those of SYSTEMS.md B, and deformable steps are one option of them."""
+"""Body networks: architecture of the paper, deformable steps, settings."""
 
 from typing import Any
 
@@ -17,13 +17,13 @@ both = pytest.mark.parametrize("name", NAMES)
 
 
 def outline(name: str, **options: Any) -> ConvLSTMBody:
-    """The network at its own size, without its weights."""
+    """Network of full size, without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()  # type: ignore[return-value]
 
 
 def small(name: str, **options: Any) -> ConvLSTMBody:
-    """A small network whose batch normalisations know their input."""
+    """Small network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model: Any = models.create(name, **(models.small(name) | options)).train()
     for module in model.modules():
@@ -52,7 +52,7 @@ def test_three_steps_follow_each_quarter_of_any_sequence(steps: int) -> None:
     assert all(0.25 <= t / steps < 1 for t in chosen)
 
 
-def test_maps_shrink_as_the_paper_says() -> None:
+def test_maps_have_the_sizes_of_the_paper() -> None:
     model = outline("convlstm-body")
     shapes: dict[str, tuple[int, ...]] = {}
     for part in ("cnn3d.pool1", "cnn3d.pool2", "cnn3d", "levels.0", "levels.1", "cnn2d"):
@@ -72,7 +72,7 @@ def test_maps_shrink_as_the_paper_says() -> None:
     }
 
 
-def test_each_map_goes_alone_through_the_2d_cnn_and_all_count_alike() -> None:
+def test_the_2d_cnn_handles_each_map_separately_and_averages_over_steps() -> None:
     model = small("convlstm-body")
     rgb = model.example_inputs(2)["rgb"]
     with torch.no_grad():
@@ -99,8 +99,8 @@ def test_parameters_are_those_of_the_equations(name: str, modulated: bool, count
     cnn3d = 27 * (3 * 64 + 64 * 128 + 128 * 256 + 256 * 256) + norm(64) + norm(128) + norm(256)
     gates = 3 * (256 * 256 + 256 * 256 + 256)
     candidate = 9 * 256 * 256 + 9 * 256 * 256 + 256
-    told = 0 if name == "convlstm-body" else 27 if modulated else 18  # numbers a place
-    offsets = (9 * 256 + 1) * told
+    per_position = 0 if name == "convlstm-body" else 27 if modulated else 18  # offset channels
+    offsets = (9 * 256 + 1) * per_position
     cnn2d = 9 * (256 * 128 + 128 * 256 + 256 * 256) + norm(128) + norm(256) + norm(256)
     reckoned = cnn3d + 2 * (gates + candidate + offsets) + cnn2d + (256 + 1) * 17
     model = outline(name, modulated=modulated)
@@ -108,7 +108,7 @@ def test_parameters_are_those_of_the_equations(name: str, modulated: bool, count
 
 
 @both
-def test_the_clip_is_the_papers(name: str) -> None:
+def test_the_clip_has_the_length_and_size_of_the_paper(name: str) -> None:
     spec = outline(name).clip_spec
     assert (spec.region, spec.shapes()) == ("frame", {"rgb": (32, 3, 112, 112)})
     assert spec.sampling is not None
@@ -134,7 +134,7 @@ def test_a_fresh_deformable_net_equals_the_plain_one(modulated: bool) -> None:
 
 
 def moving_squares(leftward: bool, count: int = 8) -> Tensor:
-    """(N, 8, 3, 32, 32): a bright square somewhere, two pixels further in every frame."""
+    """(N, 8, 3, 32, 32): a bright square that moves by two pixels per frame."""
     generator = torch.Generator().manual_seed(int(leftward))
     clips = torch.zeros(count, 8, 3, 32, 32)
     for clip in clips:
@@ -146,7 +146,7 @@ def moving_squares(leftward: bool, count: int = 8) -> Tensor:
 
 
 @both
-def test_it_learns_which_way_something_moves(name: str) -> None:
+def test_it_learns_the_direction_of_motion(name: str) -> None:
     torch.manual_seed(0)
     model = models.create(name, num_classes=2, **models.small(name)).train()
     rgb = torch.cat([moving_squares(False), moving_squares(True)])
@@ -173,7 +173,7 @@ def test_width_and_hidden_scale_the_network() -> None:
 
 
 @pytest.mark.parametrize("frames", [2, 3, 9])
-def test_any_two_frames_or_more_will_do(frames: int) -> None:
+def test_clips_of_two_or_more_frames_are_accepted(frames: int) -> None:
     model = small("deformable-convlstm", frames=frames)
     with torch.no_grad():
         assert model(**model.example_inputs(1)).shape == (1, 17)
@@ -181,19 +181,17 @@ def test_any_two_frames_or_more_will_do(frames: int) -> None:
 
 @both
 @pytest.mark.parametrize(
-    ("option", "said"),
+    ("option", "message"),
     [
         ({"width": 0}, "width 0 leaves no filters"),
         ({"frames": 1}, "frames must be 2 or more"),
         ({"size_px": 31}, "size_px 31 is too small"),
         (
             {"deformable_steps": (2, 4), "frames": 8},
-            r"must be below 4, half the frames; got \[2, 4",
+            r"must be below 4, half the frames, got \[2, 4",
         ),
     ],
 )
-def test_settings_that_leave_nothing_are_refused(
-    name: str, option: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(SpecError, match=said):
+def test_invalid_settings_are_refused(name: str, option: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         outline(name, **option)

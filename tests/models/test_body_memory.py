@@ -1,4 +1,4 @@
-"""Activation checkpointing of the body networks changes their memory and nothing else."""
+"""Activation checkpointing changes the memory of body networks, not their results."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ both = pytest.mark.parametrize("name", NAMES)
 
 
 def network(name: str, **options: Any) -> Any:
-    """The same small network for the same name, with offsets that move; in training."""
+    """Small network in training mode with non-zero offsets; equal names give equal weights."""
     torch.manual_seed(0)
     model: Any = models.create(name, **models.small(name), **options).train()
     for level in model.levels:
@@ -24,7 +24,7 @@ def network(name: str, **options: Any) -> Any:
 
 
 def trained(model: Any, steps: int = 2) -> dict[str, Tensor]:
-    """Logits, gradients and statistics after a few steps of descent."""
+    """Logits, gradients and statistics after a few optimisation steps."""
     torch.manual_seed(0)
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
     for _ in range(steps):
@@ -37,7 +37,7 @@ def trained(model: Any, steps: int = 2) -> dict[str, Tensor]:
 
 
 def kept_bytes(model: Any) -> int:
-    """Of everything a forward pass keeps for the backward pass."""
+    """Bytes that a forward pass stores for the backward pass."""
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -66,14 +66,14 @@ def test_gradients_statistics_and_logits_are_the_same(name: str, momentum: float
 
 
 @both
-def test_training_keeps_far_less(name: str) -> None:
+def test_training_stores_far_less(name: str) -> None:
     plain, forgetful = (network(name, activation_checkpointing=on) for on in (False, True))
     assert kept_bytes(forgetful) < 0.4 * kept_bytes(plain)
     assert kept_bytes(forgetful.eval()) > 0.9 * kept_bytes(plain.eval())
 
 
 @both
-def test_every_block_is_computed_again_in_training_only(name: str) -> None:
+def test_blocks_are_recomputed_in_training_only(name: str) -> None:
     model = network(name, activation_checkpointing=True)
     parts = ("cnn3d.conv1", "cnn3d.conv2", "cnn3d.conv3a", "levels.0", "levels.1", "cnn2d.0")
     calls = dict.fromkeys(parts, 0)
@@ -93,7 +93,7 @@ def test_every_block_is_computed_again_in_training_only(name: str) -> None:
     assert calls == dict.fromkeys(parts, 4)
 
 
-def test_half_precision_is_that_of_the_first_time() -> None:
+def test_recomputation_uses_the_precision_of_the_forward_pass() -> None:
     answers = []
     for option in (False, True):
         with torch.autocast("cpu", torch.bfloat16):

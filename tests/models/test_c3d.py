@@ -1,4 +1,4 @@
-"""C3D is Tran et al.'s by count, name and arithmetic."""
+"""C3D: parameter counts and names of published weights, and arithmetic of the paper."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ CONVS = {
 
 
 def outline(**options: Any) -> Any:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return models.create("c3d", **options).eval()
 
@@ -49,14 +49,14 @@ def test_names_and_shapes_are_those_of_sports_1m() -> None:
     assert {key: tuple(value.shape) for key, value in state.items()} == shapes
 
 
-def test_it_sees_sixteen_consecutive_frames() -> None:
+def test_it_takes_sixteen_consecutive_frames() -> None:
     spec = outline().clip_spec
     assert (spec.region, spec.sampling) == ("face", Last(length=16))
     assert spec.shapes() == {"rgb": (16, 3, 112, 112)}
     assert frames_needed(spec) < 24 * spec.window.length_s
 
 
-def test_the_papers_size_runs_to_8192_features() -> None:
+def test_the_paper_size_gives_8192_features() -> None:
     model = outline(num_classes=101)
     seen: list[tuple[int, ...]] = []
     for pool in model.pools:
@@ -72,7 +72,7 @@ def test_the_papers_size_runs_to_8192_features() -> None:
 
 
 def by_hand(state: dict[str, Tensor], rgb: Tensor) -> Tensor:
-    """What the weights say, without batch normalisation."""
+    """Reference implementation without batch normalisation."""
     x = rgb.transpose(1, 2)
     for name in CONVS:
         x = F.conv3d(x, state[f"{name}.weight"], state[f"{name}.bias"], padding=1).relu()
@@ -87,7 +87,7 @@ def by_hand(state: dict[str, Tensor], rgb: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("size_px", [16, 32, 56])
-def test_it_computes_what_the_weights_say(size_px: int) -> None:
+def test_logits_equal_a_reference_implementation(size_px: int) -> None:
     model = small(size_px=size_px)
     rgb = model.example_inputs()["rgb"]
     with torch.no_grad():
@@ -118,6 +118,6 @@ def test_width_scales_filters_and_units() -> None:
         ({"width": 0}, "width 0 leaves no filters"),
     ],
 )
-def test_options_that_leave_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         small(**options)

@@ -1,4 +1,4 @@
-"""Published weights fit by name; what does not fit is told and refused, and nothing is run."""
+"""Published weights are loaded by name; files that do not fit are refused; no code is run."""
 
 import pickle
 import sys
@@ -62,7 +62,7 @@ def saved(content: Any, path: Path, **options: Any) -> Path:
 
 
 def same(module: nn.Module, state: dict[str, Tensor], but: tuple[str, ...] = ()) -> None:
-    """The module holds these values."""
+    """Assert that the module has these values."""
     for key, value in module.state_dict().items():
         if key not in but:
             torch.testing.assert_close(value, state[key], rtol=0, atol=0, msg=key)
@@ -77,7 +77,7 @@ def refusal(call: Callable[[], object]) -> str:
 
 
 def refused(module: nn.Module, path: Path, **options: Any) -> str:
-    """The message; nothing of the module has changed."""
+    """Message of the error; asserts that the module is unchanged."""
     before = {key: value.clone() for key, value in module.state_dict().items()}
     message = refusal(lambda: load_checkpoint(module, path, **options))
     same(module, before)
@@ -103,7 +103,7 @@ def before_counters(state: dict[str, Tensor]) -> Any:
 
 @pytest.mark.parametrize("form", [as_they_are, wrapped, parallel, before_counters])
 @pytest.mark.parametrize("depth", [18, 50])
-def test_imagenets_resnet_fits(
+def test_imagenet_weights_of_resnet_are_loaded(
     depth: int, form: Callable[[dict[str, Tensor]], Any], tmp_path: Path
 ) -> None:
     theirs = resnet(0, depth=depth, num_classes=10).state_dict()
@@ -114,7 +114,7 @@ def test_imagenets_resnet_fits(
     assert str(loaded) == f"{tmp_path / 'resnet.pth'}: {len(loaded.filled)} tensors loaded"
 
 
-def test_other_classes_leave_the_last_layer_fresh_and_say_so(tmp_path: Path) -> None:
+def test_a_last_layer_with_other_classes_is_not_loaded_and_is_listed(tmp_path: Path) -> None:
     path = saved(vgg(0, num_classes=10).state_dict(), tmp_path / "vgg.pth")
     model = vgg(1, num_classes=7)
     last = {key: value.clone() for key, value in model.state_dict().items() if ".6." in key}
@@ -122,10 +122,12 @@ def test_other_classes_leave_the_last_layer_fresh_and_say_so(tmp_path: Path) -> 
     same(model, torch.load(path) | last)
     assert loaded.fresh == ("classifier.6.weight", "classifier.6.bias")
     assert len(loaded.filled) == 30
-    assert "fresh, for other classes: classifier.6.weight, classifier.6.bias" in str(loaded)
+    assert "not loaded, as the classes differ: classifier.6.weight, classifier.6.bias" in str(
+        loaded
+    )
 
 
-def test_a_file_without_the_last_layer_fits(tmp_path: Path) -> None:
+def test_a_file_without_the_last_layer_is_loaded(tmp_path: Path) -> None:
     theirs = c3d(0).state_dict()
     headless = {key: value for key, value in theirs.items() if not key.startswith("fc8")}
     model = c3d(1)
@@ -135,7 +137,7 @@ def test_a_file_without_the_last_layer_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["conv_", "conv"])
-def test_both_spellings_of_vgg_face_fit(prefix: str, tmp_path: Path) -> None:
+def test_both_naming_schemes_of_vgg_face_are_loaded(prefix: str, tmp_path: Path) -> None:
     theirs = vgg(0).state_dict()
     model = vgg(1)
     load_checkpoint(model, saved(as_vgg_face(theirs, prefix), tmp_path / "vgg_face.pth"))
@@ -143,7 +145,7 @@ def test_both_spellings_of_vgg_face_fit(prefix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sequential", [False, True])
-def test_both_spellings_of_sports_1m_fit(sequential: bool, tmp_path: Path) -> None:
+def test_both_naming_schemes_of_sports_1m_are_loaded(sequential: bool, tmp_path: Path) -> None:
     theirs = c3d(0, num_classes=9).state_dict()
     layers = {name: f"features.{i}" if sequential else name for name, i in PLACES.items()}
     heads = HEADS if sequential else dict(zip(HEADS.values(), HEADS.values(), strict=True))
@@ -162,7 +164,7 @@ def test_old_files_and_half_precision_are_read(tmp_path: Path) -> None:
 
 
 def true_size(build: Callable[..., nn.Module], **options: Any) -> tuple[Any, dict[str, Tensor]]:
-    """A network without weights, and a file's tensors of its shapes that take no room."""
+    """A network without weights, and tensors of its shapes that need no memory."""
     with torch.device("meta"):
         model = build(**options)
     state = model.state_dict()
@@ -170,7 +172,7 @@ def true_size(build: Callable[..., nn.Module], **options: Any) -> tuple[Any, dic
 
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg16-bilstm"])
-def test_vgg_face_fits_the_papers_networks(name: str, tmp_path: Path) -> None:
+def test_vgg_face_is_loaded_into_both_networks(name: str, tmp_path: Path) -> None:
     _, theirs = true_size(VGG, num_classes=2622)
     path = saved(as_vgg_face(theirs, "conv_"), tmp_path / "vgg_face.pth")
     with torch.device("meta"):
@@ -194,7 +196,7 @@ def test_vgg_face_fits_the_papers_networks(name: str, tmp_path: Path) -> None:
         (ResNet, {}, {"num_classes": 7}),
     ],
 )
-def test_published_files_fit_at_their_true_size(
+def test_published_files_are_loaded_at_full_size(
     build: Any, theirs: dict[str, Any], ours: dict[str, Any], tmp_path: Path
 ) -> None:
     _, state = true_size(build, **theirs)
@@ -214,7 +216,7 @@ def test_the_trunk_of_a_recurrent_network_is_filled(features: str, tmp_path: Pat
     same(model.trunk, theirs)
     torch.testing.assert_close(model.lstm.weight_ih_l0, before)
     assert ("classifier.3.weight" in loaded.unused) == (features == "fc6")
-    assert "not needed: classifier." in str(loaded)
+    assert "unused: classifier." in str(loaded)
 
 
 def test_every_trunk_of_a_network_is_filled_or_none(tmp_path: Path) -> None:
@@ -231,9 +233,7 @@ def test_every_trunk_of_a_network_is_filled_or_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_first_layer_of_other_channels_gets_the_mean_where_asked(
-    channels: int, tmp_path: Path
-) -> None:
+def test_adapt_channels_sets_the_first_layer_to_the_mean(channels: int, tmp_path: Path) -> None:
     theirs = resnet(0).state_dict()
     path = saved(theirs, tmp_path / "resnet18.pth")
     model = resnet(1, channels_in=channels)
@@ -250,14 +250,14 @@ def test_a_first_layer_of_other_channels_gets_the_mean_where_asked(
     same(model, theirs, but=("conv1.weight",))
 
 
-def test_no_other_layer_is_averaged(tmp_path: Path) -> None:
+def test_adapt_channels_changes_the_first_layer_only(tmp_path: Path) -> None:
     theirs = resnet(0).state_dict()
     theirs["layer1.0.conv1.weight"] = torch.zeros(4, 3, 3, 3)
     message = refused(resnet(1), saved(theirs, tmp_path / "r.pth"), adapt_channels=True)
     assert "1 of the wrong shape (layer1.0.conv1.weight (4, 3, 3, 3), not (4, 4, 3, 3))" in message
 
 
-def test_another_network_is_refused_with_what_does_not_fit(tmp_path: Path) -> None:
+def test_a_file_of_another_network_is_refused_with_the_keys_that_do_not_fit(tmp_path: Path) -> None:
     path = saved(resnet(0).state_dict(), tmp_path / "resnet18.pth")
     message = refused(vgg(1), path)
     # fc8's two tensors are not missing: they may be absent.
@@ -274,26 +274,26 @@ def test_another_depth_and_another_size_are_refused(tmp_path: Path) -> None:
     assert wrong in refused(vgg(1), path)
 
 
-def test_a_last_layer_of_other_inputs_is_no_matter_of_classes(tmp_path: Path) -> None:
+def test_a_last_layer_with_other_inputs_is_refused(tmp_path: Path) -> None:
     theirs = c3d(0).state_dict() | {"fc8.weight": torch.zeros(7, 3)}
     message = refused(c3d(1), saved(theirs, tmp_path / "c3d.pth"))
     assert "1 of the wrong shape (fc8.weight (7, 3), not (7, 256))" in message
 
 
-def test_one_layer_by_two_names_is_refused(tmp_path: Path) -> None:
+def test_a_layer_under_two_names_is_refused(tmp_path: Path) -> None:
     theirs = vgg(0).state_dict()
     theirs["conv1_1.weight"] = theirs["features.0.weight"]
     message = refused(vgg(1), saved(theirs, tmp_path / "twice.pth"))
-    assert "holds 'conv1_1.weight' twice" in message
+    assert "contains 'conv1_1.weight' under two names" in message
 
 
-def test_a_network_without_published_weights_is_told(tmp_path: Path) -> None:
-    told = refused(models.create("face-gru"), tmp_path / "vgg.pth")
-    assert "FaceGRU has no part with published weights" in told
+def test_a_network_without_published_weights_is_refused(tmp_path: Path) -> None:
+    reason = refused(models.create("face-gru"), tmp_path / "vgg.pth")
+    assert "FaceGRU has no part with published weights" in reason
 
 
 class Payload:
-    """What a hostile file would have the reader do."""
+    """Object whose unpickling creates a file."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -331,7 +331,7 @@ def test_a_hostile_file_is_refused_and_nothing_in_it_is_run(
 
 def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
     message = refused(c3d(1), saved(c3d(0), tmp_path / "network.pth"))
-    assert "holds other things than tensors" in message
+    assert "contains more than tensors" in message
     assert "Save the network's state_dict() instead" in message
 
 
@@ -345,15 +345,15 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reason"),
     [
         ({}, "no state dict"),
         ([1, 2], "no state dict"),
         (torch.zeros(3), "no state dict"),
         ({"state_dict": {}}, "no state dict"),
-        ({"epoch": 3, "model": 1.0}, "'epoch' is not a plain tensor under a name"),
+        ({"epoch": 3, "model": 1.0}, "'epoch' is not a plain tensor with a name"),
         ({0: torch.zeros(3)}, "0 is not a plain tensor"),
-        ({"a\nb" * 50: 1}, "is not a plain tensor under a name"),
+        ({"a\nb" * 50: 1}, "is not a plain tensor with a name"),
         ({"conv1.weight": torch.zeros(3).to_sparse()}, "'conv1.weight' is not a plain tensor"),
         ({"conv1.weight": torch.zeros(3, device="meta")}, "'conv1.weight' is not a plain tensor"),
         ({"conv1.weight": torch.zeros(3) * 1j}, "'conv1.weight' is not a plain tensor"),
@@ -362,13 +362,13 @@ def test_a_truncated_file_is_refused(share: float, zipped: bool, tmp_path: Path)
         ({"fc8.weight": torch.zeros(())}, "20 missing"),
     ],
 )
-def test_tensors_that_are_no_weights_are_refused(content: Any, told: str, tmp_path: Path) -> None:
+def test_content_other_than_weights_is_refused(content: Any, reason: str, tmp_path: Path) -> None:
     message = refused(c3d(1), saved(content, tmp_path / "odd.pth"))
-    assert told in message
+    assert reason in message
     assert len(message) < len(str(tmp_path)) + 400
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_weights_file_is_refused(tmp_path: Path) -> None:
     assert "no such file" in refused(c3d(1), tmp_path / "absent.pth")
     assert "not a file" in refused(c3d(1), tmp_path)
     text = tmp_path / "page.pth"
@@ -390,7 +390,7 @@ def test_safetensors_are_read_by_their_package(
     same(model, theirs)
 
 
-def test_safetensors_without_their_package_say_what_to_install(
+def test_safetensors_without_the_package_name_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "safetensors", None)

@@ -1,4 +1,4 @@
-"""ConvLSTM layers are their equations, step by step."""
+"""GatedConvLSTM against a step-by-step implementation of its equations."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -29,13 +29,13 @@ variants = pytest.mark.parametrize(
 
 
 def layer(deformable_steps: Collection[int] = (), **options: Any) -> GatedConvLSTM:
-    """The same weights for the same seed, whether a step is deformable or not."""
+    """Layer whose weights depend on the seed only, not on the deformable steps."""
     torch.manual_seed(0)
     return GatedConvLSTM(CHANNELS, HIDDEN, deformable_steps=deformable_steps, **options)
 
 
 def stirred(module: GatedConvLSTM) -> GatedConvLSTM:
-    """The layer with offsets of a pixel or so."""
+    """The layer with offsets of about a pixel."""
     for parameter in module.offset_conv.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return module
@@ -47,7 +47,7 @@ def clip(batch: int = 2, steps: int = STEPS) -> Tensor:
 
 
 def at(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Bilinear samples of (B, C, H, W) at (B, H, W) places; zero outside."""
+    """Bilinear samples of (B, C, H, W) at positions (B, H, W); zero outside."""
     height, width = x.shape[-2:]
     total = torch.zeros_like(x)
     for row in (rows.detach().floor(), rows.detach().floor() + 1):
@@ -61,27 +61,27 @@ def at(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def deformed(x: Tensor, weights: Mapping[str, Tensor], modulated: bool) -> Tensor:
-    """y(p) = Σ_k w_k · x(p + p_k + Δp_k) · Δm_k, one k after the other."""
+    """y(p) = Σ_k w_k · x(p + p_k + Δp_k) · Δm_k, as a loop over k."""
     kernel = weights["input_conv.weight"]
     side = kernel.shape[-1]
-    told = F.conv2d(
+    output = F.conv2d(
         x, weights["offset_conv.weight"], weights["offset_conv.bias"], padding=side // 2
     )
     rows, columns = torch.meshgrid(*map(torch.arange, x.shape[-2:]), indexing="ij")
     y: Any = 0
     for k in range(side**2):
         i, j = k // side, k % side
-        row = rows + i - side // 2 + told[:, 2 * k]
-        column = columns + j - side // 2 + told[:, 2 * k + 1]
+        row = rows + i - side // 2 + output[:, 2 * k]
+        column = columns + j - side // 2 + output[:, 2 * k + 1]
         sampled = at(x, row, column)
         if modulated:
-            sampled = sampled * 2 * told[:, 2 * side**2 + k, None].sigmoid()
+            sampled = sampled * 2 * output[:, 2 * side**2 + k, None].sigmoid()
         y = y + torch.einsum("oc,bchw->bohw", kernel[:, :, i, j], sampled)
     return y + weights["input_conv.bias"][:, None, None]
 
 
 def equations(module: GatedConvLSTM, x: Tensor) -> Tensor:
-    """The layer as its docstring writes it, one step after the other."""
+    """The equations of the docstring, step by step."""
     w = dict(module.named_parameters())
     pad = w["input_conv.weight"].shape[-1] // 2
     w_x, w_h = w["input_gates.weight"].chunk(3), w["hidden_gates.weight"].chunk(3)
@@ -106,7 +106,7 @@ def equations(module: GatedConvLSTM, x: Tensor) -> Tensor:
 
 
 @variants
-def test_the_layer_is_its_equations_gradients_included(
+def test_the_layer_computes_its_equations_and_their_gradients(
     kernel_size: int, deformable_steps: Collection[int], modulated: bool
 ) -> None:
     module = layer(deformable_steps, kernel_size=kernel_size, modulated=modulated).double()
@@ -131,7 +131,7 @@ def test_a_fresh_deformable_layer_equals_the_plain_one(modulated: bool) -> None:
         torch.testing.assert_close(deformable(clip()), plain(clip()), atol=1e-5, rtol=0)
 
 
-def test_weights_of_a_plain_layer_fit_a_deformable_one() -> None:
+def test_a_deformable_layer_loads_the_weights_of_a_plain_one() -> None:
     deformable = layer((1, 3), modulated=True)
     missing, unexpected = deformable.load_state_dict(layer().state_dict(), strict=False)
     assert set(missing) == {"offset_conv.weight", "offset_conv.bias"}
@@ -156,7 +156,7 @@ def test_plain_and_deformable_steps_share_one_kernel() -> None:
     torch.testing.assert_close(where, torch.zeros_like(where), atol=1e-6, rtol=0)
 
 
-def test_the_inputs_part_of_all_steps_is_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_input_of_all_steps_is_convolved_in_two_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int]] = []
     module = layer((1, 2))
 
@@ -172,17 +172,17 @@ def test_the_inputs_part_of_all_steps_is_two_calls(monkeypatch: pytest.MonkeyPat
     assert seen == [("plain", 2 * 3), ("deformable", 2 * 2)]
 
 
-def test_gates_start_open_for_memory() -> None:
+def test_the_forget_gate_starts_open() -> None:
     bias = layer().input_gates.bias.detach()
     assert (bias[HIDDEN : 2 * HIDDEN] == 1).all()
     assert (bias[:HIDDEN].abs() < 1).all()
     assert (bias[2 * HIDDEN :].abs() < 1).all()
 
 
-def test_settings_that_cannot_be_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(SpecError, match="kernel_size must be odd"):
         layer(kernel_size=4)
     with pytest.raises(SpecError, match=r"count from 0, got \[-1, 2\]"):
         layer((2, -1))
-    with pytest.raises(SpecError, match=r"Step 4 is to be deformable, but the clip has 4"):
+    with pytest.raises(SpecError, match=r"Step 4 is deformable, but the clip has only 4"):
         layer((1, 4))(clip(steps=4))

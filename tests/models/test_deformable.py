@@ -1,4 +1,4 @@
-"""Deformable convolution is what its papers' equation says, in torch and in ONNX."""
+"""Deformable convolution against the equation of its papers, in torch and in ONNX."""
 
 import itertools
 from pathlib import Path
@@ -18,7 +18,7 @@ from emoscope.core.clipspec import ClipSpec, Last, Stream
 from emoscope.core.errors import SpecError
 from emoscope.models import deformable
 from emoscope.models.deformable import deform_conv2d
-from emoscope.models.layers import example_inputs
+from emoscope.models.network import Network
 from emoscope.training.export.bundle import export_bundle
 
 SETTINGS = [
@@ -45,7 +45,7 @@ def case(
     reach_px: float = 3.0,
     **steps: Any,
 ) -> Case:
-    """Random tensors whose offsets also lead out of the 6 x 7 picture, and the settings."""
+    """Random tensors with offsets that also point outside the 6 x 7 input, and settings."""
     rng = torch.Generator().manual_seed(0)
     x = torch.randn(batch, 6, 6, 7, generator=rng, dtype=kind)
     weight = torch.randn(12, 6 // groups, *kernel, generator=rng, dtype=kind)
@@ -106,7 +106,7 @@ def test_zero_offsets_are_an_ordinary_convolution(settings: dict[str, Any]) -> N
     torch.testing.assert_close(ours, plain)
 
 
-def test_whole_offsets_are_a_convolution_of_the_shifted_picture() -> None:
+def test_integer_offsets_are_a_convolution_of_the_shifted_input() -> None:
     tensors, _ = case(padding=1)
     down, right = 2, -1
     offset = torch.zeros_like(tensors["offset"])
@@ -118,20 +118,20 @@ def test_whole_offsets_are_a_convolution_of_the_shifted_picture() -> None:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS[i] for i in (1, 2, 5, 6)], ids=str)
-def test_every_output_is_the_equations(settings: dict[str, Any]) -> None:
+def test_outputs_equal_the_equation(settings: dict[str, Any]) -> None:
     tensors, steps = case(batch=1, **{"stride": 2, **settings})
     torch.testing.assert_close(deform_conv2d(**tensors, **steps), by_the_equation(tensors, steps))
 
 
 @everywhere
-def test_a_mask_of_ones_is_the_first_version(settings: dict[str, Any]) -> None:
+def test_a_mask_of_ones_changes_nothing(settings: dict[str, Any]) -> None:
     tensors, steps = case(**settings)
     ones = torch.ones_like(tensors.pop("mask"))
     ours = deform_conv2d(**tensors, **steps)
     torch.testing.assert_close(deform_conv2d(**tensors, mask=ones, **steps), ours)
 
 
-def test_far_outside_there_is_nothing_and_nowhere_is_not_a_number() -> None:
+def test_samples_outside_the_input_are_zero_and_never_nan() -> None:
     tensors, _ = case()
     del tensors["mask"], tensors["bias"]
     for far in (1e30, -1e30, float("inf"), -float("inf")):
@@ -143,7 +143,7 @@ def test_far_outside_there_is_nothing_and_nowhere_is_not_a_number() -> None:
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("settings", [SETTINGS[i] for i in (1, 2, 5)], ids=str)
-def test_gradients_are_those_of_differences(settings: dict[str, Any], masked: bool) -> None:
+def test_gradients_equal_finite_differences(settings: dict[str, Any], masked: bool) -> None:
     tensors, steps = case(**settings, kernel=(2, 1), reach_px=2.0)
     if not masked:
         del tensors["mask"]
@@ -158,7 +158,7 @@ def test_gradients_are_those_of_differences(settings: dict[str, Any], masked: bo
     )
 
 
-def test_pictures_worked_on_in_turn_are_those_worked_on_at_once(
+def test_chunks_of_the_batch_give_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tensors, steps = case(batch=5, padding=1)
@@ -173,7 +173,7 @@ def test_pictures_worked_on_in_turn_are_those_worked_on_at_once(
     torch.testing.assert_close(made[2], made[0])
 
 
-def test_torch_agrees_that_it_is_an_operator() -> None:
+def test_it_passes_torchs_operator_checks() -> None:
     tensors, _ = case(kind=torch.float32, padding=1)
     values = [tensors[name].requires_grad_() for name in ("x", "offset", "weight", "bias", "mask")]
     steps = ((1, 1),) * 3
@@ -182,7 +182,7 @@ def test_torch_agrees_that_it_is_an_operator() -> None:
     torch.library.opcheck(torch.ops.emoscope.deform_conv2d, plain, test_utils="test_faketensor")
 
 
-def test_the_result_keeps_the_order_in_memory() -> None:
+def test_the_output_keeps_the_memory_format() -> None:
     tensors, _ = case()
     assert deform_conv2d(**tensors).is_contiguous()
     tensors["x"] = tensors["x"].contiguous(memory_format=torch.channels_last)
@@ -190,8 +190,8 @@ def test_the_result_keeps_the_order_in_memory() -> None:
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_half_precision_does_not_blur_where_it_looks() -> None:
-    """At 300 px bfloat16 knows positions to 2 px only; the picture is a ramp, so one sees them."""
+def test_half_precision_keeps_exact_positions() -> None:
+    """bfloat16 resolves positions near 300 px to 2 px only; the input is a ramp to show them."""
     x = torch.arange(400.0).expand(1, 1, 1, 400)
     weight = torch.ones(1, 1, 1, 1)
     offset = torch.zeros(1, 2, 1, 400)
@@ -223,21 +223,21 @@ def test_autocast_trains() -> None:
     ("changes", "message"),
     [
         ({"x": torch.zeros(6, 6, 7)}, r"four dimensions each, got \(6, 6, 7\)"),
-        ({"x": torch.zeros(2, 5, 6, 7)}, r"weight \(12, 6, 3, 3\) cannot share out 5 channels"),
+        ({"x": torch.zeros(2, 5, 6, 7)}, r"weight \(12, 6, 3, 3\) does not fit 5 channels"),
         ({"x": torch.zeros(2, 6, 2, 7)}, r"too small for a kernel of \(3, 3\)"),
         (
             {"offset": torch.zeros(2, 18, 4, 4)},
             r"offset must be \(2, 18, 4, 5\), got \(2, 18, 4, 4",
         ),
         ({"offset": torch.zeros(2, 17, 4, 5)}, r"offset must be \(2, 18, 4, 5\), got \(2, 17"),
-        ({"offset": torch.zeros(2, 72, 4, 5)}, "offset's 4 groups cannot share out 6 channels"),
+        ({"offset": torch.zeros(2, 72, 4, 5)}, "offset's 4 groups cannot divide 6 channels"),
         ({"mask": torch.zeros(2, 18, 4, 5)}, r"mask must be \(2, 9, 4, 5\), got \(2, 18"),
         ({"bias": torch.zeros(1)}, r"bias must be \(12,\), got \(1,\)"),
-        ({"weight": torch.zeros(12, 6, 3, 3).double()}, "x is of torch.float32"),
+        ({"weight": torch.zeros(12, 6, 3, 3).double()}, "x is torch.float32"),
         ({"stride": 0}, r"stride and dilation must be 1 or more.* got \(0, 0\)"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(changes: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_refused_in_one_line(changes: dict[str, Any], message: str) -> None:
     tensors, _ = case(kind=torch.float32)
     with pytest.raises(SpecError, match=message) as raised:
         deform_conv2d(**{**tensors, **changes})
@@ -273,8 +273,8 @@ def test_onnx_runtime_computes_the_same(settings: dict[str, Any], opset: int) ->
     torch.testing.assert_close(deform_conv2d(**tensors, **steps), theirs, rtol=1e-4, atol=1e-4)
 
 
-class Tiny(nn.Module):
-    """One deformable convolution whose offsets come from the picture, as the body networks'."""
+class Tiny(Network):
+    """One deformable convolution with offsets computed from its input."""
 
     def __init__(self, modulated: bool) -> None:
         super().__init__()
@@ -297,12 +297,9 @@ class Tiny(nn.Module):
         y = deform_conv2d(x, offset, self.weight, self.bias, (1, 2), 1, mask=mask)
         return self.head(y.mean((2, 3)))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        return example_inputs(self.clip_spec, batch)
-
 
 @pytest.mark.parametrize("modulated", [False, True])
-def test_a_network_with_it_becomes_a_bundle(modulated: bool, tmp_path: Path) -> None:
+def test_a_network_that_uses_it_is_exported(modulated: bool, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Tiny(modulated).eval()
     card = BundleCard(

@@ -1,4 +1,4 @@
-"""ConvLSTM and Enhanced ConvLSTM are their equations, step by step."""
+"""ConvLSTM and EnhancedConvLSTM against step-by-step implementations of their equations."""
 
 import itertools
 from pathlib import Path
@@ -24,7 +24,7 @@ SAME_WEIGHTS = {"temporal_skip": False, "spatial_skip": False, "norm": False}
 
 
 def layer(kind: Any = EnhancedConvLSTM, seed: int = 0, **options: Any) -> Any:
-    """Nothing at zero or one, where a term could hide."""
+    """Set all parameters to values other than 0 and 1, so that every term has an effect."""
     torch.manual_seed(seed)
     module = kind(CHANNELS, HIDDEN, size_hw=SIZE, **options)
     for parameter in module.parameters():
@@ -38,7 +38,7 @@ def clip(batch: int = 2, steps: int = STEPS) -> Tensor:
 
 
 def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
-    """Each group of neighbouring channels of each clip to mean 0 and variance 1."""
+    """Normalise each group of channels of each clip to mean 0 and variance 1."""
     normed = []
     for group in x.chunk(groups, 1):
         centred = group - group.mean((1, 2, 3), keepdim=True)
@@ -47,7 +47,7 @@ def group_norm(x: Tensor, weight: Tensor, bias: Tensor, groups: int) -> Tensor:
 
 
 def equations(module: Any, x: Tensor) -> Tensor:
-    """The printed equations: a convolution a term, one step after the other."""
+    """The equations of the paper, one convolution per term, step by step."""
     w = dict(module.named_parameters())
     of_x, of_h = w["input_conv.weight"].split(HIDDEN), w["hidden_conv.weight"].split(HIDDEN)
     b, pad = w["input_conv.bias"].split(HIDDEN), of_x[0].shape[-1] // 2
@@ -88,7 +88,9 @@ def check(module: Any) -> None:
 
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize("options", COMBINATIONS, ids=lambda o: "-".join(n for n in o if o[n]))
-def test_the_enhanced_layer_is_its_equations(options: dict[str, bool], kernel_size: int) -> None:
+def test_the_enhanced_layer_computes_its_equations(
+    options: dict[str, bool], kernel_size: int
+) -> None:
     check(layer(kernel_size=kernel_size, **options))
 
 
@@ -100,7 +102,7 @@ def test_channels_of_a_group_are_normalised_together(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("peephole", [False, True])
-def test_the_conventional_layer_is_its_equations(peephole: bool) -> None:
+def test_the_conventional_layer_computes_its_equations(peephole: bool) -> None:
     check(layer(ConvLSTM, peephole=peephole))
 
 
@@ -113,22 +115,22 @@ def test_without_skips_and_norm_the_enhanced_layer_is_the_conventional_one(peeph
     assert torch.equal(enhanced(clip()), plain(clip()))
 
 
-def test_weights_of_a_conventional_layer_fit_an_enhanced_one() -> None:
+def test_an_enhanced_layer_loads_the_weights_of_a_conventional_one() -> None:
     missing, unexpected = layer().load_state_dict(layer(ConvLSTM).state_dict(), strict=False)
     assert set(missing) == {"skip_conv.weight", "norm.weight", "norm.bias"}
     assert unexpected == []
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_gradients_are_those_of_finite_differences(norm: bool) -> None:
+def test_gradients_equal_finite_differences(norm: bool) -> None:
     torch.manual_seed(0)
     module = EnhancedConvLSTM(1, 2, size_hw=(2, 3), norm=norm).double()
     nn.init.normal_(module.peepholes)
     parameters = dict(module.named_parameters())
 
     def run(x: Tensor, *values: Tensor) -> Tensor:
-        found = torch.func.functional_call(module, dict(zip(parameters, values, strict=True)), x)
-        return found * torch.arange(1, 7, dtype=x.dtype).view(2, 3)
+        result = torch.func.functional_call(module, dict(zip(parameters, values, strict=True)), x)
+        return result * torch.arange(1, 7, dtype=x.dtype).view(2, 3)
 
     x = torch.randn(1, 3, 1, 2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(run, (x, *parameters.values()))
@@ -149,7 +151,7 @@ def test_clips_of_a_batch_do_not_mix() -> None:
     torch.testing.assert_close(module(x), alone, atol=1e-12, rtol=0)
 
 
-def test_a_seed_gives_a_layer_and_a_layer_one_answer() -> None:
+def test_equal_seeds_give_equal_layers_and_outputs() -> None:
     answers = []
     for _ in range(2):
         torch.manual_seed(0)
@@ -170,7 +172,7 @@ def test_parameters_are_those_of_the_equations(options: dict[str, bool], kernel_
     assert sum(p.numel() for p in module.parameters()) == wanted
 
 
-def test_a_fresh_layer_starts_as_its_docstring_says() -> None:
+def test_the_initialisation_is_that_of_the_docstring() -> None:
     torch.manual_seed(0)
     module = EnhancedConvLSTM(16, 32, size_hw=SIZE)
     bias = module.input_conv.bias.detach()
@@ -183,7 +185,7 @@ def test_a_fresh_layer_starts_as_its_docstring_says() -> None:
 
 
 @pytest.mark.parametrize(("hidden", "groups"), [(64, 32), (48, 24), (16, 16), (7, 7), (37, 1)])
-def test_groups_are_32_or_the_next_fewer_that_divide_the_channels(hidden: int, groups: int) -> None:
+def test_groups_are_the_largest_divisor_of_the_channels_up_to_32(hidden: int, groups: int) -> None:
     assert EnhancedConvLSTM(1, hidden, peephole=False).norm.num_groups == groups
 
 
@@ -201,7 +203,7 @@ def test_the_temporal_skip_carries_gradients_to_the_first_frame() -> None:
     assert gradient_at_the_first_frame(True) > 1e3 * gradient_at_the_first_frame(False)
 
 
-def test_the_inputs_part_of_all_steps_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_input_of_all_steps_is_convolved_in_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     inner = F.conv2d
 
@@ -223,20 +225,20 @@ def test_the_inputs_part_of_all_steps_is_one_call(monkeypatch: pytest.MonkeyPatc
     assert [n for n, kernels in calls if kernels == 5 * HIDDEN] == [2] * STEPS
 
 
-def test_under_autocast_memory_stays_float32() -> None:
+def test_the_cell_state_is_float32_under_autocast() -> None:
     x, module = clip().float(), layer().float()
     with torch.autocast("cpu", torch.bfloat16):
-        found = module(x)
-    assert found.dtype == torch.float32
-    found.sum().backward()
+        result = module(x)
+    assert result.dtype == torch.float32
+    result.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in module.parameters())
-    torch.testing.assert_close(found, module(x), atol=0.15, rtol=0)
+    torch.testing.assert_close(result, module(x), atol=0.15, rtol=0)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(ConvLSTM, peephole=False).float()(x[:, :1]).dtype == torch.float32
 
 
 class Scores(nn.Module):
-    """A layer, and a number a class from its last map."""
+    """A layer and a classifier of its last map."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,7 +250,7 @@ class Scores(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporter's own deprecations
-def test_onnx_runtime_answers_as_torch_does(tmp_path: Path) -> None:
+def test_onnx_runtime_gives_the_outputs_of_torch(tmp_path: Path) -> None:
     module = Scores().eval()
     program = torch.onnx.export(
         module,
@@ -268,15 +270,18 @@ def test_onnx_runtime_answers_as_torch_does(tmp_path: Path) -> None:
         assert np.abs(session.run(None, {"x": x.numpy()})[0] - ours).max() < 1e-5
 
 
-def test_settings_that_cannot_be_are_refused_in_one_line() -> None:
-    for call, says in (
-        (lambda: layer(kernel_size=4), "kernel_size must be odd, so that maps keep their size: 4."),
+def test_invalid_settings_are_refused_in_one_line() -> None:
+    for call, message in (
+        (
+            lambda: layer(kernel_size=4),
+            "kernel_size must be odd to preserve the size of maps",
+        ),
         (lambda: ConvLSTM(3, 4), "Peepholes are maps: give size_hw, the size of x, or peephole"),
         (lambda: layer()(clip().mT), "maps of (6, 7), x is of (7, 6): build the layer with size"),
     ):
         with pytest.raises(SpecError) as raised:
             call()
-        assert says in str(raised.value)
+        assert message in str(raised.value)
         assert "\n" not in str(raised.value)
 
 

@@ -1,4 +1,4 @@
-"""Four streams of a face in motion: sizes, where maps meet, what each stream adds."""
+"""four-stream: parameter counts, sizes of maps, and their sum."""
 
 from itertools import combinations, pairwise
 from typing import Any
@@ -34,7 +34,7 @@ def count(module: nn.Module) -> int:
 
 
 def stack(channels: int, hidden: tuple[int, ...], side: int, skips: bool) -> int:
-    """Parameters of four layers, their maps halved after each."""
+    """Parameters of four layers, each of which halves the maps."""
     total = 0
     sizes = pairwise((channels, *hidden))
     for (before, after), kernel in zip(sizes, (5, 5, 3, 3), strict=True):
@@ -46,7 +46,7 @@ def stack(channels: int, hidden: tuple[int, ...], side: int, skips: bool) -> int
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_a_row_of_the_ablation_has_as_many_parameters_as_its_equations(row: str) -> None:
+def test_parameter_counts_of_the_ablation_follow_from_the_equations(row: str) -> None:
     with torch.device("meta"):
         model = models.create("four-stream", **ROWS[row])
     expected = 7 * 7 * 512 * 1024 + 1024 + 1024 * 256 + 256 + 256 * 6 + 6
@@ -59,7 +59,7 @@ def test_a_row_of_the_ablation_has_as_many_parameters_as_its_equations(row: str)
     assert count(model) == expected
 
 
-def test_rows_have_the_cells_and_trunks_they_name() -> None:
+def test_networks_have_the_cells_and_trunks_of_their_options() -> None:
     for row, options in ROWS.items():
         model = small(**options)
         cells = [type(m) for m in model.modules() if isinstance(m, ConvLSTM)]
@@ -73,22 +73,22 @@ def test_rows_have_the_cells_and_trunks_they_name() -> None:
 @pytest.mark.parametrize(
     "streams", [chosen for n in (1, 2, 3, 4) for chosen in combinations(KINDS, n)]
 )
-def test_any_of_the_streams_make_a_network(streams: tuple[str, ...]) -> None:
+def test_any_subset_of_streams_is_accepted(streams: tuple[str, ...]) -> None:
     model = small(streams=streams, num_classes=4)
-    inputs = model.example_inputs(2)  # type: ignore[operator]
+    inputs = model.example_inputs(2)
     assert tuple(inputs) == streams
     assert model(**inputs).shape == (2, 4)
 
 
 def test_the_maps_of_all_streams_are_added() -> None:
-    """With their last maps known, the classifier's input is their sum."""
+    """The classifier's input is the sum of the last maps of all streams."""
     model = small().eval()
-    inputs = model.example_inputs(2)  # type: ignore[operator]
+    inputs = model.example_inputs(2)
     maps: list[torch.Tensor] = []
     for one in model.recurrent.values():  # type: ignore[operator, union-attr]
-        one.register_forward_hook(lambda m, i, found: maps.append(found))
+        one.register_forward_hook(lambda m, i, output: maps.append(output))
     for one in model.residual.values():  # type: ignore[operator, union-attr]
-        one.layer4.register_forward_hook(lambda m, i, found: maps.append(found.tanh()))
+        one.layer4.register_forward_hook(lambda m, i, output: maps.append(output.tanh()))
     given: list[torch.Tensor] = []
     model.classifier.register_forward_pre_hook(  # type: ignore[union-attr]
         lambda m, args: given.append(args[0])
@@ -99,28 +99,28 @@ def test_the_maps_of_all_streams_are_added() -> None:
 
 
 @pytest.mark.parametrize(("size_px", "wanted"), [(120, 224), (48, 96), (111, 192)])
-def test_maps_that_would_not_meet_are_refused_with_the_size_that_makes_them(
+def test_maps_of_different_sizes_are_refused_with_a_size_that_fits(
     size_px: int, wanted: int
 ) -> None:
     with pytest.raises(SpecError, match=f"give dynamic_px {wanted}") as refused:
         small(size_px=size_px, dynamic_px=wanted + 1)
     assert len(str(refused.value).splitlines()) == 1
     model = small(size_px=size_px, dynamic_px=wanted)
-    assert model(**model.example_inputs(1)).shape == (1, 6)  # type: ignore[operator]
+    assert model(**model.example_inputs(1)).shape == (1, 6)
 
 
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"streams": ()}, "streams are any of rgb, flow, dynamic_rgb, dynamic_flow"),
+        ({"streams": ()}, "streams must be any of rgb, flow, dynamic_rgb, dynamic_flow"),
         ({"streams": ("rgb", "rgb")}, "each once"),
-        ({"streams": ("gray",)}, "streams are any of"),
-        ({"cell": "gru"}, "cell is one of conventional, enhanced, got 'gru'"),
-        ({"size_px": 15, "streams": ("rgb",)}, "four poolings leave nothing"),
+        ({"streams": ("gray",)}, "streams must be any of"),
+        ({"cell": "gru"}, "cell must be one of conventional, enhanced, got 'gru'"),
+        ({"size_px": 15, "streams": ("rgb",)}, "too small for four poolings"),
         ({"width": 0}, "leaves no filters"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(options: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_are_refused(options: dict[str, Any], reason: str) -> None:
     with pytest.raises(SpecError, match=reason):
         small(**options)
 
@@ -128,7 +128,7 @@ def test_settings_that_cannot_be_are_refused(options: dict[str, Any], reason: st
 def test_a_still_clip_has_no_motion_in_any_stream(rng_clip: Clip) -> None:
     still = Clip([rng_clip.frames[0]] * 16, times_s=[i / 8 for i in range(16)])
     model = models.create("four-stream", width=1 / 16)
-    built = build_clip(still, model.clip_spec)  # type: ignore[arg-type]
+    built = build_clip(still, model.clip_spec)
     assert {kind: abs(built[kind]).max() for kind in KINDS[1:]} == dict.fromkeys(KINDS[1:], 0)
     assert built["rgb"].shape == (16, 3, 112, 112)
     assert built["dynamic_flow"].shape == (1, 2, 224, 224)
@@ -142,7 +142,7 @@ def rng_clip() -> Clip:
 
 def test_the_first_frame_reaches_the_logits_through_every_layer() -> None:
     model = small(streams=("rgb",), frames=8).eval()
-    inputs = model.example_inputs(1)  # type: ignore[operator]
+    inputs = model.example_inputs(1)
     inputs["rgb"].requires_grad_()
     model(**inputs).sum().backward()
     per_frame = inputs["rgb"].grad.abs().sum((0, 2, 3, 4))

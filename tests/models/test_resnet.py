@@ -1,4 +1,4 @@
-"""ResNets are those of torchvision, by name, shape and arithmetic."""
+"""ResNet: names and shapes of torchvision's weights, and arithmetic."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
 
 def outline(**options: Any) -> ResNet:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return ResNet(**options).eval()
 
 
 def stirred(**options: Any) -> ResNet:
-    """A narrow network whose batch normalisations have seen something."""
+    """Narrow network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model = ResNet(width=1 / 16, **options)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def stirred(**options: Any) -> ResNet:
 
 
 def published_shapes(depth: int) -> dict[str, tuple[int, ...]]:
-    """Every tensor of torchvision's file, as its naming goes."""
+    """Names and shapes of all tensors in torchvision's file."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def conv(conv: str, norm: str, filters: int, channels: int, kernel: int) -> None:
@@ -58,7 +58,7 @@ def published_shapes(depth: int) -> dict[str, tuple[int, ...]]:
 
 
 def by_hand(state: dict[str, Tensor], depth: int, x: Tensor) -> Tensor:
-    """Maps of the last stage, from the weights alone."""
+    """Reference implementation: maps of the last stage."""
 
     def normed(x: Tensor, name: str) -> Tensor:
         mean, var, weight, bias = (
@@ -98,12 +98,12 @@ def test_names_and_shapes_are_torchvisions(depth: int) -> None:
     assert {key: tuple(value.shape) for key, value in state.items()} == published_shapes(depth)
 
 
-def test_the_file_of_resnet50_has_320_tensors() -> None:
+def test_resnet50_has_320_tensors() -> None:
     assert [len(published_shapes(depth)) for depth in COUNTS] == [122, 218, 320]
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_it_computes_what_the_weights_say(depth: int) -> None:
+def test_logits_equal_a_reference_implementation(depth: int) -> None:
     model = stirred(num_classes=5, depth=depth)
     pictures = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -114,14 +114,14 @@ def test_it_computes_what_the_weights_say(depth: int) -> None:
 
 
 @pytest.mark.parametrize(("depth", "channels"), [(18, 512), (34, 512), (50, 2048)])
-def test_maps_are_a_32nd_of_the_picture(depth: int, channels: int) -> None:
+def test_maps_are_a_32nd_of_the_image(depth: int, channels: int) -> None:
     model = outline(depth=depth, channels_in=2, num_classes=None)
     maps = model.features(torch.zeros(1, 2, 224, 192, device="meta"))
     assert maps.shape == (1, channels, 7, 6)
     assert model.channels_out == channels
 
 
-def test_without_classes_it_ends_at_its_features() -> None:
+def test_without_classes_it_returns_features() -> None:
     model = stirred(num_classes=None)
     flow = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_width_scales_all_channels() -> None:
             assert size == (full if given or axis > 1 else full // 2), key
 
 
-def test_activations_keep_their_scale_at_the_start() -> None:
+def test_activations_keep_their_scale_at_initialisation() -> None:
     torch.manual_seed(0)
     model = ResNet(depth=34, width=1 / 4)
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
@@ -153,6 +153,6 @@ def test_activations_keep_their_scale_at_the_start() -> None:
         ({"width": 0}, "width 0 leaves no filters"),
     ],
 )
-def test_other_depths_and_no_width_are_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_depths_and_widths_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         ResNet(**options)

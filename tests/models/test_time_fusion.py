@@ -1,4 +1,4 @@
-"""The time-fusion systems are the paper's, and docs/time-fusion.md reckons rightly."""
+"""Time-fusion networks: architecture of the paper, and the arithmetic of docs/time-fusion.md."""
 
 import itertools
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from emoscope import models
 from emoscope.core.errors import SpecError
 from emoscope.media.clips import Clip, build_clip, frames_needed
-from emoscope.models.time_fusion_blocks import LEAST_PX, Sizes, Trunk
+from emoscope.models.time_fusion_blocks import MIN_PX, Sizes, Trunk
 
 # Table I of the paper, and the classes that it must have been counted with.
 TABLE = {
@@ -33,22 +33,22 @@ everywhere = pytest.mark.parametrize("name", TABLE)
 
 
 def outline(name: str, **options: Any) -> nn.Module:
-    """The paper's network without its weights."""
+    """Network of full size, without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()
 
 
 def small(name: str, **options: Any) -> Any:
-    """A small network whose batch normalisations have seen something."""
+    """Small network with batch normalisation statistics of its inputs."""
     torch.manual_seed(0)
     model = models.create(name, **(models.small(name) | options)).train()
     with torch.no_grad():
-        model(**model.example_inputs(4))  # type: ignore[operator]
+        model(**model.example_inputs(4))
     return model.eval()
 
 
 def outputs(model: nn.Module, batch: int = 2) -> dict[str, tuple[int, ...]]:
-    """The shape of what every layer gives."""
+    """Output shapes of all layers."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def note(layer: str) -> Any:
@@ -57,7 +57,7 @@ def outputs(model: nn.Module, batch: int = 2) -> dict[str, tuple[int, ...]]:
     for layer, module in model.named_modules():
         if layer and not isinstance(module, nn.GRU):
             module.register_forward_hook(note(layer))
-    inputs = {k: v.to("meta") for k, v in model.example_inputs(batch).items()}  # type: ignore[operator]
+    inputs = {k: v.to("meta") for k, v in model.example_inputs(batch).items()}
     shapes["logits"] = tuple(model(**inputs).shape)
     return shapes
 
@@ -71,11 +71,11 @@ def test_parameters_are_those_of_table_1(name: str) -> None:
 
 
 @everywhere
-def test_classes_are_the_tasks_six(name: str) -> None:
+def test_the_default_is_the_six_classes_of_the_task(name: str) -> None:
     assert outputs(outline(name))["logits"] == (2, 6)
 
 
-def test_the_trunk_shrinks_a_picture_as_the_paper_says() -> None:
+def test_maps_of_the_trunk_have_the_sizes_of_the_paper() -> None:
     sides = {
         "trunk.block1.conv": (96, 54),
         "trunk.block1.pool": (96, 27),
@@ -121,7 +121,7 @@ def test_the_trunk_shrinks_a_picture_as_the_paper_says() -> None:
         ("cnn-gru", {"trunk": (10, 1024), "classifier": (2, 6)}),
     ],
 )
-def test_towers_are_as_many_as_the_paper_says_and_run_at_once(
+def test_towers_are_those_of_the_paper_and_run_in_one_call(
     name: str, expected: dict[str, tuple[int, ...]]
 ) -> None:
     shapes = outputs(outline(name))
@@ -137,14 +137,14 @@ def test_blocks_normalise_before_they_pool(name: str) -> None:
 
 
 @pytest.mark.parametrize("spacing", [15, 4])
-def test_late_fusion_sees_two_frames_and_no_other(spacing: int) -> None:
+def test_late_fusion_uses_two_frames_and_no_other(spacing: int) -> None:
     model = small("late-fusion", spacing=spacing)
     frames = [np.full((8, 8, 3), i, dtype=np.uint8) for i in range(20)]
     rgb = build_clip(Clip(frames), model.clip_spec)["rgb"]
     assert [round(255 * frame.mean()) for frame in rgb] == [20 - spacing, 19]
 
 
-def test_late_fusions_towers_are_the_trunk_of_each_frame() -> None:
+def test_late_fusion_applies_the_trunk_to_each_frame() -> None:
     model = small("late-fusion")
     rgb = model.example_inputs(3)["rgb"]
     with torch.no_grad():
@@ -158,7 +158,7 @@ def test_late_fusions_towers_are_the_trunk_of_each_frame() -> None:
         torch.testing.assert_close(model(rgb.flip(1)), before)
 
 
-def test_slow_fusions_towers_share_blocks_one_and_two() -> None:
+def test_towers_of_slow_fusion_share_blocks_one_and_two() -> None:
     model = small("slow-fusion")
     rgb = model.example_inputs(3)["rgb"]
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_early_fusion_stacks_frames_in_order_on_channels() -> None:
         torch.testing.assert_close(model(rgb), model.head(model.trunk(stacked)))
 
 
-def test_conv3d_sees_three_frames_then_five() -> None:
+def test_conv3d_covers_three_frames_then_five() -> None:
     model = small("conv3d")
     rgb = model.example_inputs(1)["rgb"].requires_grad_()
     first = model.block1(rgb.transpose(1, 2))
@@ -201,13 +201,13 @@ def test_conv3d_sees_three_frames_then_five() -> None:
 
 
 def frames_behind(output: Tensor, rgb: Tensor) -> list[int]:
-    """Indices of the frames that have a part in it."""
+    """Indices of the frames with a non-zero gradient."""
     (gradient,) = torch.autograd.grad(output.square().sum(), rgb, retain_graph=True)
     return gradient.abs().sum((0, 2, 3, 4)).nonzero().flatten().tolist()
 
 
 @everywhere
-def test_a_window_holds_the_frames_needed_wherever_it_begins(name: str) -> None:
+def test_a_window_contains_the_required_frames_at_any_start(name: str) -> None:
     spec: Any = outline(name).clip_spec
     assert spec.region == "face"
     assert spec.rate_hz is None
@@ -217,7 +217,7 @@ def test_a_window_holds_the_frames_needed_wherever_it_begins(name: str) -> None:
         assert held.sum() >= frames_needed(spec)
 
 
-def test_weights_start_as_in_keras() -> None:
+def test_weights_are_initialised_as_in_keras() -> None:
     model = small("cnn-gru", width=1 / 4)
     conv, gru = model.trunk.block3.conv1.weight.detach(), model.gru
     limit = math.sqrt(6 / (9 * (conv.shape[0] + conv.shape[1])))
@@ -229,7 +229,7 @@ def test_weights_start_as_in_keras() -> None:
             assert not parameter.any(), key
 
 
-def test_faces_differ_from_the_start() -> None:
+def test_logits_of_faces_differ_at_initialisation() -> None:
     model = small("single-frame")
     rgb = model.example_inputs(8)["rgb"]
     with torch.no_grad():
@@ -247,12 +247,12 @@ def test_width_scales_filters_and_units() -> None:
     assert (model.head.fc1.in_features, model.head.fc1.out_features) == (512, 2048)
 
 
-def test_the_least_picture_is_the_least() -> None:
+def test_the_minimum_size_is_the_smallest_that_works() -> None:
     with torch.device("meta"):
-        trunk = Trunk(Sizes(1.0, LEAST_PX)).eval()
-        assert trunk(torch.zeros(1, 3, LEAST_PX, LEAST_PX)).shape == (1, 256)
+        trunk = Trunk(Sizes(1.0, MIN_PX)).eval()
+        assert trunk(torch.zeros(1, 3, MIN_PX, MIN_PX)).shape == (1, 256)
         with pytest.raises(RuntimeError, match="too small"):
-            trunk(torch.zeros(1, 3, LEAST_PX - 1, LEAST_PX - 1))
+            trunk(torch.zeros(1, 3, MIN_PX - 1, MIN_PX - 1))
 
 
 @pytest.mark.parametrize(
@@ -264,16 +264,14 @@ def test_the_least_picture_is_the_least() -> None:
         ("late-fusion", {"spacing": 1}, "spacing must be 2 or more.*got 1"),
     ],
 )
-def test_options_that_leave_nothing_are_refused(
-    name: str, options: dict[str, Any], message: str
-) -> None:
+def test_invalid_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message) as raised:
         models.create(name, **options)
     assert "\n" not in str(raised.value)
 
 
 @everywhere
-def test_the_papers_size_runs(name: str) -> None:
+def test_the_paper_size_runs(name: str) -> None:
     torch.manual_seed(0)
     model: Any = models.create(name).eval()
     with torch.no_grad():
@@ -284,14 +282,16 @@ def test_the_papers_size_runs(name: str) -> None:
 
 
 def tables() -> list[list[list[str]]]:
-    """The page's tables: rows of cells, without their headings."""
-    found: list[list[list[str]]] = [[]]
+    """Tables of the page as rows of cells, without headings."""
+    rows_of_tables: list[list[list[str]]] = [[]]
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("|"):
-            found[-1].append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
-        elif found[-1]:
-            found.append([])
-    return [table[2:] for table in found if table]
+            rows_of_tables[-1].append(
+                [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+            )
+        elif rows_of_tables[-1]:
+            rows_of_tables.append([])
+    return [table[2:] for table in rows_of_tables if table]
 
 
 def number(cell: str) -> int:
@@ -299,13 +299,13 @@ def number(cell: str) -> int:
 
 
 def reckoned(arithmetic: str, **values: Any) -> Any:
-    """Sums and products of numbers and names."""
+    """Evaluate sums and products of numbers and names."""
     assert set(arithmetic) <= set("0123456789abcdefghijklmnopqrstuvwxyz+-*() ")
     return eval(arithmetic, {"__builtins__": {}}, values)
 
 
 def layers_on_the_page() -> dict[str, dict[str, tuple[str, int]]]:
-    """Of each system: layer -> arithmetic and number, `all` among them."""
+    """{network: {layer or "all": arithmetic and count}}."""
     first, second, *_ = tables()
     single = {layer: (arithmetic, number(count)) for layer, arithmetic, count in first}
     systems = {"single-frame": single}
@@ -316,7 +316,7 @@ def layers_on_the_page() -> dict[str, dict[str, tuple[str, int]]]:
 
 
 @everywhere
-def test_the_page_counts_every_layer(name: str) -> None:
+def test_the_page_lists_the_count_of_every_layer(name: str) -> None:
     page = layers_on_the_page()[name]
     classes, published = TABLE[name]
     layers = {
@@ -332,17 +332,17 @@ def test_the_page_counts_every_layer(name: str) -> None:
     assert sum(layers.values()) == total == published
 
 
-def test_the_numbers_leave_no_other_filters() -> None:
+def test_the_parameter_counts_determine_the_filters() -> None:
     known: dict[str, int] = {}
     for _, left, right, answer in tables()[2]:
-        told = {key: int(value) for key, value in (a.split(" = ") for a in answer.split(", "))}
-        unknown, other = told
+        stated = {key: int(value) for key, value in (a.split(" = ") for a in answer.split(", "))}
+        unknown, other = stated
         sizes = np.arange(1, 1025)
         counts = np.arange(1 if other == "classes" else -49, 51)
         values = {**known, unknown: sizes[:, None], other: counts}
         fits = np.argwhere(reckoned(right, **values) == reckoned(left))
-        assert [[sizes[i], counts[j]] for i, j in fits] == [[*told.values()]]
-        known[unknown] = told[unknown]
+        assert [[sizes[i], counts[j]] for i, j in fits] == [[*stated.values()]]
+        known[unknown] = stated[unknown]
     assert list(known) == ["f1", "f5", "f2", "f3", "f4", "h"]
     model: Any = outline("cnn-gru")
     convs = [m.out_channels for m in model.modules() if isinstance(m, nn.Conv2d)]
@@ -351,12 +351,12 @@ def test_the_numbers_leave_no_other_filters() -> None:
     ]
 
 
-def test_no_other_reading_gives_the_papers_number() -> None:
+def test_no_other_interpretation_gives_the_paper_count() -> None:
     for _, name, arithmetic, count, published in tables()[3]:
         assert reckoned(arithmetic) == number(count) != number(published) == TABLE[name][1]
 
 
-def test_other_readings_are_those_of_networks() -> None:
+def test_other_interpretations_are_counts_of_networks() -> None:
     wide = outline("cnn-gru", hidden_size=256)
     counted = {row[0]: number(row[3]) for row in tables()[3]}
     ours = sum(p.numel() for p in wide.parameters())

@@ -1,4 +1,4 @@
-"""VGG is torchvision's by name, shape and arithmetic; recurrent networks count as they should."""
+"""VGG: names and shapes of torchvision's weights, and arithmetic; recurrent networks."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FILTERS = (64, 128, 256, 512, 512)
 
 
 def outline(name: str = "vgg16", **options: Any) -> Any:
-    """The network without its weights."""
+    """Network without weights."""
     with torch.device("meta"):
         return models.create(name, **options).eval()
 
@@ -33,7 +33,7 @@ def count(model: Any) -> int:
 
 
 def published_shapes(depth: int, batch_norm: bool) -> dict[str, tuple[int, ...]]:
-    """Every tensor of torchvision's file, as its naming goes."""
+    """Names and shapes of all tensors in torchvision's file."""
     shapes: dict[str, tuple[int, ...]] = {}
     place, channels = 0, 3
     for convs, filters in zip(STAGES[depth], FILTERS, strict=True):
@@ -53,7 +53,7 @@ def published_shapes(depth: int, batch_norm: bool) -> dict[str, tuple[int, ...]]
 
 
 def by_hand(state: dict[str, Tensor], depth: int, x: Tensor, upto: str = "fc8") -> Tensor:
-    """What the weights say of colour pictures, without batch normalisation."""
+    """Reference implementation for colour images, without batch normalisation."""
     place = 0
     for convs in STAGES[depth]:
         for _ in range(convs):
@@ -86,7 +86,7 @@ def test_names_and_shapes_are_torchvisions(depth: int, batch_norm: bool) -> None
     assert {key: tuple(value.shape) for key, value in state.items()} == expected
 
 
-def test_it_computes_what_the_weights_say_of_grey_as_colour() -> None:
+def test_logits_equal_a_reference_implementation_on_repeated_grey() -> None:
     model = small("vgg16", size_px=64)
     gray = model.example_inputs()["gray"]
     with torch.no_grad():
@@ -101,7 +101,7 @@ def test_a_face_is_one_grey_picture_of_224() -> None:
 
 
 def trunk_parameters(depth: int, upto: str) -> int:
-    """By hand: convolutions 3 × 3 with biases, then fc6, and fc7."""
+    """Parameters of 3 × 3 convolutions with biases, fc6, and fc7."""
     total, channels = 0, 3
     for convs, filters in zip(STAGES[depth], FILTERS, strict=True):
         for _ in range(convs):
@@ -112,7 +112,7 @@ def trunk_parameters(depth: int, upto: str) -> int:
 
 
 def lstm_parameters(inputs: int, hidden: int) -> int:
-    """One way: four gates with two biases each, as torch has them."""
+    """Parameters of one direction: four gates with two biases each, as in torch."""
     return 4 * (inputs * hidden + hidden * hidden + 2 * hidden)
 
 
@@ -129,7 +129,7 @@ def test_parameters_of_vgg19_lstm() -> None:
     assert count(outline("vgg19-lstm")) == expected == 149_014_598
 
 
-def test_vgg16_bilstm_sees_64_grey_frames_of_the_whole_clip() -> None:
+def test_vgg16_bilstm_takes_64_grey_frames_of_the_whole_clip() -> None:
     model = outline("vgg16-bilstm")
     assert model.clip_spec.sampling == Uniform(length=64)
     assert model.clip_spec.shapes() == {"gray": (64, 1, 224, 224)}
@@ -138,7 +138,7 @@ def test_vgg16_bilstm_sees_64_grey_frames_of_the_whole_clip() -> None:
     assert (model.lstm.hidden_size, model.lstm.bidirectional) == (1024, True)
 
 
-def test_vgg19_lstm_sees_colour() -> None:
+def test_vgg19_lstm_takes_colour() -> None:
     model = outline("vgg19-lstm")
     assert model.clip_spec.shapes() == {"rgb": (16, 3, 224, 224)}
     assert model.clip_spec.window.length_s == 2
@@ -173,7 +173,7 @@ def test_an_lstm_reads_the_features_of_every_frame_in_order(
         assert not torch.allclose(model(**{stream: clip.flip(1)}), model.classifier(last))
 
 
-def test_dropout_is_on_the_lstms_inputs_and_outputs() -> None:
+def test_dropout_is_applied_to_the_inputs_and_outputs_of_the_lstm() -> None:
     model = small("vgg16-bilstm").train()
     (clip,) = model.example_inputs(8).values()
     seen: dict[str, Tensor] = {}
@@ -182,7 +182,7 @@ def test_dropout_is_on_the_lstms_inputs_and_outputs() -> None:
     torch.manual_seed(0)
     with torch.no_grad():
         model(clip)
-        kept = model.trunk.eval().of_pictures(clip.flatten(0, 1)) > 0
+        kept = model.trunk.eval().image_outputs(clip.flatten(0, 1)) > 0
     share = (seen["inputs"].flatten(0, 1)[kept] > 0).float().mean().item()
     assert share == pytest.approx(0.15, abs=0.03)
     assert (seen["outputs"] != 0).float().mean().item() == pytest.approx(0.15, abs=0.04)
@@ -194,7 +194,7 @@ def test_width_scales_filters_and_units() -> None:
     assert (model.lstm.input_size, model.lstm.hidden_size) == (512, 512)
 
 
-def test_faces_differ_from_the_start_at_any_depth() -> None:
+def test_logits_of_faces_differ_at_initialisation_at_any_depth() -> None:
     torch.manual_seed(0)
     model = VGG(depth=19, width=1 / 8, size_px=32).eval()
     with torch.no_grad():
@@ -217,8 +217,6 @@ def test_faces_differ_from_the_start_at_any_depth() -> None:
         ("vgg19-lstm", {"stream": "flow"}, "stream must be one of rgb, gray, got 'flow'"),
     ],
 )
-def test_options_that_cannot_be_are_refused(
-    name: str, options: dict[str, Any], message: str
-) -> None:
+def test_invalid_options_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         small(name, **options)

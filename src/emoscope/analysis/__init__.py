@@ -1,1 +1,1 @@
-"""A bundle at work: ONNX Runtime, no torch."""
+"""Analysis with model bundles: ONNX Runtime, no torch."""

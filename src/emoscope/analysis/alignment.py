@@ -1,4 +1,4 @@
-"""Timelines of several models as one: rows that meet in time, and the rule that joins them."""
+"""Fuse the predictions of several models into the rows of one Timeline."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,54 +9,62 @@ from emoscope.core.arrays import BoolArray, FloatArray, StrArray
 from emoscope.core.labels import map_probs
 from emoscope.core.results import Timeline
 
-__all__ = ["Said", "heard_during", "joined"]
+__all__ = ["Fuse", "MemberPredictions", "combine", "voice_during"]
 
 Fuse = Callable[[Mapping[str, FloatArray]], FloatArray]  # {model: (N, C)} -> (N, C)
 
-_INSTANT_S = 1e-6  # what a row of no length, as of a single image, takes of the sound
+_INSTANT_S = 1e-6  # length given to rows of no length, such as that of a single image
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
-    """What one model says of the rows."""
+class MemberPredictions:
+    """The predictions of one model for the rows of a Timeline.
+
+    maps   label of the model -> label of the system, where their names differ
+    """
 
     name: str
     modality: str
     labels: tuple[str, ...]
-    probs: FloatArray  # (N, its labels), NaN where it does not speak
-    maps: Mapping[str, str] = field(
-        default_factory=dict
-    )  # label -> label, beside those of one name
+    probs: FloatArray  # (N, labels), NaN where the model has no answer
+    maps: Mapping[str, str] = field(default_factory=dict)
 
 
-def joined(rows: Timeline, said: Sequence[Said], labels: tuple[str, ...], fuse: Fuse) -> Timeline:
-    """The same rows with fused probabilities; `modalities` names who spoke in each.
+def combine(
+    rows: Timeline,
+    members: Sequence[MemberPredictions],
+    labels: tuple[str, ...],
+    fuse: Fuse,
+) -> Timeline:
+    """The same rows with fused probabilities; `modalities` names the members that had an answer.
 
-    Each model's probabilities are first carried over to `labels` by `core.labels.map_probs`: a
-    class that has no place there is left out, and the others are made to sum to 1."""
+    The probabilities of each model are first converted to `labels` by `core.labels.map_probs`: a
+    class without a counterpart is left out, and the others are normalised to sum to 1."""
     probs = {
-        one.name: map_probs(one.probs, one.labels, labels, dict(one.maps))
+        member.name: map_probs(member.probs, member.labels, labels, dict(member.maps))
         if len(rows)
         else np.empty((0, len(labels)))
-        for one in said
+        for member in members
     }
     fused = fuse(probs)
-    speaks = np.array([~np.isnan(values).any(axis=1) for values in probs.values()])
-    modalities = _named(speaks, [one.modality for one in said])
+    answered = np.array([~np.isnan(values).any(axis=1) for values in probs.values()])
+    modalities = _names_of_present(answered, [member.modality for member in members])
     return replace(rows, probs=fused, labels=labels, modalities=modalities)
 
 
-def heard_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
-    """(N, C) what a voice says during each span (N, 2): the mean of its rows that overlap the span,
-    weighted by the time they share with it. NaN where none does that has probabilities."""
-    said = voice.probs[voice.seen]
+def voice_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
+    """Mean prediction of a voice during each span: (N, 2) -> (N, C).
+
+    The voice's rows are weighted by the time they share with the span. NaN where no row with
+    probabilities overlaps it."""
+    probs = voice.probs[voice.seen]
     starts, ends = voice.spans_s[voice.seen].T
-    if not len(said):
+    if not len(probs):
         return np.full((len(spans_s), len(voice.labels)), np.nan)
-    # The integral of what is said over time, at the rows' own ends; it is straight in between.
+    # The integral of the probabilities over time is linear between the ends of the rows.
     times_s = np.column_stack([starts, ends]).ravel()
     lengths = np.maximum(ends - starts, 0.0)[:, None]
-    parts = lengths * np.hstack([said, np.ones((len(said), 1))])
+    parts = lengths * np.hstack([probs, np.ones((len(probs), 1))])
     integral = np.vstack([np.zeros(parts.shape[1]), np.cumsum(parts, axis=0)])
     knots = np.stack([integral[:-1], integral[1:]], axis=1).reshape(len(times_s), -1)
     first = spans_s[:, 0]
@@ -70,18 +78,18 @@ def heard_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
     return mean
 
 
-def _named(speaks: BoolArray, modalities: Sequence[str]) -> StrArray:
-    """(M, N) who speaks -> (N,) "face+voice" ..., each modality once, in the models' order."""
-    patterns, which = np.unique(speaks.T, axis=0, return_inverse=True)
+def _names_of_present(answered: BoolArray, modalities: Sequence[str]) -> StrArray:
+    """(M, N) -> (N,) "face+voice" ..., each modality once, in the order of the models."""
+    patterns, pattern_of_row = np.unique(answered.T, axis=0, return_inverse=True)
     names = [
         "+".join(
             dict.fromkeys(
                 part
-                for modality, speaks in zip(modalities, row, strict=True)
-                if speaks
+                for modality, is_present in zip(modalities, pattern, strict=True)
+                if is_present
                 for part in modality.split("+")
             )
         )
-        for row in patterns.tolist()
+        for pattern in patterns.tolist()
     ]
-    return np.array(names, dtype=np.str_)[which.reshape(-1)]
+    return np.array(names, dtype=np.str_)[pattern_of_row.reshape(-1)]

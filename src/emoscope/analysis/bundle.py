@@ -1,10 +1,10 @@
-"""Model bundles: one ONNX file whose metadata says all that is needed to run and to judge it."""
+"""Model bundles: one ONNX file whose metadata holds all that is needed to run and judge it."""
 
 import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -17,6 +17,7 @@ from emoscope.core.arrays import Float64Array, FloatArray
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
 from emoscope.core.offline import import_openvino
+from emoscope.core.options import Prior
 from emoscope.core.processors import usable_processors
 from emoscope.core.registry import Registry
 
@@ -33,12 +34,12 @@ __all__ = [
     "softmax",
 ]
 
-FORMAT = 1  # of the metadata; a higher one is refused
+FORMAT = 1  # version of the metadata; a higher one is refused
 METADATA_KEY = "emoscope"
 WEIGHTS_GROUP = "emoscope.weights"
+RUN_FILE = "run.json"  # what makes a folder a run folder
 _MODEL_SUFFIXES = (".onnx", ".toml")
 
-Prior = Literal["train", "uniform"]
 Run = Callable[[Mapping[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> logits (B, C)
 
 
@@ -57,23 +58,31 @@ class BundleCard(BaseModel):
     prior: tuple[Annotated[float, Field(gt=0)], ...]  # share of each class in the training data
     licence: str
     trained_on: str
-    figures: dict[str, Any]  # what was measured, on what
+    figures: dict[str, Any]  # measured figures and the data they were measured on
     paper: str = ""
 
     @model_validator(mode="after")
-    def _one_prior_a_label(self) -> Self:
+    def _one_prior_per_label(self) -> Self:
         if len(set(self.labels)) < len(self.labels):
-            raise ValueError(f"each label may occur once, got {self.labels}")
+            raise ValueError(f"labels must differ, got {self.labels}")
         if len(self.prior) != len(self.labels):
             raise ValueError(
-                f"{len(self.labels)} labels need as many priors, got {len(self.prior)}"
+                f"prior must have {len(self.labels)} entries, one per label, got {len(self.prior)}"
             )
         return self
 
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A model ready to run."""
+    """A model ready to run.
+
+    >>> bundle = load_bundle("face-ferplus")
+    >>> bundle.clip_spec.shapes()
+    {'gray': (1, 1, 48, 48)}
+    >>> faces = {"gray": np.zeros((2, 1, 1, 48, 48), np.float32)}
+    >>> bundle.predict(faces).shape == (2, len(bundle.labels))
+    True
+    """
 
     card: BundleCard
     path: Path
@@ -95,20 +104,20 @@ class Bundle:
     def predict(self, inputs: Mapping[str, FloatArray], prior: Prior = "train") -> FloatArray:
         """Calibrated probabilities of a batch of clips: {stream: (B, T, C, H, W)} -> (B, labels).
 
-        softmax(logits / temperature); with `prior="uniform"` divided by the class prior of the
-        training data and made to sum to 1 again, so that a class does not win for being common
-        there (logit adjustment, Menon et al., ICLR 2021). A clip of which a vector is NaN, as of
-        silence, has NaN for an answer. Raises SpecError for inputs that do not fit `clip_spec`.
+        They are softmax(logits / temperature). With `prior="uniform"` they are divided by the class
+        prior of the training data and normalised again, so that a class is not favoured for being
+        common there (logit adjustment, Menon et al., ICLR 2021). A clip whose vector contains NaN,
+        as silence does, gets NaN. Raises SpecError for inputs that do not fit `clip_spec`.
         """
         if prior not in get_args(Prior):
-            raise SpecError(f"prior is one of {', '.join(get_args(Prior))}, got {prior!r}.")
+            raise SpecError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}.")
         logits = self._logits(self._checked(inputs)) / self.card.temperature
         if prior == "uniform":
             logits = logits - np.log(self.card.prior)
         return softmax(logits)
 
     def _logits(self, inputs: dict[str, FloatArray]) -> Float64Array:
-        """(B, labels). No model is asked about NaN: a forest, for one, would answer."""
+        """(B, labels). Clips with NaN are not passed to the model: a forest would give a result."""
         vectors = [inputs[vector.kind] for vector in self.clip_spec.vectors]
         if not vectors:
             return self.run(inputs).astype(np.float64)
@@ -124,12 +133,13 @@ class Bundle:
             raise SpecError(f"{self.name} takes {sorted(shapes)}, got {sorted(inputs)}.")
         arrays = {name: np.asarray(inputs[name], dtype=np.float32) for name in shapes}
         for name, shape in shapes.items():
-            found = arrays[name].shape
-            if found[1:] != shape:
-                raise SpecError(f"{self.name}: {name} must be (B, *{shape}), got {found}.")
-        if len({len(array) for array in arrays.values()}) > 1:
-            sizes = {name: len(array) for name, array in arrays.items()}
-            raise SpecError(f"{self.name}: the streams must be of one batch, got {sizes}.")
+            if arrays[name].shape[1:] != shape:
+                raise SpecError(
+                    f"{self.name}: {name} must be (B, *{shape}), got {arrays[name].shape}."
+                )
+        sizes = {name: len(array) for name, array in arrays.items()}
+        if len(set(sizes.values())) > 1:
+            raise SpecError(f"{self.name}: all streams need the same batch size, got {sizes}.")
         return arrays
 
 
@@ -140,16 +150,19 @@ def softmax(logits: FloatArray) -> FloatArray:
 
 
 def bundle_names() -> list[str]:
-    """Names of the bundles that are installed, ours first."""
-    found = installed_models()
-    return [name for name in found if found[name].suffix == ".onnx"]
+    """Names of the installed bundles, those of this package first."""
+    registry = installed_models()
+    return [name for name in registry if registry[name].suffix == ".onnx"]
 
 
 def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundle:
-    """Load an installed bundle by name, or one from a file by its path.
+    """Load a bundle: an installed one by name, a file, or the one exported in a run folder.
 
-    Raises UnknownName for a name nobody installed, BundleError for a file that is no bundle, is
-    newer than this Emoscope, or whose graph does not fit its own spec.
+    Raises UnknownName for a name that is not installed, BundleError for a file that is no bundle,
+    needs a newer Emoscope, or has a graph that does not fit its own ClipSpec.
+
+    >>> load_bundle("face-ferplus").labels[:3]
+    ('neutral', 'happiness', 'surprise')
     """
     start = BACKENDS[backend]
     path = _locate(name_or_path)
@@ -162,57 +175,69 @@ def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundl
 def _locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
-        path = installed_models()[str(name_or_path)]
+        name, installed = str(name_or_path), installed_models()
+        is_run = path.is_dir() and name not in installed
+        path = _exported_bundle(path) if is_run else installed[name]
     if path.suffix == ".toml":
         raise BundleError(
-            f"{name_or_path}: a system of several models, and one is wanted. "
-            "`emoscope.analyze` and the command line take both."
+            f"{name_or_path}: a system of several models, where one model is needed. "
+            "`emoscope.analyze` and `emoscope analyze` take systems."
         )
     if not path.is_file():
         raise BundleError(f"{path}: no such file. Give a bundle's path or an installed name.")
     return path
 
 
-def installed_models() -> Registry[Path]:
-    """Name -> file, a bundle (.onnx) or a system of several (.toml), over every package that names
-    itself under `emoscope.weights`; ours first."""
-    found: Registry[Path] = Registry("installed model")
-    for entry in sorted(entry_points(group=WEIGHTS_GROUP), key=lambda e: e.name != "emoscope"):
-        for path in _weights_of(entry):
-            if path.stem not in found:
-                found.add(path.stem, path)
-    return found
-
-
-def _weights_of(entry: EntryPoint) -> list[Path]:
+def _exported_bundle(run: Path) -> Path:
+    """The bundle in a run folder. Raises BundleError if there is none."""
+    if not (run / RUN_FILE).is_file():
+        raise BundleError(f"{run}: not a run folder: {RUN_FILE} is missing.")
     try:
-        package = files(entry.module)
-    except ImportError as error:
+        name = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{run / RUN_FILE}: not readable: {error!r}.") from None
+    bundle = run / f"{name}.onnx"
+    if not bundle.is_file():
         raise BundleError(
-            f"{entry.module}: a package named under {WEIGHTS_GROUP!r} cannot be imported: {error}. "
-            "Reinstall or remove it."
-        ) from None
-    items = [item for item in package.iterdir() if isinstance(item, Path)]
-    return sorted(item for item in items if _is_model(item))
+            f"{run}: the run has no bundle yet. Write it with `emoscope export {run} -o {bundle}`."
+        )
+    return bundle
 
 
-def _is_model(path: Path) -> bool:
-    """A learned rule of fusion lies beside its system, and is no model by itself."""
-    return path.suffix in _MODEL_SUFFIXES and not path.name.endswith(".rule.onnx")
+def installed_models() -> Registry[Path]:
+    """Files of the installed models by name: bundles (.onnx) and systems of several (.toml).
+
+    Packages add theirs with an entry point in the group `emoscope.weights`; those of this package
+    come first. Raises BundleError for a package that cannot be imported."""
+    registry: Registry[Path] = Registry("installed model")
+    for entry in sorted(entry_points(group=WEIGHTS_GROUP), key=lambda e: e.name != "emoscope"):
+        try:
+            folder = files(entry.module)
+        except ImportError as error:
+            raise BundleError(
+                f"{entry.module}: a package with the entry point {WEIGHTS_GROUP!r} cannot be "
+                f"imported: {error}. Reinstall or remove it."
+            ) from None
+        for path in sorted(item for item in folder.iterdir() if isinstance(item, Path)):
+            # A learned fusion rule lies beside its system and is not a model by itself.
+            is_model = path.suffix in _MODEL_SUFFIXES and not path.name.endswith(".rule.onnx")
+            if is_model and path.stem not in registry:
+                registry.add(path.stem, path)
+    return registry
 
 
 def open_session(path: Path) -> ort.InferenceSession:
-    """An ONNX file, ready to run on the CPU. Raises BundleError."""
+    """Open an ONNX file to run on the CPU. Raises BundleError."""
     options = ort.SessionOptions()
     options.log_severity_level = 4  # what goes wrong is raised, once
     if (processors := usable_processors()) < (os.cpu_count() or 1):
-        # Told nothing, it binds a thread to every core of the machine, the forbidden ones too.
+        # By default it binds a thread to every core, including those this process may not use.
         options.intra_op_num_threads = processors
     # Spinning threads would take the video decoder's processor time.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime has no common class of its own
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
         reason = str(error).split("\n")[0].split(" : ")[-1].split(" failed:")[-1].rstrip(". ")
         raise BundleError(
             f"{path}: not an ONNX model that ONNX Runtime can run: {reason}."
@@ -234,26 +259,26 @@ def _read_card(metadata: Mapping[str, str], path: Path) -> BundleCard:
             )
         return BundleCard.model_validate_json(metadata[METADATA_KEY])
     except ValidationError as error:
-        raise BundleError(f"{path}: the bundle's metadata is wrong: {explain(error)}.") from None
+        raise BundleError(f"{path}: the bundle's metadata is invalid: {explain(error)}.") from None
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: the bundle's metadata is not readable: {error}.") from None
 
 
 def _check_graph(session: ort.InferenceSession, card: BundleCard, path: Path) -> None:
-    """The graph's inputs must be the ClipSpec's streams, in float32 and batches of any size; its
-    one output (B, number of labels)."""
+    """Check that the graph takes the ClipSpec's streams, float32 in batches of any size, and
+    returns one output (B, number of labels). Raises BundleError."""
     nodes = session.get_inputs()
     graph = {node.name: tuple(node.shape[1:]) for node in nodes}
     spec = card.clip_spec.shapes()
     if graph != spec:
-        raise BundleError(f"{path}: the graph takes {graph}, its ClipSpec gives {spec}.")
+        raise BundleError(f"{path}: the graph takes {graph}, but its ClipSpec gives {spec}.")
     for node in nodes:
         if node.type != "tensor(float)":
             raise BundleError(f"{path}: the graph takes {node.name} as {node.type}, not float32.")
         if isinstance(node.shape[0], int):
             raise BundleError(
-                f"{path}: the graph takes {node.name} in batches of {node.shape[0]} only. "
-                "Export it with a free batch dimension."
+                f"{path}: the graph takes {node.name} only in batches of {node.shape[0]}. "
+                "Export it with a dynamic batch dimension."
             )
     outputs = [tuple(node.shape[1:]) for node in session.get_outputs()]
     if outputs != [(len(card.labels),)]:
@@ -267,14 +292,14 @@ BACKENDS: Registry[Callable[[Path, ort.InferenceSession], Run]] = Registry("back
 
 @BACKENDS.register("onnxruntime")
 def _onnxruntime(_: Path, session: ort.InferenceSession) -> Run:
-    """ONNX Runtime on the CPU; the default."""
+    """ONNX Runtime on the CPU, the default."""
     return lambda inputs: np.asarray(session.run(None, dict(inputs))[0])
 
 
 @BACKENDS.register("openvino")
 def _openvino(path: Path, _: ort.InferenceSession) -> Run:
-    """OpenVINO on the CPU in float32, so that its answers are ONNX Runtime's; of kernels in eight
-    bits to about half a percent, for it rounds in its own way."""
+    """OpenVINO on the CPU in float32: the same probabilities as ONNX Runtime, or within half a
+    percent for int8 models, which it rounds differently."""
     try:
         openvino = import_openvino()
     except ImportError:

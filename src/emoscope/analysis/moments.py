@@ -1,4 +1,4 @@
-"""Frames in, who is seen when out: the common first half of every analysis."""
+"""From frames to moments: the faces in each analysed frame."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ __all__ = ["Moment", "moments"]
 
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """A frame that was looked at: it stands for the time until the next one."""
+    """The faces in one analysed frame, which stands for the time until the next one."""
 
     start_s: float
     end_s: float
@@ -32,14 +32,14 @@ def moments(
     rate_hz: float | None = None,
     until_s: float = np.inf,
 ) -> Iterator[Moment]:
-    """Who is seen in each frame, each given once the next one tells how long it lasts.
+    """Yield the moment of each frame, as soon as the next frame gives its end.
 
-    `scale` takes a box from the frames' pixels to the source's. The last moment lasts as long as
-    its frame does, or one step of `rate_hz`, but not beyond `until_s`. Raises SpecError for frames
-    out of order.
+    `scale` converts boxes from pixels of the frames to pixels of the source. The last moment lasts
+    as long as its frame, or one step of `rate_hz`, but ends at `until_s` at the latest. Raises
+    SpecError for frames out of order.
     """
     waiting: Moment | None = None
-    lasts_s = shown_s = 0.0
+    step_s = frame_s = 0.0  # length of a moment, and of a frame
     for frame in frames:
         if waiting is not None:
             if frame.time_s < waiting.start_s:
@@ -48,17 +48,17 @@ def moments(
                     f"{waiting.start_s:g} s. Give frames in the order of their times."
                 )
             yield replace(waiting, end_s=frame.time_s)
-            lasts_s = frame.time_s - waiting.start_s
-        found = tuple(
+            step_s = frame.time_s - waiting.start_s
+        faces = tuple(
             replace(seen, box=seen.box.scaled(scale)) for seen in sightings(frame, spec, tracker)
         )
-        waiting, shown_s = Moment(frame.time_s, frame.time_s, found), frame.duration_s
+        waiting, frame_s = Moment(frame.time_s, frame.time_s, faces), frame.duration_s
         if rate_hz is not None:
-            lasts_s = max(1 / rate_hz, frame.duration_s)
+            step_s = max(1 / rate_hz, frame.duration_s)
         elif frame.duration_s > 0:
-            lasts_s = frame.duration_s
+            step_s = frame.duration_s
     if waiting is not None:
-        end_s = waiting.start_s + lasts_s
-        # A last frame that was passed over may reach beyond the step, by as much as one lasts.
-        end_s = until_s if until_s < end_s + shown_s + 1e-6 else end_s
+        end_s = waiting.start_s + step_s
+        # A skipped last frame may end after the step, by up to its own length.
+        end_s = until_s if until_s < end_s + frame_s + 1e-6 else end_s
         yield replace(waiting, end_s=max(end_s, waiting.start_s))

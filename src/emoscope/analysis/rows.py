@@ -1,5 +1,5 @@
-"""From moments to rows of a Timeline: frame by frame for image models, by sliding windows for clip
-models."""
+"""From moments to rows of a Timeline: frame by frame for image models, in sliding windows for
+others."""
 
 import itertools
 from collections import deque
@@ -31,7 +31,7 @@ class _Row:
     box: tuple[float, ...] = (np.nan,) * 4
     probs: FloatArray | None = None
     padded: bool = False
-    silent: bool = False  # a model that listens, too, had nothing to hear
+    silent: bool = False  # a model of pictures and sound had no sound
 
 
 def frame_rows(
@@ -42,8 +42,10 @@ def frame_rows(
     modality: str,
     batch: int,
 ) -> Iterator[Timeline]:
-    """A row a face a moment; a moment without a face is a row of NaN. Each Timeline but the last
-    holds `batch` moments: the network sees their faces in one call."""
+    """Yield the rows of an image model: one per face and moment, NaN for a moment without a face.
+
+    Each Timeline but the last holds `batch` moments, whose faces go through the model in one call.
+    """
     moments = iter(seen)
     while group := list(itertools.islice(moments, batch)):
         faces = [(moment, sighting) for moment in group for sighting in moment.sightings]
@@ -69,17 +71,18 @@ def window_rows(
     sound: Sound | None = None,
     vote: str = DEFAULT_VOTE,
 ) -> Iterator[Timeline]:
-    """A row a face a stride: what the vote makes of all windows that cover the stride.
+    """Yield the rows of a clip model: one per face and stride, the vote over all windows that
+    cover the stride.
 
-    Window k starts k strides after the first frame. One that the video's end cuts short, or in
-    which the face is not seen throughout, counts only where no whole window covers the stride.
-    A face gets a row where it is seen in the stride; a stride without any is a row of NaN.
-
-    Given the `sound`, a model that looks is told what is heard in the windows of each face, too; a
-    row of which all windows were silent does not name the voice among its modalities. Of one that
-    only listens it is the same of a voice: a window is what is heard in it. Windows of silence, and
-    others of which the model says NaN, count for nothing; a stride that has no other is a row of
+    Window k starts k strides after the first frame. A window that is cut, by the end of the video
+    or because the face is not visible throughout, counts only where no whole window covers the
+    stride. A face gets a row if it is visible in the stride. A stride without a face is a row of
     NaN.
+
+    With `sound`, each window of a model of pictures and sound includes the sound of that window. A
+    row whose windows were all silent does not list the voice in its modalities. For a model of
+    sound alone the voice takes the place of the face. Windows of silence, and others whose
+    prediction is NaN, do not count. A stride without any other window is a row of NaN.
     """
     windows = _Windows(spec, predict, sound, partial(VOTES[vote], labels=labels))
     for moment in seen:
@@ -90,20 +93,20 @@ def window_rows(
         yield _timeline(windows.advance(), labels, modality)
 
 
-_Said = tuple[FloatArray, bool, bool]  # (C,), padded or not, silent or not
+_Prediction = tuple[FloatArray, bool, bool]  # (C,), padded, silent
 
 
 @dataclass(eq=False)
 class _Votes:
-    """What windows said of one face in one stride."""
+    """Predictions of the windows that cover one face in one stride."""
 
-    whole: list[_Said] = field(default_factory=list)
-    cut: list[_Said] = field(default_factory=list)
+    whole: list[_Prediction] = field(default_factory=list)
+    cut: list[_Prediction] = field(default_factory=list)
 
-    def result(self, vote: Vote) -> _Said | None:
-        """Of the windows that count, (C,), whether one of them was padded, and whether all were
-        silent; None where none has an answer."""
-        counting = [said for said in self.whole or self.cut if not np.isnan(said[0]).any()]
+    def result(self, vote: Vote) -> _Prediction | None:
+        """The vote over the windows that count, whether one of them was padded and whether all were
+        silent. None if no window counts."""
+        counting = [one for one in self.whole or self.cut if not np.isnan(one[0]).any()]
         if not counting:
             return None
         probs, padded, silent = zip(*counting, strict=True)
@@ -111,16 +114,16 @@ class _Votes:
 
 
 class _Windows:
-    """The window at hand, and what has been said of the strides that are still open."""
+    """The current window, and the predictions for the strides that are still open."""
 
     def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None, vote: Vote) -> None:
         self.inputs, self.predict, self.vote = WindowInputs(spec, sound), predict, vote
         self.looks = bool(spec.seen)
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
-        self.strides = int((self.length_s + EPSILON_S) / self.stride_s)  # wholly in a window
+        self.strides = int((self.length_s + EPSILON_S) / self.stride_s)  # in a window, rounded down
         self.moments: deque[Moment] = deque()
         self.votes: dict[tuple[int, int], _Votes] = {}
-        self.index = 0  # of the window at hand, and of the stride it begins with
+        self.index = 0  # of the current window, and of its first stride
         self.zero_s = 0.0
 
     @property
@@ -133,20 +136,20 @@ class _Windows:
         self.moments.append(moment)
 
     def complete(self) -> bool:
-        """Whether all of the window at hand has been seen."""
+        """Whether the moments reach the end of the current window."""
         if not self.moments:
             return False
         return self.moments[-1].end_s >= self.start_s + self.length_s - EPSILON_S
 
     def unfinished(self) -> bool:
-        """Whether anything was seen from the window's start on."""
+        """Whether any moment ends after the start of the current window."""
         if not self.moments:
             return False
-        # A single image lasts no time at all and is a row all the same.
+        # A single image has no length, but gets a row.
         return self.moments[-1].end_s > self.start_s + EPSILON_S or self.index == 0
 
     def advance(self) -> list[_Row]:
-        """Run the window at hand, close the stride it begins with, go on to the next."""
+        """Predict the current window, close its first stride, and move to the next window."""
         self._run()
         rows = self._close()
         self.index += 1
@@ -155,34 +158,34 @@ class _Windows:
         return rows
 
     def _run(self) -> None:
-        """Ask the model about every face in the window at hand."""
+        """Add the predictions for every face in the current window."""
         end_s = self.start_s + self.length_s
         inside = self._within(self.start_s, end_s)
         view = View(self.index, self.start_s, end_s, self.zero_s, self.complete(), inside)
-        faces = self.inputs.of(view)
+        faces = self.inputs.by_track(view)
         probs = _predict_all([face.streams for face in faces.values()], self.predict)
         for (track, face), row in zip(faces.items(), probs, strict=True):
             if face.is_silent and not self.looks:
                 row = np.full_like(row, np.nan)
             for stride in range(self.index, self.index + self.strides):
                 votes = self.votes.setdefault((stride, track), _Votes())
-                said = row, face.is_padded, face.is_silent
-                (votes.cut if face.is_cut else votes.whole).append(said)
+                prediction = row, face.is_padded, face.is_silent
+                (votes.cut if face.is_cut else votes.whole).append(prediction)
 
     def _close(self) -> list[_Row]:
         start_s, end_s = self.start_s, min(self.start_s + self.stride_s, self.moments[-1].end_s)
         faces = by_track(self._within(start_s, end_s))
         rows = []
         for track, seen in sorted(faces.items()):
-            first = seen[0][1]  # a row's box is where the face was when the row starts
-            said = self.votes[self.index, track].result(self.vote)
-            if said is not None:
-                rows.append(_Row(start_s, end_s, track, first.box, *said))
+            first = seen[0][1]  # the box of a row is that of its start
+            result = self.votes[self.index, track].result(self.vote)
+            if result is not None:
+                rows.append(_Row(start_s, end_s, track, first.box, *result))
         self.votes = {key: votes for key, votes in self.votes.items() if key[0] > self.index}
         return rows or [_Row(start_s, end_s)]
 
     def _within(self, start_s: float, end_s: float) -> list[Moment]:
-        """Moments on screen at some time of a span."""
+        """Moments that overlap a span."""
         return [
             moment
             for moment in self.moments
@@ -191,7 +194,7 @@ class _Windows:
 
 
 def _predict_all(inputs: Sequence[dict[str, FloatArray]], predict: Predict) -> FloatArray:
-    """(N, C), in one call of the model."""
+    """(N, C) predictions, in one call of the model."""
     if not inputs:
         return np.empty((0, 0))
     return predict({name: np.stack([one[name] for one in inputs]) for name in inputs[0]})
@@ -204,14 +207,14 @@ def _timeline(rows: list[_Row], labels: tuple[str, ...], modality: str) -> Timel
         track=np.array([row.track for row in rows], dtype=np.int64),
         boxes_xyxy=np.array([row.box for row in rows], dtype=np.float64),
         probs=np.array([unknown if row.probs is None else row.probs for row in rows]),
-        modalities=np.array([_spoken(row, modality) for row in rows]),
+        modalities=np.array([_modalities(row, modality) for row in rows]),
         labels=labels,
         padded=np.array([row.padded for row in rows]),
     )
 
 
-def _spoken(row: _Row, modality: str) -> str:
-    """Of "face+voice" what had its part in a row; "" where nobody was there."""
+def _modalities(row: _Row, modality: str) -> str:
+    """The parts of "face+voice" that a row used; "" for a row without probabilities."""
     if row.probs is None:
         return ""
     return "+".join(m for m in modality.split("+") if m != "voice" or not row.silent)

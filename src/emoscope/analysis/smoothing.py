@@ -1,4 +1,4 @@
-"""Rows that arrive live, averaged as `Timeline.smooth` averages the rows of a whole film."""
+"""Smoothing of live rows, equal to `Timeline.smooth` on the rows of a whole video."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,10 +12,11 @@ _INSTANT_S = 1e-9
 
 
 def smoothed(parts: Iterable[Timeline], window_s: float) -> Iterator[Timeline]:
-    """The rows of `parts`, which follow each other in time, each row as soon as it is final: when
-    rows have arrived that reach half a window past its middle, or at the end."""
-    kept: Timeline | None = None  # the rows that a window may still need
-    given = 0  # of these
+    """Yield the smoothed rows of consecutive `parts`, each row as soon as it is final.
+
+    A row is final when later rows reach half a window past its middle, or at the end."""
+    kept: Timeline | None = None  # rows that a window may still need
+    given = 0  # number of these already yielded
     reach_s = window_s / 2 + _INSTANT_S
     for part in parts:
         kept = part if kept is None else Timeline.concatenate([kept, part])

@@ -1,66 +1,61 @@
-"""Systems: several bundles and the rule that joins them, named in one TOML file.
+"""Systems: several models and the rule that combines them, described in one TOML file.
 
     name = "face-voice"
-    labels = "basic7"        # a label set, or a list
-    rule = "average"         # of `analysis.fusion`, or a learned one: "face-voice.rule.onnx"
-    speaker = "all"          # whose the sound is where several faces show, or "mouth"
+    labels = "basic7"        # a label set, or a list of labels
+    rule = "average"         # a rule of `analysis.fusion`, or a learned one: "face-voice.rule.onnx"
+    speaker = "all"          # faces the voice belongs to: "all", or the one whose "mouth" moves
 
     [[members]]
-    model = "face-ferplus"   # an installed bundle, or a path beside this file
+    model = "face-ferplus"   # an installed bundle, or a path relative to this file
 
     [[members]]
     model = "voice-ravdess"
     maps = { calm = "neutral" }
 
-A system has one member that looks, whose rows its Timeline has, and others that listen. A row takes
-what is said in the voice's rows that overlap it, weighted by overlap. Where a face or the sound is
-missing, the rule is applied to what is there, and the row's `modalities` tell.
+A system has one member that analyses pictures and others that analyse sound. Its Timeline has the
+rows of the first. Each row takes the voice's rows that overlap it, weighted by overlap. Where face
+or sound is missing, the rule combines the members that are present; `modalities` names them.
 """
 
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emoscope.analysis.alignment import Fuse, Said, heard_during, joined
-from emoscope.analysis.analyzer import Analyzer, Progress
+from emoscope.analysis.alignment import Fuse, MemberPredictions, combine, voice_during
 from emoscope.analysis.bundle import Bundle, installed_models, load_bundle
+from emoscope.analysis.bundle_analyzer import BundleAnalyzer, Progress, Watch
 from emoscope.analysis.fusion import (
     RULE_SUFFIX,
     RULES,
     LearnedRule,
-    check_weights,
     load_rule,
-    weighted_average,
 )
+from emoscope.analysis.moments import Moment
 from emoscope.analysis.speakers import Mouths
 from emoscope.analysis.voice import sound_beside
-from emoscope.core.arrays import BoolArray
 from emoscope.core.clipspec import Window, explain
 from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
+from emoscope.core.options import AnalyzeOptions, Speaker
 from emoscope.core.results import Timeline
-from emoscope.media.sound.audio import Sound
 from emoscope.media.video import Frame
 
-__all__ = ["Member", "Speaker", "System", "SystemAnalyzer", "analyze", "open_analyzer"]
-
-Speaker = Literal["all", "mouth"]
+__all__ = ["Member", "System", "SystemAnalyzer", "is_system"]
 
 
 class Member(BaseModel):
     """One model of a system.
 
-    model     an installed bundle's name, or a bundle's path
-    weight    for the rule weighted-average, and no other
-    maps      label of the model -> label of the system, beside those of one name. What has no
-              place in the system is left out, and the rest made to sum to 1
-    window    how a listening model cuts the sound, if not as its bundle says
-    package   that brings the bundle: named where it is not installed
+    model     name of an installed bundle, or path of a bundle
+    weight    for the rule weighted-average only
+    maps      label of the model -> label of the system, where their names differ. A label without a
+              counterpart is left out, and the other probabilities are normalised to sum to 1
+    window    windows of a voice model, instead of those in its bundle
+    package   package that provides the bundle, named in the error when it is not installed
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -73,8 +68,12 @@ class Member(BaseModel):
 
 
 class System(BaseModel):
-    """What a system file says. `speaker` is whose the sound is where several faces show: that of
-    "all", or of the one whose "mouth" moves with it (`analysis.speakers`)."""
+    """The contents of a system file.
+
+    >>> system = System.read("face-voice")
+    >>> system.rule, [member.model for member in system.members]
+    ('average', ['face-ferplus', 'voice-ravdess'])
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,7 +86,7 @@ class System(BaseModel):
 
     @classmethod
     def read(cls, name_or_path: str | Path) -> "System":
-        """An installed system, or one from its file; paths in it are read from its folder.
+        """Read an installed system by name, or a system file; its paths become relative to it.
 
         Raises UnknownName, BundleError."""
         path = Path(name_or_path)
@@ -98,67 +97,79 @@ class System(BaseModel):
         except ValidationError as error:
             raise BundleError(f"{path}: {explain(error)}.") from None
         except (OSError, ValueError) as error:
-            raise BundleError(f"{path}: no readable system file: {error}.") from None
-        members = [m.model_copy(update={"model": _beside(path, m.model)}) for m in system.members]
-        rule = _beside(path, system.rule)
-        return system.model_copy(update={"members": tuple(members), "rule": rule})
+            raise BundleError(f"{path}: not a readable system file: {error}.") from None
+
+        def beside(name: str) -> str:
+            return str(path.parent / name) if name.endswith(".onnx") else name
+
+        members = tuple(m.model_copy(update={"model": beside(m.model)}) for m in system.members)
+        return system.model_copy(update={"members": members, "rule": beside(system.rule)})
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """Raises UnknownName, SpecError."""
+        """The labels, in order. Raises UnknownName, SpecError."""
         if isinstance(self.labels, str):
             return LABEL_SETS[self.labels].labels
         names = tuple(canonical(label) for label in self.labels)
         if len(set(names)) < max(len(names), 2):
-            raise SpecError(f"{self.name}: labels are two or more that differ, got {names}.")
+            raise SpecError(f"{self.name}: needs two or more labels, all different, got {names}.")
         return names
 
 
+def is_system(model: str | Path) -> bool:
+    """Whether a name or path means a system rather than one model."""
+    path = Path(model)
+    if path.suffix == ".toml" or path.is_file():
+        return path.suffix == ".toml"
+    installed = installed_models()
+    return str(model) in installed and installed[str(model)].suffix == ".toml"
+
+
 class SystemAnalyzer:
-    """Members and a rule, ready for any number of videos: an `Analyzer` of several models.
+    """Several models and a fusion rule, for any number of videos.
 
-    system     an installed system's name, a system file's path, or a System
-    speaker    "all" or "mouth", if not as the system says
-
-    The other options are the Analyzer's, of all members alike; but members of a rule that was
-    learned answer with prior "train", as they did when it learned. Pictures are decoded once, and
-    so is the sound. Raises BundleError where a member is not installed or does not fit.
+    The options apply to all members, except that members of a learned rule use the prior "train",
+    as they did when the rule was fitted. Pictures and sound are decoded once. Raises BundleError if
+    a member is not installed or does not fit.
     """
 
-    def __init__(
-        self, system: str | Path | System, *, speaker: Speaker | None = None, **options: Any
-    ) -> None:
+    def __init__(self, system: str | Path | System, options: AnalyzeOptions) -> None:
         self.system = system if isinstance(system, System) else System.read(system)
-        self.speaker = _known_speaker(speaker or self.system.speaker)
         self.labels = self.system.label_names
-        backend = options.pop("backend", "onnxruntime")
-        bundles = [_bundle(self.system, member, backend) for member in self.system.members]
+        bundles = [_bundle(self.system, m, options.backend) for m in self.system.members]
         self.members = dict(zip((b.name for b in bundles), self.system.members, strict=True))
         _check_members(self.system, bundles, self.labels)
         self._fuse = _fusion(self.system, self.members, self.labels)
         if isinstance(self._fuse, LearnedRule):
-            options["prior"] = "train"  # as it knows its members
-        blind = {**options, "detector": "none"}  # nothing is loaded that is not looked with
-        analyzers = [
-            Analyzer(bundle, **(options if bundle.clip_spec.seen else blind)) for bundle in bundles
-        ]
-        (self.looking,) = (one for one in analyzers if not one.listens)
-        self.listening = tuple(one for one in analyzers if one.listens)
+            options = options.replace(prior="train")
+        self.speaker: Speaker = options.speaker or self.system.speaker
+        looking = options.replace(speaker=None)
+        listening = looking.replace(detector="none")  # loads no detector that is never used
+        self.analyzers = tuple(
+            BundleAnalyzer(bundle, looking if bundle.clip_spec.seen else listening)
+            for bundle in bundles
+        )
+        (self.looking,) = (one for one in self.analyzers if one.looks)
+        self.options = self.looking.options.replace(speaker=self.speaker)
 
     @property
     def name(self) -> str:
-        """The system's."""
         return self.system.name
 
     @property
-    def listens(self) -> bool:
-        """It looks, too: it is given videos."""
-        return False
+    def looks(self) -> bool:
+        """Whether a member uses pictures: always."""
+        return True
 
     @property
-    def takes_rate(self) -> bool:
-        """Whether its member that looks does so frame by frame."""
-        return self.looking.takes_rate
+    def listens(self) -> bool:
+        """Whether a member uses sound: always."""
+        return True
+
+    @property
+    def uses_rate(self) -> bool:
+        """Whether the member for pictures analyses single frames, `rate_hz` of them a second."""
+        return self.looking.uses_rate
 
     def analyze(
         self,
@@ -167,111 +178,59 @@ class SystemAnalyzer:
         start_s: float = 0.0,
         end_s: float | None = None,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Timeline:
-        """The Timeline of a video, or of a span of it.
-
-        Its rows are those of the member that looks. A row without a face keeps its track -1 and
-        says what is heard. Without a sound track it is a Timeline of faces, and a note says why.
-        Raises MediaError for a file without pictures that can be read."""
+        """The Timeline of a video; see `Analyzer.analyze`."""
         mouths = Mouths() if self.speaker == "mouth" else None
-        watch = None if mouths is None else mouths.see
+
+        def watched(moment: Moment) -> None:
+            if mouths is not None:
+                mouths.see(moment)
+            if watch is not None:
+                watch(moment)
+
         rows = self.looking.analyze(
-            path, start_s=start_s, end_s=end_s, progress=progress, watch=watch
+            path, start_s=start_s, end_s=end_s, progress=progress, watch=watched
         )
-        sound, told = sound_beside(Path(path), start_s, end_s)
-        notes = tuple(dict.fromkeys((*rows.provenance.notes, *told)))
-        speaks = np.ones(len(rows), dtype=bool)
+        sound, sound_notes = sound_beside(Path(path), start_s, end_s)
+        has_voice = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
-            speaks = mouths.speaking(rows, sound)
-        said = list(self._said(rows, sound, speaks))
-        return self._told(joined(rows, said, self.labels, self._fuse), notes)
-
-    def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
-        """Raises SpecError: live frames are silent."""
-        raise SpecError(f"{self.name} listens, too, and frames are silent. Analyse a file.")
-
-    def _said(self, rows: Timeline, sound: Sound | None, speaks: BoolArray) -> Iterator[Said]:
-        """What each member says of the rows, in the order of the system."""
-        for analyzer in sorted(
-            (self.looking, *self.listening), key=lambda one: list(self.members).index(one.name)
-        ):
-            if not analyzer.listens:
+            has_voice = mouths.speaking(rows, sound)
+        predictions = []
+        for analyzer in self.analyzers:
+            if analyzer is self.looking:
                 probs = rows.probs
             elif sound is None:
-                probs = np.full((len(rows), len(analyzer.bundle.labels)), np.nan)
+                probs = np.full((len(rows), len(analyzer.labels)), np.nan)
             else:
-                probs = heard_during(rows.spans_s, analyzer.hear(sound))
-                probs[~speaks] = np.nan
-            bundle = analyzer.bundle
-            maps = self.members[bundle.name].maps
-            yield Said(bundle.name, bundle.card.modality, bundle.labels, probs, maps)
-
-    def _told(self, timeline: Timeline, notes: tuple[str, ...]) -> Timeline:
-        bundles = {one.name: one.bundle for one in (self.looking, *self.listening)}
+                probs = voice_during(rows.spans_s, analyzer.analyze_sound(sound))
+                probs[~has_voice] = np.nan
+            predictions.append(
+                MemberPredictions(
+                    name=analyzer.name,
+                    modality=analyzer.bundle.card.modality,
+                    labels=analyzer.labels,
+                    probs=probs,
+                    maps=self.members[analyzer.name].maps,
+                )
+            )
+        fused = combine(rows, predictions, self.labels, self._fuse)
         provenance = replace(
-            timeline.provenance,
+            rows.provenance,
             model=self.name,
             model_version=self.system.version,
             rule=Path(self.system.rule).name,
-            members=tuple(f"{name} {bundles[name].card.version}" for name in self.members),
+            members=tuple(f"{one.name} {one.bundle.card.version}" for one in self.analyzers),
             speaker=self.speaker,
-            notes=notes,
+            notes=tuple(dict.fromkeys((*rows.provenance.notes, *sound_notes))),
         )
-        return replace(timeline, provenance=provenance)
+        return replace(fused, provenance=provenance)
 
-
-def open_analyzer(
-    model: str | Path | Bundle | System = "face-ferplus",
-    *,
-    speaker: Speaker | None = None,
-    **options: Any,
-) -> Analyzer | SystemAnalyzer:
-    """What analyses by a model: an Analyzer, or by a system of several a SystemAnalyzer.
-
-    model      an installed bundle's or system's name, the path of one (.onnx, .toml), or one
-    speaker    of systems only: "all" or "mouth"
-
-    The other options are the Analyzer's. Raises UnknownName, BundleError, SpecError."""
-    if isinstance(model, System) or (not isinstance(model, Bundle) and _is_system(model)):
-        return SystemAnalyzer(model, speaker=speaker, **options)
-    if speaker is not None:
-        raise SpecError(f"{model}: one model, and a speaker is chosen by systems of several only.")
-    return Analyzer(model, **options)
-
-
-def analyze(
-    path: str | Path,
-    model: str | Path | Bundle | System = "face-ferplus",
-    *,
-    start_s: float = 0.0,
-    end_s: float | None = None,
-    **options: Any,
-) -> Timeline:
-    """The Timeline of one video. `options` are the Analyzer's: detector, rate_hz, backend, prior,
-    vote, smooth_s, min_confidence; for a system of models also its speaker.
-
-    >>> timeline = emoscope.analyze("talk.mp4")  # doctest: +SKIP
-    """
-    return open_analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)
-
-
-def _is_system(model: str | Path) -> bool:
-    path = Path(model)
-    if path.suffix == ".toml" or path.is_file():
-        return path.suffix == ".toml"
-    installed = installed_models()
-    return str(model) in installed and installed[str(model)].suffix == ".toml"
-
-
-def _beside(system: Path, name: str) -> str:
-    """A file's name as a path from the system's folder; any other name as it is."""
-    return str(system.parent / name) if name.endswith(".onnx") else name
-
-
-def _known_speaker(name: str) -> Speaker:
-    if name not in ("all", "mouth"):
-        raise SpecError(f"speaker is all or mouth, got {name!r}.")
-    return name  # type: ignore[return-value]
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
+        """Raises SpecError: live frames have no sound."""
+        raise SpecError(
+            f"{self.name} needs sound, and live frames have none. Analyse a file instead."
+        )
 
 
 def _bundle(system: System, member: Member, backend: str) -> Bundle:
@@ -294,25 +253,25 @@ def _check_members(system: System, bundles: Sequence[Bundle], labels: tuple[str,
         raise BundleError(f"{system.name}: members must differ, got {', '.join(names)}.")
     looking = [bundle.name for bundle in bundles if bundle.clip_spec.seen]
     if len(looking) != 1:
-        told = ", ".join(looking) or "none"
         raise BundleError(
-            f"{system.name}: a system has one member that looks and others that listen; these "
-            f"look: {told}."
+            f"{system.name}: a system needs exactly one model of pictures, the others of sound; "
+            f"models of pictures here: {', '.join(looking) or 'none'}."
         )
     for bundle, member in zip(bundles, system.members, strict=True):
         known = {canonical(label) for label in bundle.labels}
         maps = {canonical(a): canonical(b) for a, b in member.maps.items()}
-        wrong = {a: "of it" for a in maps if a not in known}
-        wrong |= {b: "of the system" for b in maps.values() if b not in labels}
-        for label, whose in wrong.items():
+        wrong = {a: "the model" for a in maps if a not in known}
+        wrong |= {b: "the system" for b in maps.values() if b not in labels}
+        for label, owner in wrong.items():
             raise BundleError(
-                f"{system.name}: {bundle.name} maps {label!r}, which is no label {whose}."
+                f"{system.name}: the maps of {bundle.name} name {label!r}, which is not a label of "
+                f"{owner}."
             )
         missing = [label for label in labels if label not in {maps.get(a, a) for a in known}]
         if missing:
             raise BundleError(
-                f"{system.name}: {bundle.name} does not know {', '.join(missing)}, and would speak "
-                "against it. Choose labels that every member knows, or map one of its own."
+                f"{system.name}: {bundle.name} has no label {', '.join(missing)}, and would always "
+                "vote against it. Choose labels that every member has, or map one of its labels."
             )
 
 
@@ -327,12 +286,4 @@ def _fusion(system: System, members: Mapping[str, Member], labels: tuple[str, ..
                 f"{', '.join(learned.card.labels)}, and {system.name} is another system."
             )
         return learned
-    rule = RULES[system.rule]
-    if rule is weighted_average:
-        check_weights(members, weights)
-        return lambda probs: rule(probs, weights)
-    if weights:
-        raise BundleError(
-            f"{system.name}: weights are for the rule weighted-average, not {system.rule}."
-        )
-    return rule
+    return RULES[system.rule].with_weights(members, weights)

@@ -1,4 +1,4 @@
-"""Sound in, who is heard when out: what `sightings` is for frames."""
+"""From sound to moments of one voice, as `moments` does for frames."""
 
 import math
 from collections.abc import Iterator
@@ -19,8 +19,7 @@ _NOWHERE = Box(math.nan, math.nan, math.nan, math.nan)
 
 
 def hearings(sound: Sound, stride_s: float) -> Iterator[Moment]:
-    """One voice, track 0, without box and picture, from the sound's start to its end: a moment a
-    stride."""
+    """Yield one moment per stride, each with one voice: track 0, no box, no picture."""
     voice = Sighting(0, _NOWHERE, np.empty((0, 0, 3), np.uint8))
     strides = max(1, math.ceil((sound.end_s - sound.start_s) / stride_s - 1e-6))
     for k in range(strides):
@@ -35,12 +34,13 @@ def hearings(sound: Sound, stride_s: float) -> Iterator[Moment]:
 def sound_or_silence(
     path: Path, start_s: float, end_s: float | None
 ) -> tuple[Sound, tuple[str, ...]]:
-    """The sound of a span, and notes: of a film without a sound track it is silence as long as the
-    picture, and a note says so. Raises MediaError as `read_sound` for anything else."""
+    """The sound of a span, and notes. A video without sound gives silence of its length and a note.
+
+    Raises MediaError as `read_sound` for anything else."""
     try:
         return read_sound(path, start_s=start_s, end_s=end_s), ()
     except MediaError:
-        seconds = _silent_s(path)
+        seconds = _length_without_sound_s(path)
         until_s = seconds if end_s is None else min(seconds, end_s)
         if not 0 <= start_s < until_s:
             raise
@@ -51,16 +51,15 @@ def sound_or_silence(
 def sound_beside(
     path: Path, start_s: float, end_s: float | None
 ) -> tuple[Sound | None, tuple[str, ...]]:
-    """The sound that goes with the pictures of a span; None where there is none that can be read,
-    and a note why."""
+    """The sound of a span of a video, and notes; None and a note if it cannot be read."""
     try:
         return read_sound(path, start_s=start_s, end_s=end_s), ()
     except MediaError as error:
         return None, (f"No voice was heard. {error}",)
 
 
-def _silent_s(path: Path) -> float:
-    """How long a film without a sound track is; 0 where it does not say, or is none."""
+def _length_without_sound_s(path: Path) -> float:
+    """Length of a video without a sound track; 0 if it has one, or the length is unknown."""
     try:
         info = probe(path)
     except MediaError:

@@ -1,4 +1,4 @@
-"""What a clip model is given of a window: everybody who is seen in it, the voice, or both."""
+"""Inputs of a clip model for each window: those of every face, of the voice, or of both."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from emoscope.media.sound.audio import Sound, is_silent
 
 __all__ = ["EPSILON_S", "Inputs", "View", "WindowInputs", "by_track"]
 
-Seen = list[tuple[Moment, Sighting]]  # one face in its moments
+Seen = list[tuple[Moment, Sighting]]  # one face, moment by moment
 
 EPSILON_S = 1e-6
 
@@ -25,9 +25,9 @@ EPSILON_S = 1e-6
 class View:
     """A window of the video.
 
-    index      of the window: it starts `index` strides after zero_s
-    is_whole   whether the video goes on to its end
-    moments    those on screen at some time of it
+    index      number of the window, which starts `index` strides after zero_s
+    is_whole   whether the video reaches its end
+    moments    the moments that overlap it
     """
 
     index: int
@@ -40,12 +40,12 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What is made of one face, or of the voice, in a window.
+    """The model's inputs for one face, or for the voice, in a window.
 
     streams    {name: (T, C, H, W), (D,) or (T, mels)}
     is_padded  whether frames had to be repeated
-    is_cut     whether the video ends before the window, or the face is not seen throughout
-    is_silent  whether a model that listens has nothing to hear in it
+    is_cut     whether the video ends before the window, or the face is not visible throughout
+    is_silent  whether a model that uses sound has none in it
     """
 
     streams: dict[str, FloatArray]
@@ -55,53 +55,53 @@ class Inputs:
 
 
 class WindowInputs:
-    """Makes the inputs of one window after the other.
+    """Builds the inputs of consecutive windows.
 
-    Where `ClipStream` serves the spec, a face that is seen throughout is looked at at the instants
-    zero_s + k / rate_hz, and windows that overlap share what is made of its pictures. Anything else
-    is built from what there is of it. What comes out is the same.
+    Where `ClipStream` supports the spec, a face that is visible throughout is sampled at the times
+    zero_s + k / rate_hz, and overlapping windows share the work. All other inputs are built with
+    `build_clip`. The result is the same.
     """
 
     def __init__(self, spec: ClipSpec, sound: Sound | None = None) -> None:
         self._spec, self._sound = spec, sound
         self._slides = _Slides(spec) if ClipStream.serves(spec) else None
 
-    def of(self, view: View) -> dict[int, Inputs]:
-        """By track. To be asked of every window from the first on."""
-        slid = {} if self._slides is None or not view.is_whole else self._slides.of(view)
-        found = {}
+    def by_track(self, view: View) -> dict[int, Inputs]:
+        """The inputs of each face in a window. Call it for every window, in order."""
+        slid = {} if self._slides is None or not view.is_whole else self._slides.windows(view)
+        inputs = {}
         for track, seen in by_track(view.moments).items():
             is_cut = not view.is_whole or len(seen) < len(view.moments)
             if track in slid and not is_cut:
-                found[track] = Inputs(slid[track], is_padded=False, is_cut=False)
+                inputs[track] = Inputs(slid[track], is_padded=False, is_cut=False)
             else:
                 clip = self._clip(view, seen)
                 padded = len(grid(clip, self._spec)) < frames_needed(self._spec)
                 silent = clip.audio is None or is_silent(clip.audio)
                 streams = build_clip(clip, self._spec)
-                found[track] = Inputs(streams, padded, is_cut, silent)
-        return found
+                inputs[track] = Inputs(streams, padded, is_cut, silent)
+        return inputs
 
     def _clip(self, view: View, seen: Seen) -> Clip:
-        """One face, the voice, or both in a window: sound beside pictures is of the window up to
-        where the face is seen last."""
+        """One face, the voice, or both in a window. With pictures, the sound ends where the face is
+        last seen."""
         if self._sound is None:
             return Clip(*self._pictures(view, seen))
         rate_hz = self._sound.rate_hz
         if not self._spec.seen:
-            heard = self._sound.between(view.start_s, view.end_s)
-            return Clip([], audio=heard, sample_rate_hz=rate_hz)
+            audio = self._sound.between(view.start_s, view.end_s)
+            return Clip([], audio=audio, sample_rate_hz=rate_hz)
         until_s = min(seen[-1][0].end_s, view.end_s)
-        heard = self._sound.during(view.start_s, until_s)
-        return Clip(*self._pictures(view, seen), audio=heard, sample_rate_hz=rate_hz)
+        audio = self._sound.during(view.start_s, until_s)
+        return Clip(*self._pictures(view, seen), audio=audio, sample_rate_hz=rate_hz)
 
     def _pictures(self, view: View, seen: Seen) -> tuple[list[ByteArray], list[float]]:
-        """One face in a window, and when.
+        """Pictures of one face in a window, and their times.
 
-        A picture that was there before the window counts from the window's start, and one that is
-        held up to its end is repeated at the last instant of the spec's grid: else a picture that
-        stands still would move the grid or cut it short. One that begins as the window ends belongs
-        to the instant after it."""
+        A picture that begins before the window gets the window's start as its time. The last
+        picture is repeated at the last step of the spec's time grid if it lasts until there; a
+        still picture would otherwise shift or shorten the grid. A picture that begins at the
+        window's end belongs to the next step."""
         rate_hz = self._spec.rate_hz
         if rate_hz is None:
             times_s = [max(moment.start_s, view.start_s) for moment, _ in seen]
@@ -118,17 +118,17 @@ class WindowInputs:
 
 
 class _Slides:
-    """A ClipStream a face in sight, on the grid of the instants zero_s + k / rate_hz."""
+    """One ClipStream per visible face, on the time grid zero_s + k / rate_hz."""
 
     def __init__(self, spec: ClipSpec) -> None:
-        assert spec.rate_hz is not None  # ClipStream serves no other
+        assert spec.rate_hz is not None  # ClipStream supports no other
         self._spec, self._rate_hz, self._length = spec, spec.rate_hz, spec.length
         self._stride = ClipStream.stride_of(spec)
         self._streams: dict[int, ClipStream] = {}
-        self._next = 0  # instant
+        self._next = 0  # step of the grid
 
-    def of(self, view: View) -> dict[int, dict[str, Float32Array]]:
-        """The windows that are full at the last instant of this one, by track."""
+    def windows(self, view: View) -> dict[int, dict[str, Float32Array]]:
+        """The inputs of every face that is visible throughout a window, by track."""
         first = view.index * self._stride
         instants = np.arange(max(self._next, first), first + self._length)
         self._next = first + self._length
@@ -141,7 +141,7 @@ class _Slides:
         return full
 
     def _push(self, instant: int, shown: Moment) -> dict[int, dict[str, Float32Array]]:
-        """Who is not there at an instant is forgotten; who comes begins with a window."""
+        """Drop the streams of faces that are gone; start one for a new face at a window's start."""
         begins = instant % self._stride == 0
         streams, self._streams = self._streams, {}
         full = {}
@@ -157,7 +157,7 @@ class _Slides:
 
 
 def by_track(seen: Iterable[Moment]) -> dict[int, Seen]:
-    """Everybody's moments."""
+    """The moments of each face."""
     faces: dict[int, Seen] = {}
     for moment in seen:
         for sighting in moment.sightings:

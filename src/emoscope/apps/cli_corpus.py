@@ -105,9 +105,9 @@ def prepare(
     detector: Annotated[
         str,
         typer.Option(
-            help="haar, lbp, lbp=PATH, lbp-classic, yunet=PATH or none; bodies: hog or none."
+            help="auto (faces: haar, bodies: hog), haar, hog, lbp, lbp=PATH, yunet=PATH or none."
         ),
-    ] = "haar",
+    ] = "auto",
     faces: Annotated[
         FacesChoice,
         typer.Option(

@@ -110,8 +110,7 @@ def spec_of_model(name: str) -> ClipSpec:
     if name in ESTIMATORS:
         return ESTIMATORS[name].clip_spec
     with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
-        spec: ClipSpec = models.create(name).clip_spec  # type: ignore[assignment]
-    return spec
+        return models.create(name).clip_spec
 
 
 def synthesise_corpus(

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, a line now and then elsewhere. On standard error."""
+"""Progress of long work on standard error: a bar on a terminal, occasional lines elsewhere."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ _LINE_EVERY_S = 10.0
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function to be told (done, total), as often as one likes."""
+    """Yield a function to call with (done, total) after every step."""
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         yield _lines(what, console)
@@ -31,12 +31,12 @@ def counting(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _lines(what: str, console: Console) -> Callable[[int, int], None]:
-    told_s = time.monotonic()
+    printed_s = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
-        nonlocal told_s
-        if time.monotonic() - told_s >= _LINE_EVERY_S:
-            told_s = time.monotonic()
+    def show(done: int, total: int) -> None:
+        nonlocal printed_s
+        if time.monotonic() - printed_s >= _LINE_EVERY_S:
+            printed_s = time.monotonic()
             console.print(f"{what}: {done:,} of {total:,}")
 
-    return tell
+    return show

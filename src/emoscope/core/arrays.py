@@ -1,4 +1,4 @@
-"""Array types of the whole house. Shapes stand where an array is born."""
+"""Array types for annotations. Shapes are documented where an array is created."""
 
 from typing import Any
 

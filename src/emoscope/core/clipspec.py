@@ -1,11 +1,10 @@
-"""ClipSpec: how a stretch of video becomes a model's named inputs.
+"""ClipSpec: how a clip of video or audio becomes a model's named inputs.
 
-The contract between training and analysis. It travels inside the bundle, and `media.clips`
-is the only code that carries it out, so what was trained is what runs.
+It is the contract between training and analysis: a bundle carries it, and both halves build
+their inputs from it with `media.clips`.
 """
 
 import reprlib
-from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -43,18 +42,20 @@ CHANNELS: dict[StreamKind, int] = {
     "dynamic_flow": 2,
 }
 DIMENSIONS: dict[VectorKind, int] = {"egemaps": 88, "hog_klt": 624, "mbmic": 384}
-_FRAMES_HW = (128, 128)  # of those that descriptors are read off
+_FRAMES_HW = (128, 128)  # frame size that descriptors are computed at
 LOGMEL_HZ = 100  # rows a second
 
 
 class _Frozen(BaseModel):
-    # JSON has no infinity: it would come back as nothing.
+    # JSON has no infinity: it would be read back as null.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Uniform(_Frozen):
-    """`length` frames, one from each of as many equal segments of the clip: its centre, or with
-    `jitter` a random one when a generator is given. A shorter clip repeats its last frame."""
+    """One frame from each of `length` equal segments of the clip.
+
+    The frame is the centre of its segment. With `jitter`, and if a random generator is given, it
+    is a random frame of the segment. A shorter clip repeats its last frame."""
 
     rule: Literal["uniform"] = "uniform"
     length: int = Field(ge=1)
@@ -62,15 +63,16 @@ class Uniform(_Frozen):
 
 
 class Last(_Frozen):
-    """The last `length` consecutive frames. A shorter clip repeats its first frame in front."""
+    """The last `length` consecutive frames. A shorter clip is padded in front with its first."""
 
     rule: Literal["last"] = "last"
     length: int = Field(ge=1)
 
 
 class Offsets(_Frozen):
-    """The frames at these indices; negative ones count from the end, as in Python. One that a
-    short clip does not reach becomes its nearest end."""
+    """Frames at fixed indices; negative ones count from the end, as in Python.
+
+    An index outside a short clip is clipped to its first or last frame."""
 
     rule: Literal["offsets"] = "offsets"
     offsets: tuple[int, ...] = Field(min_length=1)
@@ -84,7 +86,7 @@ Sampling = Annotated[Uniform | Last | Offsets, Field(discriminator="rule")]
 
 
 class Window(_Frozen):
-    """How a long video is cut into clips: `length_s` seconds every `stride_s` seconds."""
+    """How a long video is cut into clips: one of `length_s` seconds every `stride_s` seconds."""
 
     length_s: float = Field(default=1.0, gt=0)
     stride_s: float = Field(default=0.5, gt=0)
@@ -97,11 +99,15 @@ class Window(_Frozen):
 
 
 class Normalisation(_Frozen):
-    """`(x - mean) / std` a channel, after `limit` and, if asked, after each clip's own statistics.
+    """Normalisation of a stream: `(x - mean) / std` per channel.
 
-    x is in [0, 1] for pictures, in pixels a frame for flow, as rank pooling leaves it for dynamic
-    images. `limit` first clips x to [-limit, limit]. `per_clip` standardises the whole stream of
-    one clip to zero mean and unit variance (a constant one becomes zero).
+    x is in [0, 1] for images, in pixels per frame for flow, and unscaled rank pooling for dynamic
+    images.
+
+    mean, std   one value, or one per channel
+    limit       clip x to [-limit, limit] first
+    per_clip    then standardise the stream of each clip to zero mean and unit variance; a
+                constant stream becomes zero
     """
 
     mean: tuple[float, ...] = Field(default=(0.0,), min_length=1)
@@ -117,7 +123,12 @@ class Normalisation(_Frozen):
 
 
 class Stream(_Frozen):
-    """Pictures as a model's input: what is in them, their size in pixels, their normalisation."""
+    """An image stream, (T, C, H, W). Dynamic images have T = 1.
+
+    kind            rgb, gray, flow (optical flow), dynamic_rgb or dynamic_flow (dynamic images)
+    size_hw         height and width in pixels
+    normalisation   applied to the stream
+    """
 
     kind: StreamKind
     size_hw: tuple[int, int]
@@ -126,6 +137,16 @@ class Stream(_Frozen):
     @property
     def channels(self) -> int:
         return CHANNELS[self.kind]
+
+    @property
+    def is_flow(self) -> bool:
+        """True for optical flow and for its dynamic image."""
+        return self.kind in ("flow", "dynamic_flow")
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True for dynamic images: one image for the whole clip."""
+        return self.kind in ("dynamic_rgb", "dynamic_flow")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -141,9 +162,9 @@ class Stream(_Frozen):
 
 
 class Vector(_Frozen):
-    """Numbers that describe a whole clip, as they are measured: a model scales them itself.
+    """A vector stream, (D,): one descriptor of the whole clip, not normalised.
 
-    egemaps          88 functionals of the clip's sound (`media.sound.egemaps`)
+    egemaps          88 functionals of the clip's audio (`media.sound.egemaps`)
     hog_klt, mbmic   classical descriptors of its frames (`media.descriptors`)
     """
 
@@ -155,16 +176,16 @@ class Vector(_Frozen):
 
     @property
     def size_hw(self) -> tuple[int, int] | None:
-        """Of the frames that it is read off; None: it is of the sound."""
+        """Size of the frames it is computed from; None for audio features."""
         return None if self.kind == "egemaps" else _FRAMES_HW
 
 
 class LogMel(_Frozen):
-    """Sound as a picture of bands over time, (T, mels): the energy of each band every 10 ms
-    (`media.sound.logmel`), in dB before the normalisation.
+    """A log-mel spectrogram, (T, mels): band energies in dB every 10 ms (`media.sound.logmel`).
 
-    It is of the last `length_s` seconds; shorter sound has silence before it. So does `last` choose
-    frames: with it, and as many seconds of frames on a time grid, the two run side by side.
+    It covers the last `length_s` seconds of the clip; shorter audio is padded with silence in
+    front. Combined with `Last` sampling of equal duration on a time grid, it is aligned with the
+    frames.
     """
 
     kind: Literal["logmel"] = "logmel"
@@ -174,32 +195,42 @@ class LogMel(_Frozen):
 
     @property
     def steps(self) -> int:
-        """T."""
+        """T, the number of rows."""
         return round(self.length_s * LOGMEL_HZ)
 
     @property
     def size_hw(self) -> None:
-        """None, as of all that is heard."""
+        """None: audio streams have no frame size."""
         return None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if len(self.normalisation.mean) > 1 or len(self.normalisation.std) > 1:
-            raise ValueError("logmel is normalised by one mean and one std")
+            raise ValueError("logmel takes one mean and one std")
         return self
 
 
 class ClipSpec(_Frozen):
-    """How frames and sound become `{stream: float32 array}`.
+    """How frames and audio become `{stream: float32 array}`.
 
-    region        what the frames show: a face crop, the body, or the whole frame
-    margin        face and body crops are squares this much wider than the detector's box, on each
-                  side, as a fraction of the box's longer side
-    align         turn face crops so that the eyes are level, where the detector gives them
-    sampling      which frames of a clip are used; None where no stream is made of frames
-    rate_hz       the time grid frames are taken on first; None keeps the video's own frames
+    region        content of the frames: a face crop, the body, or the whole frame
+    margin        margin of face and body crops on each side, as a fraction of the longer side of
+                  the detector's box
+    align         rotate face crops so that the eyes are level, if the detector locates them
+    sampling      rule that selects frames of a clip; None if no stream is made of frames
+    rate_hz       resample the frames to this rate first; None keeps the video's own frames
     window        how a long video is cut into clips
-    streams       the model's inputs, each under the name of its kind
+    streams       the model's inputs, each named by its kind
+
+    >>> from emoscope.core.clipspec import ClipSpec
+    >>> spec = ClipSpec.from_json('''{
+    ...     "sampling": {"rule": "uniform", "length": 16},
+    ...     "streams": [{"kind": "rgb", "size_hw": [112, 112]}]
+    ... }''')
+    >>> spec.shapes()
+    {'rgb': (16, 3, 112, 112)}
+    >>> spec.region, spec.window.length_s
+    ('face', 1.0)
     """
 
     region: Region = "face"
@@ -218,63 +249,67 @@ class ClipSpec(_Frozen):
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each stream may occur once, got {kinds}")
         if bool(self.seen) != (self.sampling is not None):
-            raise ValueError(f"sampling is for frames, and frames need it, got {kinds}")
+            raise ValueError(
+                f"sampling is required if, and only if, a stream is made of frames, got {kinds}"
+            )
         if self.length == 1 and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
 
     @property
     def pictures(self) -> tuple[Stream, ...]:
-        """The streams that are pictures."""
+        """Image streams."""
         return tuple(stream for stream in self.streams if isinstance(stream, Stream))
 
     @property
     def vectors(self) -> tuple[Vector, ...]:
-        """The streams that are one vector a clip."""
+        """Vector streams."""
         return tuple(stream for stream in self.streams if isinstance(stream, Vector))
 
     @property
     def seen(self) -> tuple[Stream | Vector, ...]:
-        """The streams that are made of frames."""
-        made_of_any = (stream for stream in self.streams if not isinstance(stream, LogMel))
-        return tuple(stream for stream in made_of_any if stream.size_hw is not None)
+        """Streams that are computed from frames."""
+        candidates = (stream for stream in self.streams if not isinstance(stream, LogMel))
+        return tuple(stream for stream in candidates if stream.size_hw is not None)
 
     @property
     def heard(self) -> tuple[Vector | LogMel, ...]:
-        """The streams that are made of sound."""
-        no_pictures = (stream for stream in self.streams if not isinstance(stream, Stream))
-        return tuple(stream for stream in no_pictures if stream.size_hw is None)
+        """Streams that are computed from audio."""
+        candidates = (stream for stream in self.streams if not isinstance(stream, Stream))
+        return tuple(stream for stream in candidates if stream.size_hw is None)
 
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
-        """(H, W) that frames are needed in, each once."""
+        """Distinct frame sizes (H, W) that the streams need."""
         return tuple(dict.fromkeys(s.size_hw for s in self.seen if s.size_hw is not None))
 
     @property
     def length(self) -> int:
-        """Frames a clip; 0 where no stream is made of frames."""
+        """Number of sampled frames; 0 if no stream is made of frames."""
         return 0 if self.sampling is None else self.sampling.length
 
     @property
     def is_image(self) -> bool:
-        """True for models that look at one frame at a time, and do not listen."""
+        """True if the input is a single frame without audio."""
         return self.length == 1 and not self.heard
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """(T, C, H, W) of every stream of pictures, (D,) of every vector, (T, mels) of logmel."""
-        return {stream.kind: self._shape(stream) for stream in self.streams}
-
-    def _shape(self, stream: Stream | Vector | LogMel) -> tuple[int, ...]:
-        if isinstance(stream, Vector):
-            return (stream.dimensions,)
-        if isinstance(stream, LogMel):
-            return stream.steps, stream.mels
-        frames = 1 if stream.kind.startswith("dynamic_") else self.length
-        return frames, stream.channels, *stream.size_hw
+        """Shapes by stream: images (T, C, H, W), vectors (D,), logmel (T, mels)."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for stream in self.streams:
+            match stream:
+                case Vector():
+                    shapes[stream.kind] = (stream.dimensions,)
+                case LogMel():
+                    shapes[stream.kind] = (stream.steps, stream.mels)
+                case Stream():
+                    frames = 1 if stream.is_dynamic else self.length
+                    shapes[stream.kind] = (frames, stream.channels, *stream.size_hw)
+        return shapes
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `model_dump_json` wrote. Raises SpecError with the first thing wrong."""
+        """Load a spec that `model_dump_json` wrote. Raises SpecError with the first problem."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -282,12 +317,8 @@ class ClipSpec(_Frozen):
 
 
 def explain(error: ValidationError) -> str:
-    """The first complaint of a pydantic error, in one line: where, what, what was given."""
+    """Format the first problem of a pydantic error as one line: location, reason, given value."""
     first = error.errors(include_url=False)[0]
-    where = _dotted(first["loc"])
+    where = ".".join(str(part) for part in first["loc"])
     given = "" if first["type"] == "missing" else f" (got {reprlib.repr(first['input'])})"
     return f"{where}: {first['msg']}{given}" if where else f"{first['msg']}"
-
-
-def _dotted(loc: Sequence[int | str]) -> str:
-    return ".".join(str(part) for part in loc)

@@ -1,12 +1,12 @@
-"""Everything Emoscope raises on purpose. One line each: the thing, the reason, the remedy.
+"""Exceptions. Each message is one line: the thing, the reason, the remedy.
 
 EmoscopeError
-├── MediaError      a video, image or sound that cannot be read or written
-├── SpecError       arrays or frames that do not fit a ClipSpec
+├── MediaError      a video, image or audio file that cannot be read or written
+├── SpecError       arrays, frames or settings that do not fit a ClipSpec or network
 ├── BundleError     a model file that is not a bundle this version can run
-├── CorpusError     a corpus folder whose layout or labels are not what was expected
+├── CorpusError     a corpus folder with an unexpected layout or unexpected labels
 ├── RecipeError     a training recipe that cannot be run
-├── UnknownName     a name that no registry holds
+├── UnknownName     a name that is not registered
 ├── PluginError     an installed package that extends Emoscope and cannot be loaded
 └── MissingExtra    an optional package that is not installed
 """
@@ -25,15 +25,15 @@ __all__ = [
 
 
 class EmoscopeError(Exception):
-    """The root: catch this to catch everything Emoscope raises on purpose."""
+    """Base class of all exceptions that Emoscope raises."""
 
 
 class MediaError(EmoscopeError):
-    """A video, image or sound that cannot be read or written."""
+    """A video, image or audio file that cannot be read or written."""
 
 
 class SpecError(EmoscopeError, ValueError):
-    """Frames or arrays that do not fit the ClipSpec they were given for."""
+    """Arrays, frames or settings that do not fit a ClipSpec or a network."""
 
 
 class BundleError(EmoscopeError):
@@ -41,7 +41,7 @@ class BundleError(EmoscopeError):
 
 
 class CorpusError(EmoscopeError):
-    """A corpus whose layout or labels are not what was expected."""
+    """A corpus with an unexpected layout or unexpected labels."""
 
 
 class RecipeError(EmoscopeError):
@@ -49,9 +49,9 @@ class RecipeError(EmoscopeError):
 
 
 class UnknownName(EmoscopeError, KeyError):
-    """A name that no registry holds."""
+    """A name that is not registered."""
 
-    __str__ = Exception.__str__  # KeyError would print the message in quotes
+    __str__ = Exception.__str__  # KeyError would put the message in quotes
 
 
 class PluginError(EmoscopeError):

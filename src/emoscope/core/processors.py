@@ -1,4 +1,4 @@
-"""How many processors there are for this process."""
+"""Number of processors available to this process."""
 
 import os
 
@@ -6,7 +6,7 @@ __all__ = ["usable_processors"]
 
 
 def usable_processors() -> int:
-    """Fewer than the machine's where `taskset` or a container binds the process to some of them."""
+    """Count the processors this process may use; `taskset` and containers can restrict them."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

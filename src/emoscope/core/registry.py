@@ -20,7 +20,8 @@ class Registry(Generic[T]):
 
     kind      what is registered, for messages: "detector"
     package   a package whose modules register entries when they are imported. They are imported
-              at the first look-up: a file added to the package is found without being listed
+              at the first look-up: a file added to the package is found without being listed.
+              The names are then sorted, since modules may have been imported in any order
     group     a group of entry points that other installed packages use to add entries. Each names
               a module that registers when it is imported; they are imported after `package`'s
 
@@ -92,10 +93,11 @@ class Registry(Generic[T]):
         if self._package is not None:
             for module in iter_modules(import_module(self._package).__path__):
                 import_module(f"{self._package}.{module.name}")
+            self._entries = dict(sorted(self._entries.items()))
 
     def _import_plugins(self) -> None:
-        found = entry_points(group=self._group) if self._group else ()
-        for entry in sorted(found, key=lambda entry: entry.name):
+        plugins = entry_points(group=self._group) if self._group else ()
+        for entry in sorted(plugins, key=lambda entry: entry.name):
             before = dict(self._entries)
             try:
                 entry.load()

@@ -10,8 +10,9 @@ import numpy as np
 
 from emoscope.core.arrays import BoolArray, FloatArray, IntArray, StrArray
 from emoscope.core.errors import MissingExtra
+from emoscope.core.provenance import Provenance
 from emoscope.core.stretches import absorb_short, stretches
-from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
+from emoscope.core.votes import VOTES, Vote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,33 +87,6 @@ class TrackSummary:
     shares: dict[str, float]  # share of the time seen in which each label led; the rest has none
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where a Timeline came from: enough to make it again."""
-
-    path: str = ""
-    model: str = ""
-    model_version: str = ""
-    backend: str = ""
-    detector: str = ""
-    prior: str = ""
-    vote: str = DEFAULT_VOTE  # of VOTES
-    rule: str = ""  # that joined the members of a system
-    members: tuple[str, ...] = ()  # "face-ferplus 0.1.0" ...; none of a single model
-    speaker: str = ""  # of several faces, whom the sound was joined to: "all" or "mouth"
-    smooth_s: float = 0.0  # width of the window that a face's rows were averaged over
-    min_confidence: float = 0.0  # a row whose highest probability is below it has no label
-    rate_hz: float | None = None
-    start_s: float = 0.0
-    end_s: float | None = None
-    duration_s: float = math.nan
-    fps: float = math.nan
-    width: int = 0
-    height: int = 0
-    emoscope: str = ""
-    notes: tuple[str, ...] = ()
-
-
 @dataclass(frozen=True, eq=False)
 class Timeline:
     """Emotion over time: one row per face and span of time, ordered by start, then track.
@@ -147,7 +121,7 @@ class Timeline:
     modalities: StrArray  # (N,) the models' inputs: "face", "face+voice" ...; "" for none
     labels: tuple[str, ...]
     padded: BoolArray  # (N,) the clip was shorter than the model needs
-    provenance: Provenance = Provenance()
+    provenance: Provenance = Provenance()  # noqa: RUF009  # frozen
 
     def __post_init__(self) -> None:
         n, c = len(self.spans_s), len(self.labels)

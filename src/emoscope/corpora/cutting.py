@@ -12,7 +12,7 @@ from emoscope.core.errors import MediaError, SpecError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.detectors import create_detector
-from emoscope.media.people.sightings import MAX_SIDE_PX, Sighting, detector_for, sightings
+from emoscope.media.people.sightings import AUTO, MAX_SIDE_PX, Sighting, detector_for, sightings
 from emoscope.media.people.tracking import FaceFinder, FaceTracker, LargestFace
 from emoscope.media.reading.images import is_image
 from emoscope.media.sampling import grid_indices, sample_indices
@@ -32,8 +32,7 @@ _detector = functools.cache(create_detector)  # loading a cascade takes longer t
 class Cutting:
     """Settings with which clips are cut.
 
-    detector     as `create_detector` takes it; for bodies all but "none" are "hog", for
-                 whole frames it does not matter
+    detector     as `detector_for` takes it; "auto" is the default of the spec's region
     whole        keep all frames on the spec's time grid, not only those that its rule selects
     faces        "follow": detect faces in some frames and track them in between. The clip shows the
                  face that is visible longest, then the largest; frames without it are left out.
@@ -46,7 +45,7 @@ class Cutting:
     """
 
     spec: ClipSpec
-    detector: str = "haar"
+    detector: str = AUTO
     whole: bool = False
     faces: Faces = "follow"
     min_frames: int = 0
@@ -93,7 +92,7 @@ class Cutting:
             facts["min_frames"] = self.min_frames
         if self.keeps_all:
             return facts
-        flows = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
+        flows = {s.size_hw for s in spec.pictures if s.is_flow}
         return facts | {"sampling": spec.sampling.model_dump(), "flows": sorted(flows)}
 
     def takes_as_it_is(self, sample: Sample) -> bool:

@@ -17,6 +17,7 @@ from emoscope.corpora.manifest import Sample, digest
 from emoscope.corpora.workers import Crashed, each_in_processes
 from emoscope.media.clips import Material
 from emoscope.media.detectors import create_detector
+from emoscope.media.people.sightings import AUTO
 from emoscope.media.reading.images import is_image
 
 __all__ = ["Counts", "Failure", "Prepared", "prepare"]
@@ -124,7 +125,7 @@ def prepare(
     spec: ClipSpec,
     cache: Path,
     *,
-    detector: str = "haar",
+    detector: str = AUTO,
     whole: bool = False,
     faces: Faces = "follow",
     min_frames: int = 0,
@@ -135,7 +136,7 @@ def prepare(
 
     Stored clips are not cut again, so that an interrupted run continues where it stopped.
 
-    detector     as in `create_detector`; "none": the frame is the face; as in `Cutting`
+    detector     as in `Cutting`; "none": the frame is the face
     whole        keep all frames on the spec's time grid, for training with temporal jitter and
                  evaluation on every block; else those that its rule selects, with their flow
     faces        how faces are found, as in `Cutting`; also `min_frames`

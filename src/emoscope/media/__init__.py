@@ -1,1 +1,1 @@
-"""Pixels and samples: numpy in, numpy out."""
+"""Reading and processing video and audio; numpy in, numpy out."""

@@ -1,5 +1,7 @@
-"""The same as `build_clip` for windows that slide over one face's frames, without doing anything
-twice: each frame is resized once, each flow field computed once, dynamic images are kept sums."""
+"""Incremental form of `build_clip` for sliding windows over the frames of one face.
+
+Each frame is resized once and each flow field computed once; dynamic images are running sums.
+"""
 
 import math
 from collections import deque
@@ -17,40 +19,43 @@ __all__ = ["ClipStream"]
 
 Size = tuple[int, int]  # height, width
 
-_BYTE = 1 / 255  # of a picture's white
-# Flow is summed in whole numbers of this part of a pixel, so that what was added is taken off again
-# exactly however long the stream; a float32 above 1/256 pixel is a whole number of them.
+_BYTE = 1 / 255  # bytes to [0, 1]
+# Flow is summed in integer multiples of this unit, so that subtracting an old field is exact
+# however long the stream. Every float32 above 1/256 px is an integer multiple of it.
 _FLOW_UNIT_PX = 2.0**-32
 
 
 class ClipStream:
-    """Frames on the spec's time grid in, one at a time; a window's inputs out at every stride.
+    """Build the inputs of sliding windows from frames that arrive one at a time.
 
-    Equal to `build_clip` of the window's frames to 1e-5. One face, one ClipStream: the first frame
-    pushed begins the first window.
+    Frames must be on the spec's time grid. The first frame pushed starts the first window. The
+    inputs equal `build_clip` of the window's frames to 1e-5. Use one ClipStream per face.
     """
 
     def __init__(self, spec: ClipSpec) -> None:
-        """Raises SpecError for a spec that `serves` says no to."""
+        """Raises SpecError for a spec that is not supported, see `serves`."""
         if not self.serves(spec):
             raise SpecError(
-                "A ClipStream needs windows of as many frames at rate_hz as the spec's rule takes,"
-                " strides of whole frames, and no streams but pictures. Use build_clip."
+                "A ClipStream needs image streams only, windows as long at rate_hz as the sampling"
+                " rule's length, and a stride of whole frames. Use build_clip."
             )
         self._sizes = spec.sizes
-        self._flow_sizes = {s.size_hw for s in spec.pictures if s.kind.endswith("flow")}
-        self._streams = [(stream, _sliding(stream, spec.length)) for stream in spec.pictures]
+        self._flow_sizes = {s.size_hw for s in spec.pictures if s.is_flow}
+        self._streams: list[tuple[Stream, _Sliding]] = [
+            (stream, (_Pooled if stream.is_dynamic else _Frames)(stream, spec.length))
+            for stream in spec.pictures
+        ]
         self._latest: dict[Size, ByteArray] = {}
         self._stride, self._due = self.stride_of(spec), spec.length  # frames
 
     @staticmethod
     def stride_of(spec: ClipSpec) -> int:
-        """Frames on the grid from the start of one window to that of the next."""
+        """Stride of the windows in frames of the time grid."""
         return round(spec.window.stride_s * (spec.rate_hz or 0))
 
     @classmethod
     def serves(cls, spec: ClipSpec) -> bool:
-        """Whether the windows of a spec are `length` neighbouring frames each, all of one grid."""
+        """Whether the spec has image streams only and windows of `length` consecutive frames."""
         if len(spec.pictures) < len(spec.streams):
             return False
         if spec.rate_hz is None or isinstance(spec.sampling, Offsets):
@@ -63,19 +68,21 @@ class ClipStream:
         )
 
     def push(self, frame: ByteArray) -> dict[str, Float32Array] | None:
-        """The next frame on the grid, (H, W, 3) RGB uint8 -> {stream: (T, C, H, W)} where it ends a
-        window, else None. Raises SpecError for what is no frame."""
+        """Add the next frame, (H, W, 3) RGB uint8.
+
+        Returns the inputs {stream: (T, C, H, W)} if the frame completes a window, else None.
+        Raises SpecError for an invalid frame."""
         check_frame(frame)
-        # Copies: a crop of the frame's own size would keep the picture it was cut from alive.
+        # Copy: a crop that needs no resizing would keep the frame it was cut from in memory.
         pictures = {size: resized(frame, size).copy() for size in self._sizes}
-        before, self._latest = self._latest, pictures
+        previous, self._latest = self._latest, pictures
         flow = {
-            size: optical_flow(np.stack([before[size], pictures[size]]))[0]
+            size: optical_flow(np.stack([previous[size], pictures[size]]))[0]
             for size in self._flow_sizes
-            if before
+            if previous
         }
         for stream, sliding in self._streams:
-            values = flow if stream.kind.endswith("flow") else pictures
+            values = flow if stream.is_flow else pictures
             if stream.size_hw in values:
                 sliding.push(values[stream.size_hw])
         self._due -= 1
@@ -86,27 +93,23 @@ class ClipStream:
 
 
 class _Sliding(Protocol):
-    """One stream of the window."""
+    """One stream of a sliding window."""
 
     def push(self, value: AnyArray) -> None:
-        """The next picture (H, W, 3) uint8, or flow field (H, W, 2); the oldest goes."""
+        """Add an image (H, W, 3) uint8 or flow field (H, W, 2); the oldest one is dropped."""
         ...
 
     def window(self) -> Float32Array:
-        """(T or 1, C, H, W), normalised."""
+        """Current values (T or 1, C, H, W), normalised."""
         ...
 
 
-def _sliding(stream: Stream, length: int) -> _Sliding:
-    return (_Pooled if stream.kind.startswith("dynamic_") else _Frames)(stream, length)
-
-
 class _Frames:
-    """A stream of frames, each normalised once unless that takes the whole window."""
+    """A stream of frames, each normalised once, unless normalisation is per clip."""
 
     def __init__(self, stream: Stream, length: int) -> None:
         self._stream, self._per_clip = stream, stream.normalisation.per_clip
-        self._is_flow = stream.kind == "flow"
+        self._is_flow = stream.is_flow
         self._kept: deque[Float32Array] = deque(maxlen=length - self._is_flow)
 
     def push(self, value: AnyArray) -> None:
@@ -115,7 +118,7 @@ class _Frames:
         self._kept.append(value[None] if self._per_clip else self._normalised(value[None]))
 
     def window(self) -> Float32Array:
-        # The window's own first field stands before it once more: there are T frames.
+        # The window's first field is repeated, as in `build_clip`.
         values = np.concatenate([*([self._kept[0]] if self._is_flow else []), *self._kept])
         return self._normalised(values) if self._per_clip else values
 
@@ -124,14 +127,15 @@ class _Frames:
 
 
 class _Pooled:
-    """A dynamic image: with S0 the sum of n values x_t, and S1 that of t x_t, linear rank pooling
-    of pictures is 2 S1 - (n + 1) S0. When x_1 goes, S1 falls by S0, then S0 by x_1.
+    """A dynamic image, from running sums.
 
-    Flow has n = T - 1 fields, and x_1 counts once more as the first of T: 2 S1 - n (S0 + x_1).
+    With S0 = Σ x_t and S1 = Σ t x_t over n values, linear rank pooling of images is
+    2 S1 - (n + 1) S0. Dropping x_1 means S1 -= S0, then S0 -= x_1. Flow has n = T - 1 fields, of
+    which x_1 is repeated: 2 S1 - n (S0 + x_1).
     """
 
     def __init__(self, stream: Stream, length: int) -> None:
-        self._how, self._is_flow = stream.normalisation, stream.kind == "dynamic_flow"
+        self._how, self._is_flow = stream.normalisation, stream.is_flow
         self._unit = _FLOW_UNIT_PX if self._is_flow else _BYTE
         self._count = length - self._is_flow
         self._kept: deque[AnyArray] = deque()
@@ -141,20 +145,20 @@ class _Pooled:
     def push(self, value: AnyArray) -> None:
         if len(self._kept) == self._count:
             self._ranked -= self._sum
-            self._sum -= self._whole(self._kept.popleft())
+            self._sum -= self._as_integers(self._kept.popleft())
         self._kept.append(value)
-        whole = self._whole(value)
-        self._sum += whole
-        self._ranked += len(self._kept) * whole
+        integers = self._as_integers(value)
+        self._sum += integers
+        self._ranked += len(self._kept) * integers
 
     def window(self) -> Float32Array:
         if self._is_flow:
-            others = self._count * (self._sum + self._whole(self._kept[0]))
+            centre = self._count * (self._sum + self._as_integers(self._kept[0]))
         else:
-            others = (self._count + 1) * self._sum
-        pooled = ((2 * self._ranked - others) * self._unit).astype(np.float32)
+            centre = (self._count + 1) * self._sum
+        pooled = ((2 * self._ranked - centre) * self._unit).astype(np.float32)
         return normalised(pooled[None], self._how)
 
-    def _whole(self, value: AnyArray) -> Int64Array:
+    def _as_integers(self, value: AnyArray) -> Int64Array:
         scaled = np.rint(value / _FLOW_UNIT_PX) if self._is_flow else value
         return scaled.astype(np.int64)

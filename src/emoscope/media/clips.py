@@ -1,4 +1,4 @@
-"""The only road from frames to model input: `build_clip(Clip, ClipSpec) -> {stream: float32}`."""
+"""From frames and audio to model inputs: `build_clip(Clip, ClipSpec) -> {stream: float32}`."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,15 @@ Size = tuple[int, int]  # height, width
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A stretch of video, cut to the region that the ClipSpec names.
+    """A clip of video or audio, cropped to the region that the ClipSpec names.
 
-    frames          T pictures (H, W, 3) RGB uint8; sizes may differ from frame to frame; none
-                    where there is sound alone
-    times_s         T time stamps, rising
-    audio           mono samples (N,) in [-1, 1] of the same stretch; None where it has no sound
-    sample_rate_hz  of the audio
+    frames           T images (H, W, 3) RGB uint8, possibly of different sizes; empty if the clip
+                     is audio only
+    times_s          T timestamps in non-decreasing order
+    audio            mono samples (N,) float32 in [-1, 1] of the same time span; None without audio
+    sample_rate_hz   sample rate of the audio
+
+    Raises SpecError for invalid frames, audio or timestamps.
     """
 
     frames: Sequence[ByteArray]
@@ -48,25 +50,29 @@ class Clip:
 
     def __post_init__(self) -> None:
         if len(self.frames) == 0 and self.audio is None:
-            raise SpecError("A clip needs at least one frame, or sound; got neither.")
+            raise SpecError("A clip needs at least one frame or audio, got neither.")
         if self.audio is not None and (self.audio.ndim != 1 or self.audio.dtype != np.float32):
-            raise SpecError(f"Sound is (N,) float32, got {self.audio.shape} of {self.audio.dtype}.")
+            raise SpecError(
+                f"Audio must be (N,) float32, got {self.audio.shape} {self.audio.dtype}."
+            )
         if len(self.times_s) not in (0, len(self.frames)):
-            raise SpecError(f"{len(self.frames)} frames have {len(self.times_s)} time stamps.")
+            raise SpecError(
+                f"times_s needs one entry per frame: {len(self.frames)}, got {len(self.times_s)}."
+            )
         if not all(before <= after for before, after in itertools.pairwise(self.times_s)):
-            raise SpecError("A clip's time stamps must rise.")
+            raise SpecError("times_s must be numbers that do not decrease.")
         for frame in self.frames:
             check_frame(frame)
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """What a clip's streams are made of: sized, not yet normalised. Training keeps and changes it.
+    """Intermediate form of a clip: resized, not yet normalised. Training caches and augments it.
 
-    pictures   T frames (T, H, W, 3) uint8 in every size the spec asks for: {(H, W): frames}
-    flow       (T, H, W, 2) pixels a frame, by size; where it is absent it is read off the pictures
-    vectors    {kind: (D,), of logmel (T, mels)} of the sound; those of the frames are read off
-               the pictures
+    pictures   {(H, W): frames (T, H, W, 3) uint8}, for each size that the spec needs
+    flow       {(H, W): flow (T, H, W, 2) in pixels per frame}; computed from the pictures if absent
+    vectors    {kind: (D,) or, for logmel, (T, mels)} of the audio streams; vectors of frames are
+               computed from the pictures
     """
 
     pictures: Mapping[Size, ByteArray]
@@ -74,22 +80,36 @@ class Material:
     vectors: Mapping[str, Float32Array] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Frames."""
+        """Return the number of frames."""
         return len(next(iter(self.pictures.values()), ()))
 
     def take(self, indices: Int64Array) -> "Material":
-        """These frames only. Flow between others than were neighbours is not known any more."""
+        """Select frames. Flow is dropped, as neighbouring frames may have changed."""
         return Material({size: p[indices] for size, p in self.pictures.items()}, {}, self.vectors)
 
 
 def build_clip(
     clip: Clip, spec: ClipSpec, rng: np.random.Generator | None = None
 ) -> dict[str, Float32Array]:
-    """A clip as the model's named inputs, by its ClipSpec.
+    """Convert a clip to a model's inputs {stream: float32 array}.
 
-    Pictures come as (T, C, H, W), dynamic images with T = 1; flow repeats its first field, so that
-    it has T too; vectors as (D,), logmel as (T, mels). `rng` draws temporal jitter, where the spec
-    has it. Raises SpecError.
+    Image streams are (T, C, H, W): dynamic images have T = 1, and flow repeats its first field to
+    have T fields. Vectors are (D,), logmel (T, mels).
+
+    rng   draws temporal jitter, if the spec has it; None samples without jitter
+
+    Raises SpecError for a clip that lacks what the spec needs.
+
+    >>> import numpy as np
+    >>> from emoscope.core.clipspec import ClipSpec, Stream, Uniform
+    >>> from emoscope.media.clips import Clip, build_clip
+    >>> clip = Clip([np.full((120, 100, 3), value, np.uint8) for value in range(40)])
+    >>> spec = ClipSpec(
+    ...     sampling=Uniform(length=8),
+    ...     streams=(Stream(kind="rgb", size_hw=(64, 64)), Stream(kind="flow", size_hw=(32, 32))),
+    ... )
+    >>> {stream: array.shape for stream, array in build_clip(clip, spec).items()}
+    {'rgb': (8, 3, 64, 64), 'flow': (8, 2, 32, 32)}
     """
     indices = grid(clip, spec)
     if spec.sampling is not None:
@@ -98,44 +118,44 @@ def build_clip(
 
 
 def grid(clip: Clip, spec: ClipSpec) -> Int64Array:
-    """Indices of the frames that the spec's rule chooses from: all, or those on its time grid."""
+    """Indices of the frames to sample from: all, or those on the spec's time grid (`rate_hz`)."""
     if spec.seen and len(clip.frames) == 0:
-        raise SpecError("This ClipSpec is of frames: give the clip some.")
+        raise SpecError("This ClipSpec needs frames, and the clip has none.")
     if spec.rate_hz is None or spec.sampling is None:
         return np.arange(len(clip.frames))
     if len(clip.times_s) == 0:
-        raise SpecError(f"This ClipSpec samples at {spec.rate_hz:g} Hz: give the clip's times_s.")
+        raise SpecError(f"This ClipSpec samples at {spec.rate_hz:g} Hz: set the clip's times_s.")
     return grid_indices(clip.times_s, spec.rate_hz)
 
 
 def gather(clip: Clip, spec: ClipSpec, indices: Int64Array) -> Material:
-    """These frames in the sizes that the spec's streams need, and what is heard."""
+    """Resize the frames at `indices` to the sizes the spec needs; compute the audio streams."""
     return Material(
         {size: np.stack([resized(clip.frames[i], size) for i in indices]) for size in spec.sizes},
-        vectors={stream.kind: _heard(stream, clip) for stream in spec.heard},
+        vectors={stream.kind: _audio_stream(stream, clip) for stream in spec.heard},
     )
 
 
 def with_flow(material: Material, spec: ClipSpec) -> Material:
-    """The same with the flow fields that the spec's streams need."""
-    sizes = {stream.size_hw for stream in spec.pictures if stream.kind.endswith("flow")}
+    """Add the flow fields that the spec's streams need."""
+    sizes = {stream.size_hw for stream in spec.pictures if stream.is_flow}
     return replace(material, flow={size: _flow(material.pictures[size]) for size in sizes})
 
 
 def finish(material: Material, spec: ClipSpec) -> dict[str, Float32Array]:
-    """The spec's streams, normalised."""
+    """Compute the spec's streams and normalise them."""
     return {stream.kind: _build(stream, material) for stream in spec.streams}
 
 
 def frames_needed(spec: ClipSpec) -> int:
-    """How many frames (on the spec's grid) a clip must have so that none is repeated."""
+    """Number of frames, on the spec's time grid, below which sampling repeats a frame."""
     if isinstance(spec.sampling, Offsets):
-        return max(-o if o < 0 else o + 1 for o in spec.sampling.offsets)
+        return max(-i if i < 0 else i + 1 for i in spec.sampling.offsets)
     return spec.length
 
 
-def _heard(stream: Vector | LogMel, clip: Clip) -> Float32Array:
-    """(D,), NaN where the clip has nothing to measure; or (T, mels), which silence has, too."""
+def _audio_stream(stream: Vector | LogMel, clip: Clip) -> Float32Array:
+    """egemaps (D,), NaN without audio; logmel (T, mels), the floor without audio."""
     if isinstance(stream, LogMel):
         size = stream.steps, stream.mels
         if clip.audio is None:
@@ -146,18 +166,13 @@ def _heard(stream: Vector | LogMel, clip: Clip) -> Float32Array:
     return egemaps(clip.audio, clip.sample_rate_hz)
 
 
-def _vector(vector: Vector, material: Material) -> Float32Array:
-    """(D,)."""
-    if vector.size_hw is None:
-        return np.asarray(material.vectors[vector.kind], dtype=np.float32)
-    frames = material.pictures[vector.size_hw]
-    return hog_klt(frames) if vector.kind == "hog_klt" else mbmic(frames)
-
-
 def _build(stream: Stream | Vector | LogMel, material: Material) -> Float32Array:
-    """One stream: (T, C, H, W) or (T, mels), normalised, or (D,)."""
+    """One stream: normalised (T, C, H, W) or (T, mels), or a vector (D,)."""
     if isinstance(stream, Vector):
-        return _vector(stream, material)
+        if stream.size_hw is None:
+            return np.asarray(material.vectors[stream.kind], dtype=np.float32)
+        frames = material.pictures[stream.size_hw]
+        return hog_klt(frames) if stream.kind == "hog_klt" else mbmic(frames)
     if isinstance(stream, LogMel):
         bands = np.asarray(material.vectors[stream.kind], dtype=np.float32)
         return normalised(bands[:, None, :, None], stream.normalisation)[:, 0, 0]
@@ -165,7 +180,7 @@ def _build(stream: Stream | Vector | LogMel, material: Material) -> Float32Array
 
 
 def _values(stream: Stream, material: Material) -> Float32Array:
-    """(T or 1, H, W, C): [0, 1], pixels a frame, or what pooling leaves."""
+    """Unnormalised values (T or 1, H, W, C); units as in `Normalisation`."""
     pictures = material.pictures[stream.size_hw]
     match stream.kind:
         case "rgb":
@@ -174,11 +189,12 @@ def _values(stream: Stream, material: Material) -> Float32Array:
             return unit(np.stack([gray(picture) for picture in pictures]))
         case "dynamic_rgb":
             return dynamic_image(pictures)[None] / np.float32(255)
-    known = material.flow.get(stream.size_hw)
-    flow = _flow(pictures) if known is None else known
-    return flow if stream.kind == "flow" else dynamic_image(flow)[None]
+    cached = material.flow.get(stream.size_hw)
+    flow = _flow(pictures) if cached is None else cached
+    return dynamic_image(flow)[None] if stream.is_dynamic else flow
 
 
 def _flow(pictures: ByteArray) -> Float32Array:
+    """(T, H, W, 3) -> (T, H, W, 2); the first field is repeated."""
     flow = optical_flow(pictures)
     return np.concatenate([flow[:1], flow])

@@ -1,4 +1,4 @@
-"""Writing files so that they are whole or absent."""
+"""Write files atomically: a file is complete or does not exist."""
 
 import errno
 import os
@@ -14,32 +14,37 @@ __all__ = ["check_writable", "replacing"]
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target`, which takes its place when the block ends well.
+    """Yield a temporary path that replaces `target` when the block ends without an exception.
 
-    The folder is made if it is not there. Whatever is raised in the block, also Ctrl-C, leaves
-    nothing behind and an older `target` as it was. Raises MediaError, naming `target`, where the
+    The folder is created if needed. If the block raises, Ctrl-C included, the temporary file is
+    removed and an existing `target` stays as it is. Raises MediaError, naming `target`, if the
     file cannot be written.
     """
-    # The name is short, for the target's may be as long as a file system allows; the suffix is
-    # the target's, for some writers choose their format by it.
+    # The name is short, as the target's may be as long as the file system allows. It keeps the
+    # target's suffix, as some writers choose the format by it.
     part = target.parent / f".emoscope-{secrets.token_hex(6)}{target.suffix}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield part
         part.replace(target)
     except OSError as error:
-        raise MediaError(f"{target}: cannot be written: {_reason(error)}") from error
-    except MediaError as error:  # may speak of the temporary, which nobody knows
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        remedy = (
+            "Free some space or choose another folder." if is_full else "Choose another folder."
+        )
+        raise MediaError(
+            f"{target}: cannot be written: {error.strerror or error}. {remedy}"
+        ) from error
+    except MediaError as error:  # its message may name the temporary file
         raise MediaError(str(error).replace(str(part), str(target))) from error
     finally:
-        # What stopped the writing may stop this too, and is already on its way up.
+        # Removing may fail for the same reason as writing, which is being raised already.
         with suppress(OSError):
             part.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
-    """Whether a folder, which need not be there yet, could be written to: asked before any work is
-    done for nothing. Raises MediaError."""
+    """Check that a folder, which may not exist yet, can be written to. Raises MediaError."""
     nearest = next(
         place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
     )
@@ -47,9 +52,3 @@ def check_writable(folder: Path) -> None:
         raise MediaError(
             f"{folder}: the folder cannot be written to. Choose another one for --out."
         )
-
-
-def _reason(error: OSError) -> str:
-    what = error.strerror or str(error)
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"{what}. {'Free some space or choose' if full else 'Choose'} another folder."

@@ -1,4 +1,4 @@
-"""Motion as pictures: dense optical flow and dynamic images."""
+"""Dense optical flow and dynamic images."""
 
 import itertools
 from typing import Literal
@@ -15,13 +15,14 @@ Weighting = Literal["linear", "harmonic"]
 
 
 def rank_weights(length: int, weighting: Weighting = "linear") -> Float32Array:
-    """Coefficients of approximate rank pooling (Bilen et al., TPAMI 2018) -> (length,).
+    """Coefficients (length,) of approximate rank pooling (Bilen et al., TPAMI 2018).
 
-    "linear":    alpha_t = 2t - T - 1: ranks the frames themselves;
-    "harmonic":  alpha_t = 2(T - t + 1) - (T + 1)(H_T - H_(t-1)), with H_t the t-th harmonic
-                 number: ranks their running means (as in their CVPR 2016 paper).
-    Both sum to zero. The streams of a ClipSpec are weighted linearly: only so does a window that
-    slides keep its sums.
+    linear     alpha_t = 2t - T - 1: ranks the frames
+    harmonic   alpha_t = 2(T - t + 1) - (T + 1)(H_T - H_(t-1)), where H_t is the t-th harmonic
+               number: ranks the running means of the frames (their CVPR 2016 paper)
+
+    Both sum to zero. ClipSpec streams use linear weights, as these can be updated incrementally
+    when a window slides.
     """
     t = np.arange(1, length + 1, dtype=np.float64)
     if weighting == "linear":
@@ -33,29 +34,50 @@ def rank_weights(length: int, weighting: Weighting = "linear") -> Float32Array:
 
 
 def dynamic_image(clip: AnyArray, weighting: Weighting = "linear") -> Float32Array:
-    """Summarise a clip's motion in one image: approximate rank pooling (Bilen et al., TPAMI 2018).
+    """Summarise motion in one image by approximate rank pooling (Bilen et al., TPAMI 2018).
 
-    (T, H, W, C) in [0, 1], bytes, or pixels a frame, for flow -> (H, W, C) in the same unit,
-    unnormalised; zero where nothing moves."""
+    (T, H, W, C) -> (H, W, C) float32 in the unit of the input, unnormalised; zero where nothing
+    moves. The input may be images in [0, 1], uint8 images, or optical flow. Raises SpecError for
+    other shapes.
+
+    >>> import numpy as np
+    >>> from emoscope.media.motion import dynamic_image
+    >>> clip = np.zeros((3, 1, 2, 1))
+    >>> clip[:, 0, 0, 0] = [0.0, 0.5, 1.0]  # the left pixel brightens, the right one stays black
+    >>> dynamic_image(clip)[0, :, 0]
+    array([2., 0.], dtype=float32)
+    """
     frames = _as_clip(clip)
-    # Bytes under linear weights are summed exactly in single precision, other values are not.
+    # float32 sums of bytes with linear weights are exact; sums of other values are not.
     precision = np.float32 if frames.dtype == np.uint8 else np.float64
     frames = frames.astype(precision)
-    # The weights sum to zero, so a constant may be taken off first: a still clip is exactly 0.
+    # The weights sum to zero, so subtracting a constant makes a still clip exactly 0.
     frames -= frames[:1].copy()
     weights = rank_weights(len(frames), weighting).astype(precision)
     return np.asarray(np.tensordot(weights, frames, axes=1), dtype=np.float32)
 
 
 def optical_flow(clip: AnyArray) -> Float32Array:
-    """Farnebäck's dense flow from each frame to the next, in pixels a frame.
+    """Compute dense optical flow between consecutive frames (Farnebäck, SCIA 2003).
 
-    (T, H, W, C), RGB or grey, uint8 or float in [0, 1] -> (T - 1, H, W, 2): x to the right, y down.
-    Between two equal frames it is exactly zero.
+    (T, H, W, C), RGB or grey, uint8 or float in [0, 1] -> (T - 1, H, W, 2) float32 in pixels per
+    frame: x to the right, y down. Flow between two equal frames is exactly zero. Raises SpecError
+    for other shapes.
+
+    >>> import numpy as np
+    >>> from emoscope.media.motion import optical_flow
+    >>> noise = np.random.default_rng(0).random((48, 64))
+    >>> clip = np.stack([noise, np.roll(noise, 2, axis=1)])[..., None]  # moves 2 px to the right
+    >>> flow = optical_flow(clip)
+    >>> flow.shape
+    (1, 48, 64, 2)
+    >>> x, y = np.median(flow, axis=(0, 1, 2))
+    >>> round(x), abs(round(y))
+    (2, 0)
     """
     frames = _as_clip(clip)
     if frames.shape[-1] not in (1, 3):
-        raise SpecError(f"Flow is read from RGB or grey frames, got {frames.shape[-1]} channels.")
+        raise SpecError(f"Optical flow needs RGB or grey frames, got {frames.shape[-1]} channels.")
     if frames.dtype != np.uint8:
         frames = np.clip(np.rint(frames * 255), 0, 255).astype(np.uint8)
     grays = [_gray(frame) for frame in frames]
@@ -64,8 +86,8 @@ def optical_flow(clip: AnyArray) -> Float32Array:
 
 
 def _farneback(before: ByteArray, after: ByteArray) -> Float32Array:
-    """(H, W) grey pair -> (H, W, 2) pixels. Settings: OpenCV's usual ones for 112 px faces."""
-    if np.array_equal(before, after):  # OpenCV's own answer trembles at the border
+    """Flow (H, W, 2) in pixels between two grey images (H, W), with OpenCV's usual settings."""
+    if np.array_equal(before, after):  # OpenCV's result is not quite zero at the border
         return np.zeros((*before.shape, 2), np.float32)
     flow = cv2.calcOpticalFlowFarneback(
         before,
@@ -91,5 +113,5 @@ def _gray(frame: ByteArray) -> ByteArray:
 def _as_clip(clip: AnyArray) -> AnyArray:
     array = np.asarray(clip)
     if array.ndim != 4 or len(array) == 0:
-        raise SpecError(f"A clip is (T, H, W, C) with T >= 1, got shape {array.shape}.")
+        raise SpecError(f"A clip must be (T, H, W, C) with T >= 1, got shape {array.shape}.")
     return array

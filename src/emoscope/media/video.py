@@ -1,8 +1,8 @@
-"""Timestamped RGB frames in: from a video, one image, or a folder of numbered images.
+"""Read timestamped RGB frames from a video, an image, or a folder of numbered images.
 
-Times come from the file's own timestamps, so a variable frame rate is right. Zero is the start of
-the container, which sound and picture share. Pictures are turned as the file's metadata says.
-Pixels that are not square are left as stored, interlaced pictures too, and HDR is not tone-mapped.
+Times are the file's own timestamps, so variable frame rates are supported. Time zero is the start
+of the container, for audio and video alike. Frames are rotated as the file's metadata says.
+Non-square pixels and interlaced frames are left as stored, and HDR is not tone-mapped.
 """
 
 import math
@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
+from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.decoding import Grid, PictureReader, picture_stream
@@ -27,23 +26,31 @@ __all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One picture, the right way up, and when it is shown."""
+    """A decoded frame.
 
-    rgb: NDArray[np.uint8]  # (H, W, 3)
-    time_s: float  # from the file's own start
-    index: int  # number of the frame in display order
-    duration_s: float = 0.0  # how long it is shown; 0 where the file does not say
+    rgb          (H, W, 3) RGB uint8, upright
+    time_s       when it is shown, from the start of the file
+    index        its number in display order
+    duration_s   how long it is shown; 0 if the file does not say
+    """
+
+    rgb: ByteArray
+    time_s: float
+    index: int
+    duration_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file says of itself; the picture's size is as displayed, after rotation."""
+    """Metadata of a file; width and height are as displayed, after rotation."""
 
     path: Path
     width: int
     height: int
-    fps: float = math.nan  # average; NaN where unknown
-    duration_s: float = math.nan  # from the file's start to the picture's end; NaN where unknown
+    fps: float = math.nan  # average; NaN if unknown
+    duration_s: float = (
+        math.nan
+    )  # from the start of the file to the end of the video; NaN if unknown
     num_frames: int | None = None
     has_sound: bool = False
     codec: str = ""
@@ -51,7 +58,7 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class _Span:
-    """What of a file is wanted."""
+    """Which frames to read, and their maximum size."""
 
     rate_hz: float | None
     start_s: float
@@ -60,11 +67,11 @@ class _Span:
 
     def check(self, path: Path) -> None:
         if self.rate_hz is not None and not 0 < self.rate_hz < math.inf:
-            raise MediaError(f"{path}: a rate of {self.rate_hz} Hz. Give one above 0.")
+            raise MediaError(f"{path}: the rate must be above 0 Hz, got {self.rate_hz}.")
         if self.max_side is not None and self.max_side < 1:
-            raise MediaError(f"{path}: a longest side of {self.max_side} px. Give 1 or more.")
+            raise MediaError(f"{path}: max_side must be 1 or more, got {self.max_side}.")
         if not 0 <= self.start_s < math.inf:
-            raise MediaError(f"{path}: a start of {self.start_s} s. Give 0 or more.")
+            raise MediaError(f"{path}: the start must be 0 s or more, got {self.start_s}.")
         if self.end_s is not None and not self.end_s > self.start_s:
             raise MediaError(
                 f"{path}: the end ({self.end_s:g} s) is not after the start ({self.start_s:g} s)."
@@ -73,10 +80,10 @@ class _Span:
 
 
 def probe(path: str | Path, *, image_fps: float = 25.0) -> VideoInfo:
-    """Size, rate, length and sound of a video, an image or a folder of numbered images.
+    """Read the metadata of a video, an image or a folder of numbered images.
 
-    The first frame is decoded, for the rotation is told with it. Raises MediaError for whatever
-    `read_frames` could not read."""
+    The first frame is decoded to learn the rotation. Raises MediaError for a path that
+    `read_frames` cannot read."""
     file = existing(path)
     if file.is_dir():
         _check_fps(file, image_fps)
@@ -128,21 +135,32 @@ def read_frames(
     max_side: int | None = None,
     image_fps: float = 25.0,
 ) -> Iterator[Frame]:
-    """The frames of a video, an image or a folder of images, one at a time, in display order.
+    """Read the frames of a video, an image or a folder of images lazily, in display order.
 
-    rate_hz    at most one frame an instant k / rate_hz (k = 0, 1, ...): the first one at or after
-               it; None takes every frame
-    start_s    frames before it are left out; the file is sought, not read, up to there
-    end_s      frames at or after it are left out
-    max_side   pictures with a longer side (px) are scaled down to it as they are decoded
-    image_fps  how many images of a folder make a second
+    rate_hz     keep one frame for each instant k / rate_hz (k = 0, 1, ...): the first at or after
+                it; None keeps every frame
+    start_s     skip frames before this time, by seeking
+    end_s       stop before this time
+    max_side    scale frames down so that their longer side has at most this many pixels
+    image_fps   frame rate of a folder of images
 
-    `Frame.index` counts from the file's first frame; after a seek it is the time multiplied by
-    the average rate, which is exact at constant rates only.
+    `Frame.index` counts from the file's first frame. After a seek it is estimated as the time
+    multiplied by the average frame rate, which is exact at constant rates only.
 
-    Damaged stretches are passed over, and a file cut off in the middle gives the frames that are
-    there. Raises MediaError, in one line, for a path that is missing or empty, holds no picture or
-    not one frame that decodes, and for a span that is empty or starts after the end.
+    Damaged parts are skipped, and a truncated file gives the frames it contains. Raises MediaError
+    for a path that is missing, empty, or has no decodable frame, and for a span that is empty or
+    starts after the end.
+
+    >>> import numpy as np
+    >>> from emoscope.media.video import Frame, read_frames
+    >>> from emoscope.media.writer import write_video
+    >>> grey = (np.full((48, 64, 3), 10 * i, np.uint8) for i in range(25))
+    >>> write_video("clip.mp4", (Frame(image, i / 25, i) for i, image in enumerate(grey)))
+    >>> frames = list(read_frames("clip.mp4", rate_hz=5))
+    >>> [frame.time_s for frame in frames]
+    [0.0, 0.2, 0.4, 0.6, 0.8]
+    >>> frames[0].rgb.shape
+    (48, 64, 3)
     """
     file = existing(path)
     span = _Span(rate_hz, start_s, end_s, max_side)
@@ -156,7 +174,7 @@ def read_frames(
 
 
 def _image_frames(path: Path, images: list[Path], fps: float, span: _Span) -> Iterator[Frame]:
-    """A single image (fps 0) is one frame at time 0."""
+    """Read images; with fps 0, a single image at time 0."""
     period_s = 1 / fps if fps else 0.0
     _check_start(path, span.start_s, len(images) * period_s)
     grid = Grid(span.rate_hz)
@@ -173,22 +191,22 @@ def _video_frames(path: Path, span: _Span) -> Iterator[Frame]:
         stream = picture_stream(container, path)
         grid, converter = Grid(span.rate_hz), Converter(span.max_side)
         reader = PictureReader(container, stream, grid)
-        shown_until_s: float | None = None
+        video_end_s: float | None = None
         for picture in reader.pictures(grid.instant_before(span.start_s)):
             if span.end_s is not None and picture.time_s >= span.end_s:
                 return
-            shown_until_s = picture.time_s + picture.duration_s
+            video_end_s = picture.time_s + picture.duration_s
             if grid.takes(picture.time_s) and picture.time_s >= span.start_s:
                 rgb = converter.rgb(picture.frame)
                 yield Frame(rgb, picture.time_s, picture.index, picture.duration_s)
-        if shown_until_s is None:
+        if video_end_s is None:
             raise _no_frame(path)
-        _check_start(path, span.start_s, shown_until_s)
+        _check_start(path, span.start_s, video_end_s)
 
 
 def _check_fps(path: Path, fps: float) -> None:
     if not 0 < fps < math.inf:
-        raise MediaError(f"{path}: {fps} images a second. Give a rate above 0.")
+        raise MediaError(f"{path}: image_fps must be above 0, got {fps}.")
 
 
 def _check_start(path: Path, start_s: float, duration_s: float) -> None:
@@ -200,4 +218,4 @@ def _check_start(path: Path, start_s: float, duration_s: float) -> None:
 
 
 def _no_frame(path: Path) -> MediaError:
-    return MediaError(f"{path}: not one frame of it can be decoded. Check that it is complete.")
+    return MediaError(f"{path}: no frame can be decoded. Check that the file is complete.")

@@ -1,4 +1,4 @@
-"""Video out: H.264 in MP4 at the frames' own times, with the sound of the original."""
+"""Write H.264 MP4 videos with the frames' own timestamps and the audio of another file."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -16,8 +16,8 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
-from numpy.typing import NDArray
 
+from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
 from emoscope.media.files import replacing
 from emoscope.media.reading.container import existing, open_media, packets, zero_s
@@ -26,9 +26,11 @@ from emoscope.media.video import Frame
 
 __all__ = ["write_video"]
 
-_TICK_S = Fraction(1, 90_000)  # MPEG's clock: exact for every usual frame rate
-_QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}  # no B frames: durations stay exact
-_COPIED = frozenset({"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"})  # what MP4 can hold
+_TICK_S = Fraction(1, 90_000)  # MPEG's clock: exact for all usual frame rates
+_QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}  # no B frames: exact durations
+_COPIED = frozenset(
+    {"aac", "ac3", "alac", "eac3", "flac", "mp3", "opus"}
+)  # codecs that MP4 supports
 _AAC_RATES_HZ = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})
 
 
@@ -40,32 +42,32 @@ def write_video(
     start_s: float = 0.0,
     end_s: float | None = None,
 ) -> None:
-    """Write frames as an MP4 that shows each at its own time, however irregular.
+    """Write frames to an MP4 that shows each at its own time; irregular times are supported.
 
-    sound_from      a file whose sound goes with them, aligned as it was there; copied as it is
-                    if MP4 can hold it, else encoded to AAC. One without sound adds none.
-    start_s, end_s  the stretch of the source that the frames show: start_s becomes the file's
-                    zero, and only the sound between the two is taken
+    sound_from       file whose audio is added in sync, copied if MP4 supports its codec, else
+                     encoded to AAC; a file without audio adds none
+    start_s, end_s   span of the source that the frames cover: start_s becomes time zero, and only
+                     audio within the span is written
 
-    Odd sizes are padded to even ones by repeating the edge. The file appears when it is complete;
-    whatever happens before, also in the iterator, leaves nothing behind. Raises MediaError if
-    there are no frames, if their sizes differ, if their times do not increase, or if the file
-    cannot be written.
+    Odd sizes are padded to even ones by repeating the edge. The file is written atomically: an
+    exception, also one of the iterator, leaves nothing behind. Raises MediaError if there are no
+    frames, if their sizes differ, if their times do not increase, or if the file cannot be
+    written.
     """
     target = Path(path)
     if sound_from is not None and target.exists() and target.samefile(existing(sound_from)):
-        raise MediaError(f"{target}: this would replace the original. Choose another name.")
+        raise MediaError(f"{target}: writing it would replace the original. Choose another name.")
     try:
         with ExitStack() as stack, replacing(target) as part:
-            _write(part, target, frames, _sound(stack, sound_from, start_s, end_s), start_s)
-    except av.FFmpegError as error:  # those that are OSErrors too have been told already
+            _write(part, target, frames, _audio(stack, sound_from, start_s, end_s), start_s)
+    except av.FFmpegError as error:  # errors that are also OSErrors: `replacing` raised MediaError
         raise MediaError(
-            f"{target}: H.264 cannot hold these frames ({error.strerror}). Write smaller ones."
+            f"{target}: H.264 cannot encode these frames ({error.strerror}). Write smaller ones."
         ) from error
 
 
 def _write(
-    part: Path, target: Path, frames: Iterable[Frame], sound: "_Sound | None", start_s: float
+    part: Path, target: Path, frames: Iterable[Frame], audio: "_Audio | None", start_s: float
 ) -> None:
     remaining = iter(frames)
     first = next(remaining, None)
@@ -73,32 +75,32 @@ def _write(
         raise MediaError(f"{target}: there are no frames to write. Choose a longer span.")
     output = av.open(str(part.absolute()), "w", format="mp4")
     try:
-        picture = _Picture(output, target, first, start_s)
-        if sound is not None:
-            sound.join(output)
-        output.start_encoding()  # a folder that is read-only is told now, not after an hour
+        video = _Video(output, target, first, start_s)
+        if audio is not None:
+            audio.add_track(output)
+        output.start_encoding()  # fails early if the folder is read-only
         for frame in chain([first], remaining):
-            picture.add(frame)
-            if sound is not None:
-                sound.add_until(frame.time_s)
-        picture.finish()
-        if sound is not None:
-            sound.add_until(math.inf)
+            video.add(frame)
+            if audio is not None:
+                audio.add_until(frame.time_s)
+        video.finish()
+        if audio is not None:
+            audio.add_until(math.inf)
         output.close()
     except BaseException:
-        with suppress(Exception):  # a full disk fails here again
+        with suppress(Exception):  # closing fails again if the disk is full
             output.close()
         raise
 
 
-class _Picture:
-    """The H.264 track of an MP4 being written."""
+class _Video:
+    """The video track of an MP4 being written."""
 
     def __init__(self, output: OutputContainer, target: Path, first: Frame, start_s: float) -> None:
         self._output, self._target, self._start_s = output, target, start_s
         self._shape = first.rgb.shape
         self._reformatter = VideoReformatter()
-        self._durations: dict[int, int] = {}  # by the time stamp of frames inside the encoder
+        self._durations: dict[int, int] = {}  # {timestamp: duration} of frames being encoded
         self._latest = -1
         height, width = _even(first.rgb).shape[:2]
         self._stream = output.add_stream(
@@ -110,35 +112,35 @@ class _Picture:
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
     def add(self, frame: Frame) -> None:
-        """Encode one frame. Raises MediaError if it does not fit those before."""
+        """Encode one frame. Raises MediaError if its size or time does not fit the previous."""
         if frame.rgb.shape != self._shape:
             (height, width), (first_height, first_width) = frame.rgb.shape[:2], self._shape[:2]
             raise MediaError(
-                f"{self._target}: frame {frame.index} is {width}x{height}, the first was"
-                f" {first_width}x{first_height}. Write frames of one size."
+                f"{self._target}: frame {frame.index} is {width}x{height}, the first is"
+                f" {first_width}x{first_height}. Write frames of equal size."
             )
         ticks = round((frame.time_s - self._start_s) / _TICK_S)
         if ticks <= self._latest:
-            before_s = self._start_s + float(self._latest * _TICK_S)
+            previous_s = self._start_s + float(self._latest * _TICK_S)
             raise MediaError(
                 f"{self._target}: frame {frame.index} at {frame.time_s:g} s does not come after"
-                f" {before_s:g} s. Write frames in the order of their times."
+                f" {previous_s:g} s. Write frames in order of time."
             )
         self._durations[ticks] = round(frame.duration_s / _TICK_S) or ticks - max(self._latest, 0)
         self._latest = ticks
         self._mux(self._stream.encode(self._yuv(frame.rgb, ticks)))
 
     def finish(self) -> None:
-        """Have the encoder give what it holds."""
+        """Flush the encoder."""
         self._mux(self._stream.encode())
 
     def _mux(self, packets: "list[Packet[Any]]") -> None:
         for packet in packets:
-            assert packet.pts is not None  # every frame has been given one
+            assert packet.pts is not None  # `_yuv` sets it
             packet.duration = self._durations.pop(packet.pts)
             self._output.mux(packet)
 
-    def _yuv(self, rgb: NDArray[np.uint8], ticks: int) -> VideoFrame:
+    def _yuv(self, rgb: ByteArray, ticks: int) -> VideoFrame:
         frame = self._reformatter.reformat(
             VideoFrame.from_ndarray(_even(rgb), format="rgb24"),
             format="yuv420p",
@@ -150,16 +152,18 @@ class _Picture:
         return frame
 
 
-def _even(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _even(rgb: ByteArray) -> ByteArray:
+    """Pad to even width and height by repeating the edge."""
     height, width = rgb.shape[:2]
     if height % 2 == 0 and width % 2 == 0:
         return np.ascontiguousarray(rgb)
     return np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
-def _sound(
+def _audio(
     stack: ExitStack, source: str | Path | None, start_s: float, end_s: float | None
-) -> "_Sound | None":
+) -> "_Audio | None":
+    """Open the audio track of a file; None if it has none."""
     if source is None:
         return None
     file = existing(source)
@@ -167,35 +171,35 @@ def _sound(
         return None
     container = stack.enter_context(open_media(file))
     tracks = [track for track in container.streams.audio if track.codec_context is not None]
-    return _Sound(container, tracks[0], start_s, end_s) if tracks else None
+    return _Audio(container, tracks[0], start_s, end_s) if tracks else None
 
 
-class _Sound:
-    """The sound of one file on its way into another, a stretch at a time."""
+class _Audio:
+    """An audio track that is copied from one file to another, interleaved with the video."""
 
     def __init__(
         self, source: InputContainer, track: AudioStream, start_s: float, end_s: float | None
     ) -> None:
-        assert track.time_base is not None  # every stream of a file has one
+        assert track.time_base is not None  # set for every stream of an open file
         self._source, self._track, self._time_base = source, track, track.time_base
         self._start_s, self._end_s = start_s, math.inf if end_s is None else end_s
         self._zero_s = zero_s(source)
         self._pending: tuple[float, Packet[Any]] | None = None
 
-    def join(self, output: OutputContainer) -> None:
-        """Add a track to a file whose first packet is still to come."""
+    def add_track(self, output: OutputContainer) -> None:
+        """Add a track to a file that has no packets yet."""
         self._output = output
         if self._track.codec_context.codec.canonical_name in _COPIED:
-            self._joined = output.add_stream_from_template(self._track)
+            self._target = output.add_stream_from_template(self._track)
             self._packets = self._copied()
             return
         rate_hz = self._track.rate if self._track.rate in _AAC_RATES_HZ else 48_000
-        self._joined = output.add_stream("aac", rate=rate_hz)
-        self._joined.layout = "mono" if self._track.channels == 1 else "stereo"
+        self._target = output.add_stream("aac", rate=rate_hz)
+        self._target.layout = "mono" if self._track.channels == 1 else "stereo"
         self._packets = self._encoded()
 
     def add_until(self, time_s: float) -> None:
-        """Write what sounds up to a time of the source."""
+        """Write the audio up to a time of the source."""
         while True:
             if self._pending is None:
                 self._pending = next(self._packets, None)
@@ -207,13 +211,13 @@ class _Sound:
     def _copied(self) -> "Iterator[tuple[float, Packet[Any]]]":
         for packet in packets(self._source, self._track):
             if packet.pts is None:
-                continue  # the empty one at the end
-            time_s, shifted = self._placed(packet.pts, packet.duration or 0)
+                continue  # the empty packet at the end
+            time_s, shifted = self._shifted(packet.pts, packet.duration or 0)
             if time_s >= self._end_s:
                 return
             if shifted is not None:
                 packet.pts = packet.dts = shifted
-                packet.stream = self._joined
+                packet.stream = self._target
                 yield time_s, packet
 
     def _encoded(self) -> "Iterator[tuple[float, Packet[Any]]]":
@@ -222,25 +226,26 @@ class _Sound:
             if frame.pts is None:
                 continue
             length = round(frame.samples / frame.sample_rate / self._time_base)
-            time_s, shifted = self._placed(frame.pts, length)
+            time_s, shifted = self._shifted(frame.pts, length)
             if time_s >= self._end_s:
                 break
             if shifted is not None:
                 frame.pts = shifted
-                yield from ((time_s, packet) for packet in self._joined.encode(frame))
-        yield from ((time_s, packet) for packet in self._joined.encode(None))
+                yield from ((time_s, packet) for packet in self._target.encode(frame))
+        yield from ((time_s, packet) for packet in self._target.encode(None))
 
     def _frames(self) -> Iterator[AudioFrame]:
         for packet in packets(self._source, self._track):
             try:
                 frames = self._track.decode(packet)
             except av.FFmpegError:
-                continue  # damaged: go on with the next
+                continue  # damaged packet
             yield from frames
 
-    def _placed(self, pts: int, duration: int) -> tuple[float, int | None]:
-        """When something sounds in the source, and its time stamp in the file being written:
-        None before the stretch. With no stretch cut off, the encoder's lead-in is kept."""
+    def _shifted(self, pts: int, duration: int) -> tuple[float, int | None]:
+        """Time in the source, and timestamp in the output; None before the span.
+
+        If the span starts at zero, the encoder's lead-in before time zero is kept."""
         time_s = float(pts * self._time_base) - self._zero_s
         if self._start_s > 0 and time_s + float(duration * self._time_base) <= self._start_s:
             return time_s, None

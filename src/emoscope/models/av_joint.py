@@ -1,7 +1,7 @@
-"""av-joint: one network over a face in motion and its sound, trained end to end.
+"""av-joint: one network for face video and audio, trained end to end.
 
-Fan & Ke ("Spatiotemporal networks for video emotion recognition") fuse the answers of separate
-models and name this as future work. All of the network is ours.
+Fan & Ke ("Spatiotemporal networks for video emotion recognition") fuse the predictions of separate
+models and propose a joint network as future work. The architecture is ours.
 """
 
 from collections.abc import Sequence
@@ -14,41 +14,43 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, LogMel, Normalisation, Stream, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.face import FaceCNN
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["AVJoint"]
 
 JointStream = Literal["gray", "logmel"]
 
 _STREAMS: tuple[JointStream, ...] = get_args(JointStream)
-_RATE_HZ = 12.5  # of pictures: eight rows of logmel a picture, which three layers halve to one
-_SOUND = Normalisation(mean=(-60.0,), std=(20.0,))  # dB: silence is -2
-_SILENCE = -2.0 + 1e-3
+_RATE_HZ = 12.5  # one frame per 8 logmel rows, which three strided layers reduce to one
+_SIDE_PX = 48
+_AUDIO_NORM = Normalisation(mean=(-60.0,), std=(20.0,))  # in dB; silence becomes -2
+_SILENCE = -2.0 + 1e-3  # upper limit of a silent clip's values
 
 
-class AVJoint(nn.Module):
-    """A face in motion and its sound in one network, front fusion: gray (B, frames, 1, 48, 48) and
-    logmel (B, 8 frames, mels) -> (B, num_classes).
+class AVJoint(Network):
+    """Joint network for face video and audio.
 
-    Small CNNs bring both to one grid of 80 ms; their features meet step by step (front fusion), and
-    a GRU (Cho et al., EMNLP 2014) goes over them together. The mean of its states and the last one
-    are classified.
-    From a picture's features their mean over the clip is taken off, as in face-gru: who it is
-    cancels out. Those of the sound keep it, for a voice's colour lasts the whole clip. Where a clip
-    is silent, the sound's features are zero.
+    gray (B, frames, 1, 48, 48) and logmel (B, 8 frames, mels) -> (B, num_classes).
 
-    streams        "gray", "logmel" or both: the same network with one modality left out
-    frames         of a clip, at 12.5 Hz: its last ones, and the sound beside them
-    mels           bands of the sound
-    features       of a step, of each modality
-    hidden_size    of the GRU
-    stem, widths   channels of the pictures' CNN, a residual block each; each width halves the sides
-    sound_widths   channels of the sound's three layers
-    dropout        on what is classified
-    hide_sound     share of the training clips whose sound is taken away, of a network with both, so
-                   that it learns to answer without
+    Small CNNs map both streams to features every 80 ms. The features are concatenated per step
+    (front fusion) and processed by a GRU (Cho et al., EMNLP 2014); the mean of its states and the
+    last one are classified. The mean over the clip is subtracted from the face features, which
+    removes the person's identity, but not from the audio features, as vocal emotion lasts the whole
+    clip. The audio features of a silent clip are zero.
 
-    Raises SpecError for other streams."""
+    streams        "gray", "logmel" or both; one alone leaves the other modality out
+    frames         last frames of the clip at 12.5 Hz, and the audio of the same time span
+    mels           frequency bands
+    features       features per step of each modality
+    hidden_size    size of the GRU
+    stem, widths   channels of the image CNN, one residual block per width; each halves the image
+    sound_widths   channels of the three audio layers
+    dropout        applied before the classifier
+    hide_sound     share of training clips whose audio is dropped if both streams are used, so that
+                   the network also works without audio
+
+    Raises SpecError for other streams and for other than three `sound_widths`."""
 
     def __init__(
         self,
@@ -68,45 +70,41 @@ class AVJoint(nn.Module):
         self.clip_spec = _clip_spec(streams, frames, mels)
         self.hide_sound = hide_sound if len(streams) > 1 else 0.0
         if "gray" in streams:
-            self.face = _Face(stem, widths, features)
+            self.face = _FaceEncoder(stem, widths, features)
         if len(sound_widths) != 3:
-            raise SpecError(f"sound_widths are three, got {sound_widths}.")
+            raise SpecError(f"sound_widths must be three numbers, got {sound_widths}.")
         if "logmel" in streams:
-            self.sound = _Sound(mels, sound_widths, features)
+            self.sound = _AudioEncoder(mels, sound_widths, features)
         self.gru = nn.GRU(features * len(streams), hidden_size, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(2 * hidden_size, num_classes)
 
     def forward(self, gray: Tensor | None = None, logmel: Tensor | None = None) -> Tensor:
-        """The streams that the network was made with -> logits (B, num_classes)."""
-        steps = []
+        """Streams of the `clip_spec` -> logits (B, num_classes)."""
+        features = []
         if gray is not None:
-            steps.append(self.face(gray))
+            features.append(self.face(gray))
         if logmel is not None:
-            steps.append(self.sound(logmel) * self._heard(logmel))
-        states, last = self.gru(torch.cat(steps, dim=2))
+            features.append(self.sound(logmel) * self._audio_mask(logmel))
+        states, last = self.gru(torch.cat(features, dim=2))
         return self.classifier(self.dropout(torch.cat([states.mean(1), last[-1]], dim=1)))
 
-    def _heard(self, logmel: Tensor) -> Tensor:
-        """(B, 1, 1): 0 where a clip is silent, or in training its sound is hidden; else 1."""
-        heard = logmel.amax((1, 2), keepdim=True) > _SILENCE
+    def _audio_mask(self, logmel: Tensor) -> Tensor:
+        """(B, 1, 1): 0 for silent clips and, in training, for clips whose audio is dropped."""
+        is_used = logmel.amax((1, 2), keepdim=True) > _SILENCE
         if self.training and self.hide_sound:
-            heard = heard & (torch.rand_like(logmel[:, :1, :1]) >= self.hide_sound)
-        return heard.to(logmel.dtype)
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
+            is_used = is_used & (torch.rand_like(logmel[:, :1, :1]) >= self.hide_sound)
+        return is_used.to(logmel.dtype)
 
 
-class _Face(nn.Module):
-    """(B, T, 1, 48, 48) -> (B, T, features), of zero mean over T."""
+class _FaceEncoder(nn.Module):
+    """(B, T, 1, 48, 48) -> (B, T, features) with zero mean over T."""
 
     def __init__(self, stem: int, widths: Sequence[int], features: int) -> None:
         super().__init__()
         trunk = FaceCNN(stem=stem, widths=widths, blocks=(1,) * len(widths))
         self.stem, self.stages = trunk.stem, trunk.stages
-        side = 48 // 2 ** len(widths)
+        side = _SIDE_PX // 2 ** len(widths)
         self.project = nn.Linear(widths[-1] * side**2, features)
 
     def forward(self, gray: Tensor) -> Tensor:
@@ -115,8 +113,8 @@ class _Face(nn.Module):
         return features - features.mean(1, keepdim=True)
 
 
-class _Sound(nn.Module):
-    """(B, 8 T, mels) -> (B, T, features): three layers, each of which halves time and bands."""
+class _AudioEncoder(nn.Module):
+    """(B, 8 T, mels) -> (B, T, features); each of three layers halves both time and bands."""
 
     def __init__(self, mels: int, widths: Sequence[int], features: int) -> None:
         super().__init__()
@@ -135,20 +133,23 @@ class _Sound(nn.Module):
 
 
 def _clip_spec(streams: Sequence[JointStream], frames: int, mels: int) -> ClipSpec:
-    """Windows of as many seconds as there are frames, five of them in each. Raises SpecError."""
+    """Windows that hold exactly `frames`, with five strides per window. Raises SpecError."""
     if not streams or len(set(streams)) < len(streams) or not set(streams) <= set(_STREAMS):
-        raise SpecError(f"streams are any of {', '.join(_STREAMS)}, each once; got {streams}.")
+        raise SpecError(
+            f"streams must be any of {', '.join(_STREAMS)}, each once; got {tuple(streams)}."
+        )
     length_s = frames / _RATE_HZ
     stride_s = max(1, frames // 5) / _RATE_HZ
+    size_hw, per_clip = (_SIDE_PX, _SIDE_PX), Normalisation(per_clip=True)
     kinds = {
-        "gray": Stream(kind="gray", size_hw=(48, 48), normalisation=Normalisation(per_clip=True)),
-        "logmel": LogMel(length_s=length_s, mels=mels, normalisation=_SOUND),
+        "gray": Stream(kind="gray", size_hw=size_hw, normalisation=per_clip),
+        "logmel": LogMel(length_s=length_s, mels=mels, normalisation=_AUDIO_NORM),
     }
-    seen = "gray" in streams
+    has_frames = "gray" in streams
     return ClipSpec(
         region="face",
-        sampling=Last(length=frames) if seen else None,
-        rate_hz=_RATE_HZ if seen else None,
+        sampling=Last(length=frames) if has_frames else None,
+        rate_hz=_RATE_HZ if has_frames else None,
         window=Window(length_s=length_s, stride_s=stride_s),
         streams=tuple(kinds[kind] for kind in streams),
     )

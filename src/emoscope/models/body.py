@@ -1,9 +1,10 @@
-"""Whole bodies in motion (Tahghighi et al., "Deformable Convolutional LSTM for Human Body Emotion
-Recognition"): convlstm-body, and deformable-convlstm, which deforms at nine of its steps.
+"""convlstm-body and deformable-convlstm: body video (Tahghighi et al., "Deformable Convolutional
+LSTM for Human Body Emotion Recognition").
 
-3-D CNN → ConvLSTM → 2-D CNN on every map. Where the paper is silent: the 3-D CNN's filters and the
-two levels of 256 are those of its reference's code (Zhang et al., ICCV Workshops 2017 and NeurIPS
-2018), the 2-D CNN's 128, 256, 256 are ours, pictures are in [0, 1].
+3-D CNN → ConvLSTM → 2-D CNN on the map of every step. The paper does not give all settings: the
+filters of the 3-D CNN and the two ConvLSTM levels of 256 channels follow the code of its reference
+(Zhang et al., ICCV Workshops 2017 and NeurIPS 2018); the filters of the 2-D CNN (128, 256, 256) and
+images in [0, 1] are ours.
 """
 
 import itertools
@@ -21,37 +22,41 @@ from torch.utils.checkpoint import checkpoint
 from emoscope.core.clipspec import ClipSpec, Stream, Uniform, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.convlstm import GatedConvLSTM
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled
+from emoscope.models.layers import scaled
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["ConvLSTMBody", "deformable_convlstm", "salient_steps"]
 
 _FILTERS_3D = (64, 128, 256)
 _FILTERS_2D = (128, 256, 256)
-_SIZE_PX, _LEAST_PX = 112, 32  # five poolings leave one pixel of the latter
+_SIZE_PX, _MIN_PX = 112, 32  # five poolings reduce 32 to one pixel
 
 
 def salient_steps(steps: int) -> tuple[int, ...]:
-    """Three steps after each of 25 %, 50 % and 75 % of a sequence: 4-6, 8-10 and 12-14 of 16.
+    """Three steps from each of 25 %, 50 % and 75 % of a sequence: 4-6, 8-10 and 12-14 of 16.
 
-    The paper says "three different frames" in each of these parts; consecutive ones are ours."""
+    The paper uses "three different frames" of each part; that they are consecutive is ours."""
     starts = [-(-steps * quarter // 4) for quarter in (1, 2, 3)]
-    chosen = {start + i for start in starts for i in range(3)}
-    return tuple(sorted(t for t in chosen if t < steps))
+    salient = {start + i for start in starts for i in range(3)}
+    return tuple(sorted(t for t in salient if t < steps))
 
 
-class ConvLSTMBody(nn.Module):
-    """Plain ConvLSTM over short-term features of a whole body. rgb (B, 32, 3, 112, 112) ->
-    (B, num_classes).
+class ConvLSTMBody(Network):
+    """ConvLSTM over 3-D CNN features of a body. rgb (B, 32, 3, 112, 112) -> (B, num_classes).
 
     width              scales all filters and hidden channels
-    frames, size_px    of the clip; 2 and 32 at least. The ConvLSTM has half as many steps
-    hidden             channels of each of its levels
-    deformable_steps   of the ConvLSTM, in every level; modulated: of `GatedConvLSTM`
+    frames, size_px    length and side of the clip, at least 2 and 32; the ConvLSTM has half as many
+                       steps as there are frames
+    hidden             hidden channels of each ConvLSTM level
+    deformable_steps   steps of every level that use deformable convolutions
+    modulated          modulate these, see `GatedConvLSTM`
     activation_checkpointing
-                       training keeps what goes into a block (three of the 3-D CNN, three of the 2-D
-                       CNN, each level) and computes what is inside again for its gradients (Chen
-                       et al., arXiv:1604.06174): less memory, more time, the same numbers
-    """
+                       keep only the inputs of blocks (three of the 3-D CNN, three of the 2-D CNN,
+                       each level) in training and recompute the rest for the gradients (Chen et
+                       al., arXiv:1604.06174): less memory, more time, the same results
+
+    Raises SpecError for settings that leave nothing to compute."""
 
     def __init__(
         self,
@@ -69,7 +74,12 @@ class ConvLSTMBody(nn.Module):
         filters = scaled(width, _FILTERS_3D)
         widths = (filters[-1], *scaled(width, hidden))
         self.activation_checkpointing = activation_checkpointing
-        self.clip_spec = _clip_spec(frames, size_px)
+        self.clip_spec = ClipSpec(
+            region="frame",  # corpora that show the full body are not cropped
+            sampling=Uniform(length=frames, jitter=True),
+            window=Window(length_s=2.0, stride_s=1.0),
+            streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
+        )
         self.cnn3d = _cnn3d(filters)
         self.levels = nn.Sequential(
             *(
@@ -82,16 +92,12 @@ class ConvLSTMBody(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, frames, 3, S, S) -> logits (B, num_classes)."""
-        forget = self.activation_checkpointing and self.training and torch.is_grad_enabled()
-        run: Callable[..., Any] = _forgetful if forget else nn.Module.__call__
+        recompute = self.activation_checkpointing and self.training and torch.is_grad_enabled()
+        run: Callable[..., Any] = _checkpointed if recompute else nn.Module.__call__
         maps = run(self.cnn3d, rgb.transpose(1, 2))  # (B, 256, frames // 2, S/4, S/4)
         maps = run(self.levels, maps.transpose(1, 2))
         features = run(self.cnn2d, maps.flatten(0, 1)).mean((2, 3))
         return self.classifier(features.unflatten(0, maps.shape[:2]).mean(1))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 def deformable_convlstm(
@@ -104,11 +110,12 @@ def deformable_convlstm(
     modulated: bool = False,
     activation_checkpointing: bool = False,
 ) -> ConvLSTMBody:
-    """convlstm-body with deformable input-to-state convolutions at nine of its 16 steps. rgb
-    (B, 32, 3, 112, 112) -> (B, num_classes).
+    """convlstm-body with deformable input-to-state convolutions at nine of its 16 steps.
 
-    Options are those of convlstm-body, whose weights fit; `deformable_steps` None are
-    `salient_steps`. Before it has learned its offsets, it answers as convlstm-body does."""
+    rgb (B, 32, 3, 112, 112) -> (B, num_classes).
+
+    Options are those of convlstm-body, whose weights can be loaded. `deformable_steps` defaults to
+    `salient_steps`. Offsets start at zero, where both networks give equal logits."""
     if deformable_steps is None:
         deformable_steps = salient_steps(frames // 2)
     return ConvLSTMBody(
@@ -125,34 +132,24 @@ def deformable_convlstm(
 
 def _check(frames: int, size_px: int, deformable_steps: Collection[int]) -> None:
     if frames < 2:
-        raise SpecError(f"frames must be 2 or more, as pooling halves them; got {frames}.")
-    if size_px < _LEAST_PX:
+        raise SpecError(f"frames must be 2 or more, as pooling halves them, got {frames}.")
+    if size_px < _MIN_PX:
         raise SpecError(
-            f"size_px {size_px} is too small: pooling leaves nothing of it. Give {_LEAST_PX} or "
-            f"more; the paper's is {_SIZE_PX}."
+            f"size_px {size_px} is too small for the pooling layers. Give {_MIN_PX} or more; the "
+            f"paper uses {_SIZE_PX}."
         )
     if max(deformable_steps, default=0) >= frames // 2:
         raise SpecError(
-            f"deformable_steps must be below {frames // 2}, half the frames; "
+            f"deformable_steps must be below {frames // 2}, half the frames, "
             f"got {sorted(deformable_steps)}."
         )
-
-
-def _clip_spec(frames: int, size_px: int) -> ClipSpec:
-    """The whole frame, as the corpora of full-length actors have it."""
-    return ClipSpec(
-        region="frame",
-        sampling=Uniform(length=frames, jitter=True),
-        window=Window(length_s=2.0, stride_s=1.0),
-        streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
-    )
 
 
 def _cnn3d(filters: Sequence[int]) -> nn.Sequential:
     """(B, 3, T, S, S) -> (B, filters[-1], T // 2, S // 4, S // 4).
 
-    No activation between the last two convolutions, as in the reference's code; no biases, which
-    the normalisations would take away."""
+    As in the reference's code, there is no activation between the last two convolutions. Biases
+    are omitted, as batch normalisation cancels them."""
     first, second, third = filters
     return nn.Sequential(
         OrderedDict(
@@ -185,45 +182,42 @@ def _cnn2d(channels: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _forgetful(part: nn.Sequential, x: Tensor) -> Tensor:
-    """The part's answer; of its insides, what goes into a block is kept for the gradients."""
-    for block in _blocks(part):
+def _checkpointed(part: nn.Sequential, x: Tensor) -> Tensor:
+    """Apply a part block by block with activation checkpointing.
+
+    A block ends after a layer that is no convolution, normalisation or activation."""
+    inside = (nn.Conv2d, nn.Conv3d, _BatchNorm, nn.ReLU)
+    ends = [i for i, layer in enumerate(part, 1) if not isinstance(layer, inside)]
+    for start, end in itertools.pairwise(sorted({0, *ends, len(part)})):
+        block = part[start:end]
         x = checkpoint(
             block,
             x,
             use_reentrant=False,
-            preserve_rng_state=False,  # nothing is drawn
+            preserve_rng_state=False,  # the blocks are deterministic
             context_fn=partial(_contexts, block),
         )
     return x
 
 
-def _blocks(part: nn.Sequential) -> Iterator[nn.Module]:
-    """A part cut after what is neither convolution, normalisation nor activation."""
-    inside = (nn.Conv2d, nn.Conv3d, _BatchNorm, nn.ReLU)
-    ends = [i for i, layer in enumerate(part, 1) if not isinstance(layer, inside)]
-    for start, end in itertools.pairwise(sorted({0, *ends, len(part)})):
-        yield part[start:end]
-
-
 def _contexts(
     block: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Of the first time and of the second."""
-    return nullcontext(), _counted_once(block)
+    """Contexts of the forward pass and of its recomputation."""
+    return nullcontext(), _frozen_statistics(block)
 
 
 @contextmanager
-def _counted_once(block: nn.Module) -> Iterator[None]:
-    """While it is computed again, normalisations count on copies of their statistics."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Let batch normalisation update copies of its statistics: a batch must count only once."""
     norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
-    kept = [(norm, name, value) for norm in norms for name, value in norm.named_buffers()]
-    for norm, name, value in kept:
+    originals = [(norm, name, value) for norm in norms for name, value in norm.named_buffers()]
+    for norm, name, value in originals:
         setattr(norm, name, value.clone())
     try:
         yield
     finally:
-        for norm, name, value in kept:
+        for norm, name, value in originals:
             setattr(norm, name, value)
 
 

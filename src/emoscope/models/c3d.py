@@ -1,8 +1,8 @@
-"""c3d: 3-D convolutions over sixteen frames (Tran et al., "Learning spatiotemporal features with 3D
-convolutional networks", ICCV 2015), as Fan & Ke use it.
+"""c3d: 3-D convolutions over 16 frames (Tran et al., "Learning spatiotemporal features with 3D
+convolutional networks", ICCV 2015, arXiv:1412.0767), as used by Fan & Ke.
 
-Names and shapes of the weights are those of the Sports-1M files that are in use with torch: pool5
-is padded, so that fc6 sees 8192 numbers.
+Weights have the names and shapes of the torch conversions of the Sports-1M weights: pool5 is
+padded, so that fc6 has 8192 inputs.
 """
 
 from torch import Tensor, nn
@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream
 from emoscope.core.errors import SpecError
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled, window_of
+from emoscope.models.layers import scaled, window_for
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["C3D"]
 
@@ -22,11 +24,11 @@ _STAGES = (
     ("conv5a", "conv5b"),
 )
 _FILTERS = (64, 128, 256, 512, 512)
-_FRAMES, _SIZE_PX, _LEAST_PX = 16, 112, 16
+_FRAMES, _SIZE_PX, _MIN_PX = 16, 112, 16
 _UNITS = 4096
 _CONVS = [name for stage in _STAGES for name in stage]
-# The same weights as others name them, in one nn.Sequential of convolutions, activations and pools
-# and one of the fully connected layers.
+# Names in files of another implementation: one nn.Sequential of convolutions, activations and
+# poolings, and one of the fully connected layers.
 _ALIASES = {
     **{f"features.{i}": conv for i, conv in zip((0, 3, 6, 8, 11, 13, 16, 18), _CONVS, strict=True)},
     "classifier.0": "fc6",
@@ -35,16 +37,15 @@ _ALIASES = {
 }
 
 
-class C3D(nn.Module):
-    """Eight 3-D convolutions over consecutive frames of a face. rgb (B, 16, 3, 112, 112) ->
-    (B, num_classes).
+class C3D(Network):
+    """Eight 3-D convolutions over the last 16 frames. rgb (B, 16, 3, 112, 112) -> (B, num_classes).
 
-    batch_norm   after every convolution
+    batch_norm   batch normalisation after every convolution
     width        scales all filters and hidden units
-    size_px      side of the pictures; 16 at least, and 112 for published weights
-    dropout      on both hidden layers
+    size_px      side of the frames, at least 16; published weights need 112
+    dropout      applied to both hidden layers
 
-    Weights start as in He et al., ICCV 2015. Raises SpecError."""
+    Weights are initialised as in He et al., ICCV 2015. Raises SpecError."""
 
     published = Published(first="conv1", head=("fc6", "fc7", "fc8"), aliases=_ALIASES)
 
@@ -57,13 +58,19 @@ class C3D(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if size_px < _LEAST_PX:
+        if size_px < _MIN_PX:
             raise SpecError(
-                f"size_px {size_px} is too small: pooling leaves nothing of it. Give {_LEAST_PX} "
-                f"or more; the paper's is {_SIZE_PX}."
+                f"size_px {size_px} is too small for the pooling layers. Give {_MIN_PX} or more; "
+                f"the paper uses {_SIZE_PX}."
             )
         filters, (units,) = scaled(width, _FILTERS), scaled(width, (_UNITS,))
-        self.clip_spec = _clip_spec(size_px)
+        imagenet = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+        self.clip_spec = ClipSpec(
+            region="face",
+            sampling=Last(length=_FRAMES),  # consecutive frames, as in the paper and Sports-1M
+            window=window_for(_FRAMES),
+            streams=(Stream(kind="rgb", size_hw=(size_px, size_px), normalisation=imagenet),),
+        )
         self.batch_norm = batch_norm
         channels = 3
         for stage, wide in zip(_STAGES, filters, strict=True):
@@ -87,14 +94,14 @@ class C3D(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # never None here
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(B, 16, 3, S, S) -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(rgb))
+        return self.classify(self.trunk_features(rgb))
 
     def trunk_features(self, rgb: Tensor) -> Tensor:
-        """(B, 16, 3, S, S) -> (B, hidden units): what the last layer is shown."""
+        """(B, 16, 3, S, S) -> (B, hidden units), the input of the last layer."""
         x = rgb.transpose(1, 2)
         for stage, pool in zip(_STAGES, self.pools, strict=True):
             for name in stage:
@@ -106,28 +113,13 @@ class C3D(nn.Module):
         x = self.dropout(self.relu(self.fc6(x.flatten(1))))
         return self.dropout(self.relu(self.fc7(x)))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, hidden units) -> logits (B, num_classes)."""
         return self.fc8(features)
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 def _norm(conv: str) -> str:
     return conv.replace("conv", "bn")
-
-
-def _clip_spec(size_px: int) -> ClipSpec:
-    """Consecutive frames, as the paper stacks them and Sports-1M's weights have learnt them."""
-    how = Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    return ClipSpec(
-        region="face",
-        sampling=Last(length=_FRAMES),
-        window=window_of(_FRAMES),
-        streams=(Stream(kind="rgb", size_hw=(size_px, size_px), normalisation=how),),
-    )
 
 
 MODELS.add("c3d", ModelEntry(C3D, small={"width": 1 / 16, "size_px": 32}))

@@ -1,18 +1,18 @@
-"""Published weights, from a file that the user gives.
+"""Load published weights from a local file.
 
-ImageNet's as torchvision has them (ResNet, VGG), VGG-Face's in the two spellings of its
-conversions (conv_1_1 and conv1_1 ... fc8), C3D's of Sports-1M. Names are mapped layer by layer;
-what does not fit is refused. Files are read as tensors alone: nothing in them is run.
+Supported are torchvision's ImageNet weights (ResNet, VGG), VGG-Face in two naming schemes (conv_1_1
+or conv1_1 ... fc8), and C3D's Sports-1M weights. Names are mapped layer by layer; a file that does
+not fit is refused. Files are read as tensors only: no code in them is run.
 
-Pictures must be as the file's network had them, which a recipe says in its [clip]: torchvision's
-are (x - mean) / std of ImageNet, as the defaults here; VGG-Face's and Sports-1M's are x in 0 to 255
-less a mean, so std = 1/255, and the mean of a grey VGG-Face picture is 0.428.
+The input must be normalised as for the file's network, in a recipe's [clip] section: torchvision's
+networks take (x - mean) / std of ImageNet, the default here; VGG-Face and Sports-1M take x in 0 to
+255 minus a mean, so std = 1/255; the mean of grey VGG-Face images is 0.428.
 """
 
 import importlib
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,18 +24,18 @@ from emoscope.core.errors import RecipeError
 
 __all__ = ["Loaded", "Published", "freeze", "load_checkpoint", "read_tensors", "trunks"]
 
-_COUNTER = "num_batches_tracked"  # of batch normalisation; old files have none
-_NAMED = 3  # of the keys that do not fit
+_COUNTER = "num_batches_tracked"  # of batch normalisation; absent in old files
+_MAX_LISTED = 3  # keys listed in an error message
 
 
 @dataclass(frozen=True)
 class Published:
-    """How a network's published files name its layers, kept by it as `published`.
+    """How a network's layers are named in published files, its attribute `published`.
 
-    first     the layer that sees the picture
-    head      fully connected layers, in order: a network may end before them, and the last may
-              have other classes than the file
-    aliases   {another name of a layer: its name in the network}
+    first     the layer that receives the image
+    head      fully connected layers in order; a network may lack some, and the last may have a
+              different number of classes
+    aliases   {name of a layer in a file: its name in the network}
     """
 
     first: str
@@ -45,31 +45,31 @@ class Published:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a file. `fresh` are the network's tensors that it did not fill, as its classes
-    are others; `unused` the file's that belong to layers which the network ends before."""
+    """Summary of a loaded file."""
 
     path: Path
-    filled: tuple[str, ...]
-    fresh: tuple[str, ...]
-    unused: tuple[str, ...]
+    filled: tuple[str, ...]  # tensors of the network that were loaded
+    fresh: tuple[str, ...]  # those that were not, as the classes differ
+    unused: tuple[str, ...]  # tensors of the file for layers that the network lacks
 
     def __str__(self) -> str:
         parts = [f"{self.path}: {len(self.filled)} tensors loaded"]
         if self.fresh:
-            parts.append(f"fresh, for other classes: {', '.join(self.fresh)}")
+            parts.append(f"not loaded, as the classes differ: {', '.join(self.fresh)}")
         if self.unused:
-            parts.append(f"not needed: {', '.join(self.unused)}")
+            parts.append(f"unused: {', '.join(self.unused)}")
         return "; ".join(parts)
 
 
 def load_checkpoint(module: nn.Module, path: Path, *, adapt_channels: bool = False) -> Loaded:
-    """Fill a network, or every trunk in it that has published weights, from a file.
+    """Load a file into a network, or into every part of it that has published weights.
 
-    The last layer stays as it is where the file has another number of classes, or no such layer.
-    With `adapt_channels` a first layer of another number of input channels gets, for each of them,
-    the mean over the file's (Wang et al., "Temporal segment networks", ECCV 2016).
+    The last layer is left as it is if the file lacks it or has a different number of classes.
 
-    Raises RecipeError; then nothing was changed."""
+    adapt_channels   if the number of input channels differs, set each to the mean over the file's
+                     (Wang et al., "Temporal segment networks", ECCV 2016)
+
+    Raises RecipeError for a file that does not fit; the network is then unchanged."""
     parts = trunks(module)
     if not parts:
         raise RecipeError(f"{path}: {type(module).__name__} has no part with published weights.")
@@ -77,8 +77,8 @@ def load_checkpoint(module: nn.Module, path: Path, *, adapt_channels: bool = Fal
     plans = {name: _plan(trunk, state, path, adapt_channels) for name, trunk in parts.items()}
     with torch.no_grad():
         for plan in plans.values():
-            for mine, theirs in plan.copies:
-                mine.copy_(theirs)
+            for target, source in plan.copies:
+                target.copy_(source)
     return Loaded(
         path,
         filled=tuple(_joined(name, key) for name, plan in plans.items() for key in plan.filled),
@@ -88,7 +88,7 @@ def load_checkpoint(module: nn.Module, path: Path, *, adapt_channels: bool = Fal
 
 
 def trunks(module: nn.Module) -> dict[str, nn.Module]:
-    """The parts of a network that have published weights, or all of it, by name."""
+    """Parts of a network that have published weights, by name; "" is the whole network."""
     return {
         name: part
         for name, part in module.named_modules()
@@ -97,9 +97,10 @@ def trunks(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def freeze(module: nn.Module) -> None:
-    """No gradients for what has published weights, but for a last layer of classes: it may be
-    fresh. The statistics of batch normalisation, and dropout, rest in eval mode, which is the
-    training's to keep them in."""
+    """Disable gradients of all parts with published weights, except their last layer.
+
+    Training must also keep these parts in eval mode, which disables dropout and updates of batch
+    normalisation statistics."""
     for trunk in trunks(module).values():
         published: Published = trunk.published  # type: ignore[assignment]
         for name, weights in trunk.named_parameters():
@@ -107,9 +108,9 @@ def freeze(module: nn.Module) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A state dict by name, out of a wrapping "state_dict" and without "module." before all names.
+    """Read a state dict, unwrapping "state_dict" and removing a common prefix "module.".
 
-    Raises RecipeError for a file that cannot be read, holds more than tensors, or none."""
+    Raises RecipeError for a file that cannot be read, or that contains anything but tensors."""
     content = _read(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -118,7 +119,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     for key, value in content.items():
         if not isinstance(key, str) or not _is_plain(value):
             raise RecipeError(
-                f"{path}: {_shown(key)} is not a plain tensor under a name. Save a network's "
+                f"{path}: {_shortened(key)} is not a plain tensor with a name. Save a network's "
                 "state_dict() to it."
             )
     if all(key.startswith("module.") for key in content):
@@ -128,23 +129,23 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Any:
     if not path.exists():
-        raise RecipeError(f"{path}: no such file. Weights are read from a file that you download.")
+        raise RecipeError(f"{path}: no such file. Download the weights and give their path.")
     if not path.is_file():
-        raise RecipeError(f"{path}: not a file. Give the file of the weights.")
+        raise RecipeError(f"{path}: not a file. Give the path of the file.")
     try:
         if path.suffix == ".safetensors":
             return _safetensors(path).load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that it then refuses
+            warnings.simplefilter("ignore")  # about formats that torch then refuses
             return torch.load(path, map_location="cpu", weights_only=True)
     except RecipeError:
         raise
     except pickle.UnpicklingError:
         raise RecipeError(
-            f"{path}: holds other things than tensors, or is no checkpoint; nothing in it was run. "
+            f"{path}: contains more than tensors, or is no checkpoint; nothing in it was run. "
             "Save the network's state_dict() instead, or a .safetensors file."
         ) from None
-    except Exception as error:  # torch raises all sorts of things for a damaged file
+    except Exception as error:  # torch raises various types for a damaged file
         reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise RecipeError(
             f"{path}: damaged, or no checkpoint ({reason}). Download it again."
@@ -172,7 +173,7 @@ def _is_plain(value: Any) -> bool:
 
 @dataclass
 class _Plan:
-    """What is to be copied into one trunk, and what does not fit."""
+    """Tensors to copy into one trunk, and keys that do not fit."""
 
     copies: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     filled: list[str] = field(default_factory=list)
@@ -181,85 +182,88 @@ class _Plan:
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
-    other_channels: bool = False
+    channels_differ: bool = False
 
 
 def _plan(trunk: nn.Module, state: dict[str, Tensor], path: Path, adapt: bool) -> _Plan:
     published: Published = trunk.published  # type: ignore[assignment]
-    theirs = _renamed(state, published.aliases, path)
-    own = trunk.state_dict(keep_vars=True)
+    sources = _renamed(state, published.aliases, path)
+    targets = trunk.state_dict(keep_vars=True)
     last = published.head[-1]
-    other_classes = _classes(own, last) != _classes(theirs, last)
+    classes_differ = _num_classes(targets, last) != _num_classes(sources, last)
     plan = _Plan()
-    for key, mine in own.items():
-        layer, value = key.rpartition(".")[0], theirs.get(key)
-        if layer == last and other_classes:
+    for key, target in targets.items():
+        layer, source = key.rpartition(".")[0], sources.get(key)
+        if layer == last and classes_differ:
             plan.fresh.append(key)
-        elif value is None:
+        elif source is None:
             if not key.endswith(_COUNTER):
                 plan.missing.append(key)
         else:
-            _match(plan, key, mine, value, adapt if layer == published.first else None)
-    for key in theirs.keys() - own.keys():
-        known = key.rpartition(".")[0] in published.head
-        (plan.unused if known else plan.unexpected).append(key)
-    _refuse(plan, type(trunk).__name__, path)
+            _match(plan, key, target, source, adapt if layer == published.first else None)
+    for key in sources.keys() - targets.keys():
+        is_head = key.rpartition(".")[0] in published.head
+        (plan.unused if is_head else plan.unexpected).append(key)
+    _check(plan, type(trunk).__name__, path)
     plan.unused.sort()
     return plan
 
 
-def _match(plan: _Plan, key: str, mine: Tensor, value: Tensor, adapt: bool | None) -> None:
-    """`adapt` None: not the first layer."""
-    if mine.shape == value.shape:
-        plan.copies.append((mine, value))
+def _match(plan: _Plan, key: str, target: Tensor, source: Tensor, adapt: bool | None) -> None:
+    """Plan the copy of one tensor; `adapt` is None for all layers but the first."""
+    if target.shape == source.shape:
+        plan.copies.append((target, source))
         plan.filled.append(key)
         return
-    channels = adapt is not None and _but_channels(mine) == _but_channels(value)
-    if channels and adapt:
-        plan.copies.append((mine, value.mean(1, keepdim=True).expand(mine.shape)))
+    channels_differ = adapt is not None and _but_channels(target) == _but_channels(source)
+    if channels_differ and adapt:
+        plan.copies.append((target, source.mean(1, keepdim=True).expand(target.shape)))
         plan.filled.append(key)
         return
-    plan.other_channels |= channels
-    plan.misshapen.append(f"{key} {tuple(value.shape)}, not {tuple(mine.shape)}")
+    plan.channels_differ |= channels_differ
+    plan.misshapen.append(f"{key} {tuple(source.shape)}, not {tuple(target.shape)}")
 
 
-def _refuse(plan: _Plan, network: str, path: Path) -> None:
-    """Raises RecipeError where something does not fit."""
-    wrong = {
+def _check(plan: _Plan, network: str, path: Path) -> None:
+    """Raises RecipeError if something does not fit."""
+    problems = {
         "missing": plan.missing,
         "unexpected": sorted(plan.unexpected),
         "of the wrong shape": plan.misshapen,
     }
-    told = [f"{len(keys)} {what} ({_some(keys)})" for what, keys in wrong.items() if keys]
-    if not told:
+    messages = [
+        f"{len(keys)} {problem} ({_listed(keys)})" for problem, keys in problems.items() if keys
+    ]
+    if not messages:
         return
     remedy = "Give a file of the same kind, depth and size as the network."
-    if plan.other_channels and not plan.missing and not plan.unexpected:
+    if plan.channels_differ and not plan.missing and not plan.unexpected:
         remedy = "adapt_channels averages the file's first layer over its input channels."
-    raise RecipeError(f"{path}: does not fit {network}: {'; '.join(told)}. {remedy}")
+    raise RecipeError(f"{path}: does not fit {network}: {'; '.join(messages)}. {remedy}")
 
 
 def _renamed(state: dict[str, Tensor], aliases: Mapping[str, str], path: Path) -> dict[str, Tensor]:
-    """The same under the network's own names. Raises RecipeError for a layer named twice."""
+    """Rename layers as in the network. Raises RecipeError for a layer that occurs twice."""
     renamed: dict[str, Tensor] = {}
     for key, value in state.items():
         layer, _, kind = key.rpartition(".")
-        own = _joined(aliases.get(layer, layer), kind)
-        if own in renamed:
+        name = _joined(aliases.get(layer, layer), kind)
+        if name in renamed:
             raise RecipeError(
-                f"{path}: holds {_shown(key)} twice, by two names. Give another file."
+                f"{path}: contains {_shortened(key)} under two names. Give another file."
             )
-        renamed[own] = value
+        renamed[name] = value
     return renamed
 
 
-def _classes(state: Mapping[str, Tensor], layer: str) -> int | None:
-    """How many rows a layer has; None where it is not there."""
+def _num_classes(state: Mapping[str, Tensor], layer: str) -> int | None:
+    """Number of outputs of a layer; None if it is absent."""
     weight = state.get(f"{layer}.weight")
     return None if weight is None or weight.ndim == 0 else len(weight)
 
 
 def _but_channels(weight: Tensor) -> tuple[int, ...]:
+    """Shape without the input channels."""
     return tuple(size for axis, size in enumerate(weight.shape) if axis != 1)
 
 
@@ -267,12 +271,11 @@ def _joined(layer: str, key: str) -> str:
     return f"{layer}.{key}" if layer else key
 
 
-def _some(keys: Iterable[str]) -> str:
-    keys = list(keys)
-    named = ", ".join(key if key.isprintable() else _shown(key) for key in keys[:_NAMED])
-    return f"{named}, ..." if len(keys) > _NAMED else named
+def _listed(keys: Sequence[str]) -> str:
+    listed = ", ".join(key if key.isprintable() else _shortened(key) for key in keys[:_MAX_LISTED])
+    return f"{listed}, ..." if len(keys) > _MAX_LISTED else listed
 
 
-def _shown(key: object) -> str:
-    """In one short line, whatever the file says."""
+def _shortened(key: object) -> str:
+    """Quote a key of a file in one short line."""
     return f"{key!r:.60}"

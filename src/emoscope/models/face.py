@@ -1,9 +1,9 @@
-"""face-cnn: a small residual network for one grey face, the default weights' architecture;
-face-gru: the same, frame by frame, and a recurrent layer over the frames.
+"""face-cnn, a small residual network for one grey face, and face-gru, a GRU over its features.
 
-Residual blocks (He et al., CVPR 2016) with squeeze-and-excitation (Hu et al., CVPR 2018), average
-pooling in the shortcut of a strided block (He et al., "Bag of tricks", CVPR 2019). Ours, sized for
-48 px stills such as FER2013's and for one CPU core: 2.7 M parameters.
+Residual blocks (He et al., CVPR 2016, arXiv:1512.03385) with squeeze-and-excitation (Hu et al.,
+CVPR 2018, arXiv:1709.01507) and average pooling in strided shortcuts (He et al., "Bag of tricks",
+CVPR 2019). The architecture is ours, sized for 48 px stills such as FER2013 and for one CPU core:
+2.7 M parameters. The default weights are a face-cnn.
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,17 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, SqueezeExcite, example_inputs
+from emoscope.models.layers import SqueezeExcite
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["FaceCNN", "FaceGRU"]
 
 
 class _Block(nn.Module):
-    """conv 3x3 → BN → ReLU → conv 3x3 → BN → SE, added to a shortcut, ReLU."""
+    """conv 3x3 → BN → ReLU → conv 3x3 → BN → SE, plus shortcut, ReLU.
+
+    (N, channels_in, H, W) -> (N, channels, H/stride, W/stride)."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -41,15 +45,15 @@ class _Block(nn.Module):
         return F.relu(y + self.shortcut(x))
 
 
-class FaceCNN(nn.Module):
-    """One grey 48 x 48 face -> logits. gray (B, 1, 1, 48, 48) -> (B, num_classes).
+class FaceCNN(Network):
+    """Residual network for one grey face. gray (B, 1, 1, 48, 48) -> (B, num_classes).
 
-    stem       channels of the first convolution
-    widths     channels of each stage; every stage halves the picture
-    blocks     residual blocks of each stage
-    dropout    on the pooled features
+    stem      channels of the first convolution
+    widths    channels of each stage; every stage halves the image
+    blocks    residual blocks of each stage
+    dropout   applied to the pooled features
 
-    A run's weights.pt can be what another begins with ([model] weights), also of other labels.
+    The weights.pt of one run can initialise another ([model] weights), also with other labels.
     """
 
     published = Published(first="stem.0", head=("classifier",))
@@ -84,31 +88,28 @@ class FaceCNN(nn.Module):
 
     def forward(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, 48, 48) -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(gray))
+        return self.classify(self.trunk_features(gray))
 
     def trunk_features(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, 48, 48) -> (B, channels of the last stage)."""
         return self.stages(self.stem(gray.squeeze(1))).mean((2, 3))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, channels of the last stage) -> logits (B, num_classes)."""
         return self.classifier(self.dropout(features))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
+class FaceGRU(Network):
+    """Temporal baseline: face-cnn on every frame, then a GRU (Cho et al., EMNLP 2014).
 
-class FaceGRU(nn.Module):
-    """A plain temporal baseline: face-cnn's maps of every frame, a GRU (Cho et al., EMNLP 2014)
-    over them, its last state classified. gray (B, frames, 1, 48, 48) -> (B, num_classes).
+    gray (B, frames, 1, 48, 48) -> (B, num_classes), from the last state of the GRU. The mean over
+    the clip is subtracted from the features, which removes the person's identity; without this the
+    network hardly learns from a few dozen people.
 
-    From a frame's features their mean over the clip is taken off: who it is cancels out, what
-    moves stays. (Without that it hardly learns from a few dozen people.)
+    frames        frames sampled uniformly from the clip
+    features      features per frame
+    hidden_size   size of the GRU
 
-    frames        sampled uniformly from the clip
-    features      of a frame
-    hidden_size   of the GRU
     The other options are those of face-cnn.
     """
 
@@ -140,10 +141,6 @@ class FaceGRU(nn.Module):
         features = features.reshape(*gray.shape[:2], -1)
         _, last = self.gru(features - features.mean(1, keepdim=True))
         return self.classifier(self.dropout(last[-1]))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 _SMALL = {"stem": 8, "widths": (8, 16), "blocks": (1, 1)}

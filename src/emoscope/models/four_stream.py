@@ -1,9 +1,9 @@
-"""Four streams of a face in motion (Miyoshi, Nagata and Hashimoto, "Facial-Expression Recognition
-from Video Using Enhanced Convolutional LSTM"): four-stream.
+"""four-stream: images, optical flow and dynamic images of a face (Miyoshi, Nagata and Hashimoto,
+"Facial-Expression Recognition from Video Using Enhanced Convolutional LSTM").
 
-Pictures and their optical flow go through stacked ConvLSTM layers, the dynamic images of both
-through a ResNet and tanh; the maps that come out are added and classified. The paper prints no
-widths, sizes or lengths: all numbers here but the kernels and the counts of layers are ours.
+Images and optical flow are processed by stacked ConvLSTM layers, the dynamic images of both by a
+ResNet and tanh; the resulting maps are added and classified. The paper gives no widths, sizes or
+lengths: all numbers here except kernel sizes and layer counts are ours.
 """
 
 from collections.abc import Sequence
@@ -15,35 +15,39 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Normalisation, Stream, StreamKind, Uniform, Window
 from emoscope.core.errors import SpecError
 from emoscope.models.convlstm import ConvLSTM, EnhancedConvLSTM
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled
+from emoscope.models.layers import scaled
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 from emoscope.models.resnet import ResNet
 
 __all__ = ["FourStream"]
 
 Cell = Literal["conventional", "enhanced"]
 
-_STREAMS: tuple[StreamKind, ...] = ("rgb", "flow", "dynamic_rgb", "dynamic_flow")
+_DYNAMIC: tuple[StreamKind, ...] = ("dynamic_rgb", "dynamic_flow")
+_STREAMS: tuple[StreamKind, ...] = ("rgb", "flow", *_DYNAMIC)
 _SIZE_PX = 112
-_FLOW_LIMIT, _FLOW_STD = 10.0, 2.5  # pixels a frame of 112 px
+_FLOW_LIMIT, _FLOW_STD = 10.0, 2.5  # in pixels per frame at 112 px
 _KERNELS = (5, 5, 3, 3)
 _HIDDEN = (64, 128, 256, 512)
 _CONNECTED = (1024, 256)
 _RATE_HZ = 8.0
 
 
-class FourStream(nn.Module):
-    """rgb and flow (B, frames, 3 or 2, S, S), dynamic_rgb and dynamic_flow (B, 1, 3 or 2, D, D) ->
-    (B, num_classes).
+class FourStream(Network):
+    """ConvLSTM and ResNet streams whose maps are added.
 
-    streams         any of the four
-    cell            "enhanced", or "conventional": of the ConvLSTM layers
-    width           scales all channels and hidden units
-    frames          of a clip, at 8 Hz
-    size_px         S; halved by each of four layers
-    dynamic_px      D, which a ResNet-18 divides by 32: twice S by default, so that all maps meet
+    rgb and flow (B, frames, 3 or 2, S, S), dynamic_rgb and dynamic_flow (B, 1, 3 or 2, D, D) ->
+    (B, num_classes). A ConvLSTM stream is represented by the last layer's map of the last step.
 
-    The last step's map of the last ConvLSTM layer stands for a clip. Raises SpecError, where maps
-    would not meet with the size that makes them."""
+    streams      any of the four
+    cell         ConvLSTM layers: "enhanced" (`EnhancedConvLSTM`) or "conventional" (`ConvLSTM`)
+    width        scales all channels and hidden units
+    frames       frames of a clip, at 8 Hz
+    size_px      S; each of four layers halves it
+    dynamic_px   D, which the ResNet-18 divides by 32; default 2 S, so that all maps have one size
+
+    Raises SpecError for settings that do not fit together; for sizes it names one that fits."""
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class FourStream(nn.Module):
         hidden, connected = scaled(width, _HIDDEN), scaled(width, _CONNECTED)
         self.recurrent, self.residual = nn.ModuleDict(), nn.ModuleDict()
         for stream in self.clip_spec.pictures:
-            if stream.kind.startswith("dynamic_"):
+            if stream.is_dynamic:
                 resnet = ResNet(None, width=width, channels_in=stream.channels)
                 self.residual[stream.kind] = resnet
             else:
@@ -83,28 +87,25 @@ class FourStream(nn.Module):
         dynamic_rgb: Tensor | None = None,
         dynamic_flow: Tensor | None = None,
     ) -> Tensor:
-        """The streams that the network was made with -> logits (B, num_classes)."""
-        given = {
+        """Streams of the `clip_spec` -> logits (B, num_classes)."""
+        inputs = {
             "rgb": rgb,
             "flow": flow,
             "dynamic_rgb": dynamic_rgb,
             "dynamic_flow": dynamic_flow,
         }
-        maps = [stack(given[kind]) for kind, stack in self.recurrent.items()]
+        maps = [stack(inputs[kind]) for kind, stack in self.recurrent.items()]
         for kind, resnet in self.residual.items():
-            image = given[kind]
-            assert image is not None  # as of every stream that it was made with
+            image = inputs[kind]
+            assert image is not None
             maps.append(resnet.features(image.squeeze(1)).tanh())  # type: ignore[operator]
         return self.classifier(sum(maps))
 
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
-
 
 class _Stack(nn.Module):
-    """Four ConvLSTM layers, max pooling after each. (B, T, C, S, S) -> (B, C', S/16, S/16) of the
-    last step."""
+    """Four ConvLSTM layers, each followed by max pooling.
+
+    (B, T, C, S, S) -> (B, C', S/16, S/16) of the last step."""
 
     def __init__(self, cell: Cell, channels: int, hidden: Sequence[int], size_px: int) -> None:
         super().__init__()
@@ -122,27 +123,31 @@ class _Stack(nn.Module):
 
 
 def _meeting_side(streams: Sequence[StreamKind], cell: Cell, size_px: int, dynamic_px: int) -> int:
-    """The side of the maps that are added. Raises SpecError."""
+    """Side of the maps that are added. Raises SpecError."""
     if not streams or len(set(streams)) < len(streams) or not set(streams) <= set(_STREAMS):
-        raise SpecError(f"streams are any of {', '.join(_STREAMS)}, each once; got {streams}.")
+        raise SpecError(
+            f"streams must be any of {', '.join(_STREAMS)}, each once; got {tuple(streams)}."
+        )
     if cell not in get_args(Cell):
-        raise SpecError(f"cell is one of {', '.join(get_args(Cell))}, got {cell!r}.")
+        raise SpecError(f"cell must be one of {', '.join(get_args(Cell))}, got {cell!r}.")
     recurrent, residual = size_px // 16, -(-dynamic_px // 32)
-    dynamic = [kind.startswith("dynamic_") for kind in streams]
-    if not all(dynamic) and recurrent < 1:
-        raise SpecError(f"size_px {size_px} is too small: four poolings leave nothing. Give 16.")
-    if any(dynamic) and not all(dynamic) and recurrent != residual:
+    dynamic = set(streams) & set(_DYNAMIC)
+    if dynamic == set(streams):
+        return residual
+    if recurrent < 1:
+        raise SpecError(f"size_px {size_px} is too small for four poolings. Give 16 or more.")
+    if dynamic and recurrent != residual:
         raise SpecError(
             f"Maps of {recurrent} x {recurrent} (size_px {size_px}) and {residual} x {residual} "
             f"(dynamic_px {dynamic_px}) cannot be added: give dynamic_px {32 * recurrent}."
         )
-    return residual if all(dynamic) else recurrent
+    return recurrent
 
 
 def _clip_spec(
     streams: Sequence[StreamKind], frames: int, size_px: int, dynamic_px: int
 ) -> ClipSpec:
-    """Windows of as many frames, half of them new, on a time grid that a stream can follow."""
+    """Windows that hold exactly `frames`, with half a window as stride, on a grid of 8 Hz."""
     length_s = frames / _RATE_HZ
     return ClipSpec(
         region="face",
@@ -154,14 +159,15 @@ def _clip_spec(
 
 
 def _stream(kind: StreamKind, size_px: int, dynamic_px: int) -> Stream:
-    if kind.startswith("dynamic_"):
-        how, side = Normalisation(per_clip=True), dynamic_px
+    if kind in _DYNAMIC:
+        normalisation, side = Normalisation(per_clip=True), dynamic_px
     elif kind == "rgb":
-        how, side = Normalisation(mean=(0.5,), std=(0.25,)), size_px
-    else:  # the same motion is fewer pixels of a smaller picture
-        share = size_px / _SIZE_PX
-        how, side = Normalisation(limit=share * _FLOW_LIMIT, std=(share * _FLOW_STD,)), size_px
-    return Stream(kind=kind, size_hw=(side, side), normalisation=how)
+        normalisation, side = Normalisation(mean=(0.5,), std=(0.25,)), size_px
+    else:
+        scale = size_px / _SIZE_PX  # the same motion is fewer pixels of a smaller frame
+        normalisation = Normalisation(limit=scale * _FLOW_LIMIT, std=(scale * _FLOW_STD,))
+        side = size_px
+    return Stream(kind=kind, size_hw=(side, side), normalisation=normalisation)
 
 
 MODELS.add(

@@ -1,52 +1,29 @@
-"""What the families share: the registry, example inputs, sizes, squeeze-and-excitation."""
+"""Helpers and layers that several families share."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from emoscope.core.clipspec import ClipSpec, Window
+from emoscope.core.clipspec import Window
 from emoscope.core.errors import SpecError
-from emoscope.core.registry import Registry
 
-__all__ = ["MODELS", "ModelEntry", "SqueezeExcite", "example_inputs", "scaled", "window_of"]
+__all__ = ["SqueezeExcite", "scaled", "window_for"]
 
-_SLOWEST_HZ = 24  # a film at this rate still fills a window
-
-
-@dataclass(frozen=True)
-class ModelEntry:
-    """How to build a network, and the options that make a small one."""
-
-    build: Callable[..., nn.Module]
-    small: Mapping[str, Any] = field(default_factory=dict)
-
-
-MODELS: Registry[ModelEntry] = Registry("model")
-
-
-def example_inputs(spec: ClipSpec, batch: int = 2) -> dict[str, Tensor]:
-    """Random inputs, (B, ...) of the shapes a ClipSpec gives, the same at every call."""
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: torch.randn(batch, *shape, generator=generator)
-        for name, shape in spec.shapes().items()
-    }
+_SLOWEST_HZ = 24  # cinema: the lowest frame rate at which a window must still hold all frames
 
 
 def scaled(width: float, channels: Sequence[int]) -> tuple[int, ...]:
-    """`width` times as many of each, 1 at least. Raises SpecError."""
+    """Multiply channel counts by `width`, at least 1 each. Raises SpecError for width <= 0."""
     if not width > 0:
-        raise SpecError(f"width {width} leaves no filters; the default is 1.")
+        raise SpecError(f"width {width} leaves no filters. Give a number above 0.")
     return tuple(max(1, round(width * count)) for count in channels)
 
 
-def window_of(frames: int, least_s: float = 0.0) -> Window:
-    """The shortest window, `least_s` at least, that holds as many frames, and one to spare, of a
-    slow film too; stride half of it."""
-    length_s = max(least_s, round((frames + 1) / _SLOWEST_HZ, 2))
+def window_for(frames: int, min_s: float = 0.0) -> Window:
+    """The shortest window of at least `min_s` that holds `frames` + 1 frames at 24 fps.
+
+    Its stride is half its length."""
+    length_s = max(min_s, round((frames + 1) / _SLOWEST_HZ, 2))
     return Window(length_s=length_s, stride_s=length_s / 2)
 
 

@@ -1,7 +1,9 @@
-"""ResNet 18, 34 and 50 (He et al., "Deep residual learning for image recognition", CVPR 2016).
+"""ResNet 18, 34 and 50 (He et al., "Deep residual learning for image recognition", CVPR 2016,
+arXiv:1512.03385).
 
-Names and shapes of the weights are those of torchvision, so that its ImageNet files fit. As there,
-a bottleneck's stride is on its 3 × 3 convolution; the paper has it on the first 1 × 1.
+Weights have the names and shapes of torchvision's, so that its ImageNet files can be loaded. As
+there, the stride of a bottleneck is in its 3 × 3 convolution; in the paper it is in the first
+1 × 1.
 """
 
 from collections import OrderedDict
@@ -18,7 +20,7 @@ _FILTERS = (64, 128, 256, 512)
 
 
 class _Basic(nn.Module):
-    """Two 3 × 3 convolutions beside a shortcut. (N, C, H, W) -> (N, filters, H/stride, ...)."""
+    """Two 3 × 3 convolutions and a shortcut. (N, C, H, W) -> (N, filters, H/stride, ...)."""
 
     expansion = 1
 
@@ -38,7 +40,7 @@ class _Basic(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """1 × 1, 3 × 3 and 1 × 1 beside a shortcut. (N, C, H, W) -> (N, 4 filters, H/stride, ...)."""
+    """1 × 1, 3 × 3, 1 × 1 and a shortcut. (N, C, H, W) -> (N, 4 filters, H/stride, ...)."""
 
     expansion = 4
 
@@ -70,14 +72,14 @@ _DEPTHS: dict[int, tuple[_Block, tuple[int, ...]]] = {
 
 
 class ResNet(nn.Module):
-    """Pictures (N, channels_in, H, W) -> logits (N, num_classes).
+    """Residual network for images. (N, channels_in, H, W) -> (N, num_classes).
 
-    num_classes   None ends the network before its last layer: (N, features)
+    num_classes   None omits the last layer: the output is (N, channels_out)
     depth         18, 34 or 50
     width         scales all channels
     channels_in   3 for colour, 2 for flow
 
-    Convolutions start as in He et al., ICCV 2015. Raises SpecError."""
+    Convolutions are initialised as in He et al., ICCV 2015. Raises SpecError."""
 
     published = Published(first="conv1", head=("fc",))
 
@@ -125,7 +127,7 @@ def _stage(block: _Block, channels: int, filters: int, count: int, stride: int) 
 
 
 def _shortcut(channels: int, filters: int, stride: int) -> nn.Sequential:
-    """Nothing, or a strided 1 × 1 convolution where the shape changes."""
+    """Identity, or a strided 1 × 1 convolution if the shape changes."""
     if stride == 1 and channels == filters:
         return nn.Sequential()
     return nn.Sequential(

@@ -1,12 +1,13 @@
-"""What the six systems of time fusion are built of: the trunk's blocks, the head, the start.
+"""Blocks, head and initialisation shared by the six time-fusion networks.
 
 Blocks 1 to 3 are unpadded convolutions with pooling by 2, block 4 is fully connected (Salinas,
-"Spatio-Temporal Emotion Recognition", Fig. 4). The filters are those of the paper's parameter
-counts, which are not those of its text: docs/time-fusion.md has the arithmetic.
+"Spatio-Temporal Emotion Recognition", Fig. 4). The numbers of filters follow from the paper's
+parameter counts, which differ from those in its text: see docs/time-fusion.md.
 
-Where the paper is silent: convolution → ReLU → batch normalisation → pooling; pictures in [0, 1];
-weights start as in Keras 2, which it used. That start matters at its learning rate of 1e-5: with
-torch's own, whose weights are smaller, all clips have nearly the same logits.
+The paper does not give the order of layers (here convolution → ReLU → batch normalisation →
+pooling), the range of images (here [0, 1]) or the initialisation (here that of Keras 2, which the
+paper used). The initialisation matters at the paper's learning rate of 1e-5: with torch's default,
+whose weights are smaller, all clips get nearly the same logits.
 """
 
 from collections import OrderedDict
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 
 from emoscope.core.clipspec import ClipSpec, Last, Sampling, Stream
 from emoscope.core.errors import SpecError
-from emoscope.models.layers import window_of
+from emoscope.models.layers import scaled, window_for
 
 __all__ = [
-    "LEAST_PX",
+    "MIN_PX",
     "SIZE_PX",
     "Sizes",
     "Trunk",
@@ -29,48 +30,46 @@ __all__ = [
     "block_in_time",
     "channels_last",
     "clip_spec",
+    "concatenate_pairs",
     "head",
-    "joined_pairs",
+    "initialise_as_keras",
     "last_frames",
-    "start_as_keras",
 ]
 
 _FILTERS = (96, 256, 384, 384, 256)
 _UNITS = 4096
-SIZE_PX, LEAST_PX = 170, 128
+SIZE_PX, MIN_PX = 170, 128
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Filters and units, scaled by `width`, and the features of pictures of `size_px`.
+    """Filters and units scaled by `width`, and features of images of `size_px`.
 
-    Raises SpecError where nothing would be left of either."""
+    Raises SpecError for a width of zero or less and for images that are too small."""
 
     width: float
     size_px: int
 
     def __post_init__(self) -> None:
-        if not self.width > 0:
-            raise SpecError(f"width {self.width} leaves no filters; the paper's is 1.")
-        if self.size_px < LEAST_PX:
+        if self.size_px < MIN_PX:
             raise SpecError(
-                f"size_px {self.size_px} is too small: the three blocks leave nothing of it. "
-                f"Give {LEAST_PX} or more; the paper's is {SIZE_PX}."
+                f"size_px {self.size_px} is too small for the three blocks. Give {MIN_PX} or more; "
+                f"the paper uses {SIZE_PX}."
             )
 
     @property
     def filters(self) -> tuple[int, ...]:
-        """Of the five convolutions."""
-        return tuple(max(1, round(self.width * filters)) for filters in _FILTERS)
+        """Filters of the five convolutions."""
+        return scaled(self.width, _FILTERS)
 
     @property
     def units(self) -> int:
-        """Of each fully connected layer."""
-        return max(1, round(self.width * _UNITS))
+        """Units of each fully connected layer."""
+        return scaled(self.width, (_UNITS,))[0]
 
     @property
     def features(self) -> int:
-        """Numbers that the three blocks make of one picture: 1024 in the paper."""
+        """Features that the three blocks compute from one image: 1024 in the paper."""
         side = ((self.size_px - 11) // 3 + 1) // 2
         side = (side - 4) // 2
         side = (side - 6) // 2
@@ -90,7 +89,7 @@ def block(channels: int, filters: int, kernel_px: int, stride: int = 1) -> nn.Se
 
 
 def block_in_time(channels: int, filters: int, kernel_px: int, stride: int = 1) -> nn.Sequential:
-    """The same over three frames at a time. (N, channels, T, H, W) -> (N, filters, T - 2, ...)."""
+    """Block 1 or 2 in 3-D, over 3 frames. (N, channels, T, H, W) -> (N, filters, T - 2, ...)."""
     kernel = (3, kernel_px, kernel_px)
     return nn.Sequential(
         OrderedDict(
@@ -147,17 +146,17 @@ class Trunk(nn.Module):
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """The same (N, C, H, W), C innermost in memory: 2-D convolutions are faster so."""
+    """Convert (N, C, H, W) to channels-last memory, which is faster for 2-D convolutions."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def joined_pairs(x: Tensor) -> Tensor:
-    """Neighbouring towers joined on channels. (2N, C, ...) -> (N, 2C, ...)."""
-    return torch.cat([x[0::2], x[1::2]], 1)  # a reshape would lose the order in memory
+def concatenate_pairs(x: Tensor) -> Tensor:
+    """Concatenate neighbouring towers along channels. (2N, C, ...) -> (N, 2C, ...)."""
+    return torch.cat([x[0::2], x[1::2]], 1)  # a reshape would lose the memory format
 
 
-def start_as_keras(model: nn.Module) -> None:
-    """Glorot uniform weights, orthogonal recurrent ones, biases at zero."""
+def initialise_as_keras(model: nn.Module) -> None:
+    """Initialise weights as Glorot uniform, recurrent ones as orthogonal, biases as zero."""
     for module in model.modules():
         if not isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear | nn.GRU):
             continue
@@ -170,19 +169,20 @@ def start_as_keras(model: nn.Module) -> None:
                 nn.init.xavier_uniform_(parameter)
 
 
-def clip_spec(sampling: Sampling, needed: int, size_px: int) -> ClipSpec:
-    """Faces in colour. A window holds the frames `needed`, and one to spare, of a slow film too;
-    the paper counts frames whatever their rate, so there is no time grid."""
+def clip_spec(sampling: Sampling, min_frames: int, size_px: int) -> ClipSpec:
+    """Colour faces, in windows that hold at least `min_frames`.
+
+    There is no time grid, as the paper counts frames at any frame rate."""
     return ClipSpec(
         region="face",
         sampling=sampling,
-        window=window_of(needed),
+        window=window_for(min_frames),
         streams=(Stream(kind="rgb", size_hw=(size_px, size_px)),),
     )
 
 
 def last_frames(frames: int, size_px: int) -> ClipSpec:
-    """The same of a clip's last frames. Raises SpecError."""
+    """Colour faces of a clip's last frames. Raises SpecError for less than one frame."""
     if frames < 1:
         raise SpecError(f"frames must be 1 or more, got {frames}.")
     return clip_spec(Last(length=frames), frames, size_px)

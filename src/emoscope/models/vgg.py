@@ -1,9 +1,10 @@
-"""vgg16: VGG of 11 to 19 layers on one face (Simonyan & Zisserman, ICLR 2015); vgg16-bilstm (Fan &
-Ke, "Spatiotemporal networks for video emotion recognition") and vgg19-lstm (Pan et al., as Miyoshi
-et al. compare with it): its features of every frame, and a recurrent layer over the frames.
+"""vgg16, vgg16-bilstm and vgg19-lstm: VGG (Simonyan & Zisserman, ICLR 2015, arXiv:1409.1556) on one
+face, and an LSTM over its features of every frame.
 
-Names and shapes of the weights are those of torchvision, so that its ImageNet files fit, and with
-2,622 classes there are as many as VGG-Face has (Parkhi et al., BMVC 2015).
+vgg16-bilstm is from Fan & Ke ("Spatiotemporal networks for video emotion recognition"), vgg19-lstm
+from Pan et al. (as cited by Miyoshi et al.). Weights have the names and shapes of torchvision's, so
+that its ImageNet files can be loaded; with 2,622 classes, those of VGG-Face (Parkhi et al., BMVC
+2015).
 """
 
 import itertools
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from emoscope.core.clipspec import ClipSpec, Last, Normalisation, Stream, Uniform
 from emoscope.core.errors import SpecError
 from emoscope.models.checkpoints import Published
-from emoscope.models.layers import MODELS, ModelEntry, example_inputs, scaled, window_of
+from emoscope.models.layers import scaled, window_for
+from emoscope.models.network import Network
+from emoscope.models.registry import MODELS, ModelEntry
 
 __all__ = ["CNNRNN", "VGG", "vgg19_lstm"]
 
@@ -30,31 +33,31 @@ _DEPTHS = {
     16: (2, 2, 3, 3, 3),
     19: (2, 2, 4, 4, 4),
 }
-_SIZE_PX, _LEAST_PX = 224, 32  # five poolings leave one pixel of the latter
-_ENDS = {"fc6": 2, "fc7": 5}  # layers of the classifier that make these features
+_SIZE_PX, _MIN_PX = 224, 32  # five poolings reduce 32 to one pixel
+_ENDS = {"fc6": 2, "fc7": 5}  # layers of the classifier that compute these features
 
-# What ImageNet's files were trained with; the mean of its three where the picture is grey.
+# As in the training of ImageNet weights; for grey images, the means over the three channels.
 _NORMALISATIONS = {
     "rgb": Normalisation(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "gray": Normalisation(mean=(0.449,), std=(0.226,)),
 }
 
 
-class VGG(nn.Module):
-    """VGG on one grey face. gray (B, 1, 1, 224, 224) -> (B, num_classes).
+class VGG(Network):
+    """VGG for one grey face. gray (B, 1, 1, 224, 224) -> (B, num_classes).
 
-    The stream is grey, as in the paper, and is copied to the three channels of published weights
-    here: what is kept of a clip and augmented is a third of what colour would be.
+    Images are grey, as in Fan & Ke, and repeated to the three channels of published weights here,
+    so that cached and augmented clips have a third of the size of colour.
 
     depth        11, 13, 16 or 19
-    batch_norm   after every convolution
+    batch_norm   batch normalisation after every convolution
     width        scales all filters and hidden units
     fc           hidden units of the classifier
-    size_px      side of the pictures; 32 at least, and 224 for published weights
-    dropout      on both hidden layers of the classifier
+    size_px      side of the images, at least 32; published weights need 224
+    dropout      applied to both hidden layers of the classifier
 
-    Weights start as in He et al., ICCV 2015: without batch normalisation, other starts do not train
-    at these depths. Raises SpecError."""
+    Weights are initialised as in He et al., ICCV 2015; without batch normalisation, other
+    initialisations do not train at these depths. Raises SpecError."""
 
     def __init__(
         self,
@@ -90,40 +93,39 @@ class VGG(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all have one
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # never None here
 
     def forward(self, gray: Tensor) -> Tensor:
         """(B, 1, 1, S, S) -> logits (B, num_classes)."""
-        return self.of_pictures(gray.squeeze(1))
+        return self.image_outputs(gray.squeeze(1))
 
     def trunk_features(self, gray: Tensor) -> Tensor:
-        """(B, 1, 1, S, S) -> (B, hidden units): what the last layer is shown."""
-        pictures = gray.squeeze(1).expand(-1, 3, -1, -1)
-        return self.classifier[:-1](self.features(pictures).flatten(1))
+        """(B, 1, 1, S, S) -> (B, hidden units), the input of the last layer."""
+        images = gray.squeeze(1).expand(-1, 3, -1, -1)
+        return self.classifier[:-1](self.features(images).flatten(1))
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, hidden units) -> logits (B, num_classes)."""
         return self.classifier[-1](features)
 
-    def of_pictures(self, pictures: Tensor) -> Tensor:
-        """(N, 1 or 3, S, S) -> (N, outputs) of the last layer that the network has."""
-        return self.classifier(self.features(pictures.expand(-1, 3, -1, -1)).flatten(1))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
+    def image_outputs(self, images: Tensor) -> Tensor:
+        """(N, 1 or 3, S, S) -> outputs of the last layer of the classifier (N, outputs)."""
+        return self.classifier(self.features(images.expand(-1, 3, -1, -1)).flatten(1))
 
 
-class CNNRNN(nn.Module):
-    """VGG-16's features of 64 frames, a bidirectional LSTM over them. gray (B, 64, 1, 224, 224) ->
-    (B, num_classes).
+class CNNRNN(Network):
+    """VGG-16 features of 64 frames, then a bidirectional LSTM.
+
+    gray (B, 64, 1, 224, 224) -> (B, num_classes), from the last state in each direction (ours).
 
     stream          gray as in the paper, or rgb
-    frames          sampled uniformly from the clip; a shorter one repeats its last
-    features        fc6 or fc7: which hidden layer of VGG's classifier they are
-    hidden_size     of the LSTM, each way; its last state each way is what is classified (ours)
-    dropout         on the LSTM's inputs and outputs
+    frames          frames sampled uniformly from the clip; a shorter clip repeats its last frame
+    features        hidden layer of VGG's classifier that gives the features: fc6 or fc7
+    hidden_size     size of the LSTM in each direction
+    bidirectional   read the frames in both directions
+    dropout         applied to the inputs and outputs of the LSTM
     width           scales hidden_size too
+
     The other options are those of vgg16. Raises SpecError."""
 
     def __init__(
@@ -144,40 +146,36 @@ class CNNRNN(nn.Module):
         super().__init__()
         if frames < 1:
             raise SpecError(f"frames must be 1 or more, got {frames}.")
-        _known("stream", stream, _NORMALISATIONS)
-        _known("features", features, _ENDS)
+        _check_value("stream", stream, _NORMALISATIONS)
+        _check_value("features", features, _ENDS)
         units, hidden = scaled(width, (fc, hidden_size))
         self.clip_spec = ClipSpec(
             region="face",
             sampling=Uniform(length=frames),
-            window=window_of(frames, least_s=2.0),
+            window=window_for(frames, min_s=2.0),
             streams=(_stream(stream, size_px),),
         )
         self.trunk = VGG(depth=depth, batch_norm=batch_norm, width=width, fc=fc, size_px=size_px)
         self.trunk.classifier = nn.Sequential(*list(self.trunk.classifier)[: _ENDS[features]])
-        self.dropout = nn.Dropout(dropout)  # an nn.LSTM of one layer ignores its own
+        self.dropout = nn.Dropout(dropout)  # nn.LSTM applies its own between layers only
         self.lstm = nn.LSTM(units, hidden, batch_first=True, bidirectional=bidirectional)
         self.classifier = nn.Linear(hidden * (2 if bidirectional else 1), num_classes)
 
     def forward(self, gray: Tensor | None = None, rgb: Tensor | None = None) -> Tensor:
-        """(B, frames, 1 or 3, S, S) of the one stream -> logits (B, num_classes)."""
-        return self.of_features(self.trunk_features(gray, rgb))
+        """(B, frames, 1 or 3, S, S) of the stream in use -> logits (B, num_classes)."""
+        return self.classify(self.trunk_features(gray, rgb))
 
     def trunk_features(self, gray: Tensor | None = None, rgb: Tensor | None = None) -> Tensor:
-        """(B, frames, 1 or 3, S, S) -> (B, frames, units) of VGG's layer."""
-        pictures = gray if rgb is None else rgb
-        assert pictures is not None
-        features = self.trunk.of_pictures(pictures.flatten(0, 1))  # all frames at once
-        return features.reshape(*pictures.shape[:2], -1)
+        """(B, frames, 1 or 3, S, S) -> VGG features (B, frames, units)."""
+        images = gray if rgb is None else rgb
+        assert images is not None
+        features = self.trunk.image_outputs(images.flatten(0, 1))  # all frames in one call
+        return features.reshape(*images.shape[:2], -1)
 
-    def of_features(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """(B, frames, units) -> logits (B, num_classes)."""
         _, (last, _) = self.lstm(self.dropout(features))
         return self.classifier(self.dropout(torch.cat(last.unbind(0), 1)))
-
-    def example_inputs(self, batch: int = 2) -> dict[str, Tensor]:
-        """Random inputs of the right shapes."""
-        return example_inputs(self.clip_spec, batch)
 
 
 def vgg19_lstm(
@@ -194,11 +192,10 @@ def vgg19_lstm(
     fc: int = 4096,
     size_px: int = _SIZE_PX,
 ) -> CNNRNN:
-    """VGG-19's features of every frame, an LSTM over them. rgb (B, 16, 3, 224, 224) ->
-    (B, num_classes).
+    """VGG-19 features of every frame, then an LSTM. rgb (B, 16, 3, 224, 224) -> (B, num_classes).
 
-    Options are those of vgg16-bilstm. Miyoshi et al. print no more of Pan et al. than VGG-19 and
-    LSTM: all defaults but the depth are ours, the frames those of four-stream."""
+    Options are those of vgg16-bilstm. Miyoshi et al. describe the network only as VGG-19 and LSTM:
+    all defaults except the depth are ours, and the number of frames is that of four-stream."""
     return CNNRNN(
         num_classes,
         depth,
@@ -218,14 +215,14 @@ def vgg19_lstm(
 def _check(depth: int, size_px: int) -> None:
     if depth not in _DEPTHS:
         raise SpecError(f"depth must be one of {', '.join(map(str, _DEPTHS))}, got {depth}.")
-    if size_px < _LEAST_PX:
+    if size_px < _MIN_PX:
         raise SpecError(
-            f"size_px {size_px} is too small: five poolings leave nothing of it. Give {_LEAST_PX} "
-            f"or more; the paper's is {_SIZE_PX}."
+            f"size_px {size_px} is too small for five poolings. Give {_MIN_PX} or more; the paper "
+            f"uses {_SIZE_PX}."
         )
 
 
-def _known(option: str, value: str, values: Collection[str]) -> None:
+def _check_value(option: str, value: str, values: Collection[str]) -> None:
     if value not in values:
         raise SpecError(f"{option} must be one of {', '.join(values)}, got {value!r}.")
 
@@ -247,20 +244,20 @@ def _features(counts: tuple[int, ...], filters: tuple[int, ...], norm: bool) -> 
 
 
 def _aliases(features: nn.Sequential) -> dict[str, str]:
-    """Names that VGG-Face's files give the layers: conv_1_1 or conv1_1 ... fc8."""
+    """Layer names in VGG-Face files: conv_1_1 or conv1_1 ... fc8."""
     names = {"fc6": "classifier.0", "fc7": "classifier.3", "fc8": "classifier.6"}
-    stage, place = 1, 0
+    stage, conv = 1, 0
     for i, layer in enumerate(features):
         if isinstance(layer, nn.MaxPool2d):
-            stage, place = stage + 1, 0
+            stage, conv = stage + 1, 0
         elif isinstance(layer, nn.Conv2d):
-            place += 1
-            names[f"conv_{stage}_{place}"] = names[f"conv{stage}_{place}"] = f"features.{i}"
+            conv += 1
+            names[f"conv_{stage}_{conv}"] = names[f"conv{stage}_{conv}"] = f"features.{i}"
     return names
 
 
-_SMALL = {"width": 1 / 16, "size_px": _LEAST_PX}
-_SMALL_IN_TIME = {**_SMALL, "frames": 4}
+_SMALL = {"width": 1 / 16, "size_px": _MIN_PX}
+_SMALL_RECURRENT = {**_SMALL, "frames": 4}
 MODELS.add("vgg16", ModelEntry(VGG, small=_SMALL))
-MODELS.add("vgg16-bilstm", ModelEntry(CNNRNN, small=_SMALL_IN_TIME))
-MODELS.add("vgg19-lstm", ModelEntry(vgg19_lstm, small=_SMALL_IN_TIME))
+MODELS.add("vgg16-bilstm", ModelEntry(CNNRNN, small=_SMALL_RECURRENT))
+MODELS.add("vgg19-lstm", ModelEntry(vgg19_lstm, small=_SMALL_RECURRENT))

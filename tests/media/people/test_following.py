@@ -31,7 +31,7 @@ def test_a_patch_of_a_larger_picture_is_the_same_only_coarser(enlarged: int) -> 
     assert np.abs(patch[:, 1:].astype(int) - same[:, :-1]).mean() > 4  # a pixel off would show
 
 
-def test_only_another_picture_is_another_shot() -> None:
+def test_only_a_different_picture_is_another_shot() -> None:
     first = blobs(0)
     brighter = (first + 50).astype(np.uint8)
     moved = np.roll(first, 3, axis=1)
@@ -42,7 +42,7 @@ def test_only_another_picture_is_another_shot() -> None:
     assert View(blobs(0, (120, 160))).is_another_shot(View(first))
 
 
-def test_of_two_detections_alike_in_place_the_one_that_looks_alike_costs_less() -> None:
+def test_of_two_equally_close_detections_the_more_similar_one_costs_less() -> None:
     before = blobs(1)
     after = before.copy()
     after[:, 52:92], after[:, 92:] = before[:, 60:100], 128  # the face moved 8 px to the left
@@ -55,7 +55,7 @@ def test_of_two_detections_alike_in_place_the_one_that_looks_alike_costs_less() 
 
 
 def followed(shift: int, clarity: float, still_frames: int = 0) -> FollowedFace:
-    """A face of 40 px that goes left, and partly under something else, in a tenth of a second."""
+    """A 40 px face that moves left and is blended with another picture, in a tenth of a second."""
     before = blobs(1)
     after = clarity * np.roll(before, -shift, axis=1) + (1 - clarity) * blobs(2)
     face = FollowedFace(Detection(Box(60, 40, 100, 80), 0.9), View(before), 0.0)
@@ -65,18 +65,18 @@ def followed(shift: int, clarity: float, still_frames: int = 0) -> FollowedFace:
     return face
 
 
-def test_what_does_not_move_stays_exactly_where_it_is() -> None:
+def test_a_still_face_has_a_still_box() -> None:
     assert followed(shift=0, clarity=1.0).match == pytest.approx(1, abs=1e-3)
     assert followed(shift=0, clarity=1.0).box == pytest.approx((60, 40, 100, 80), abs=0.05)
 
 
-def test_the_farther_from_where_it_was_expected_the_more_it_must_look_alike() -> None:
+def test_a_match_farther_from_the_prediction_must_be_better() -> None:
     assert followed(shift=0, clarity=0.35).seen
     assert followed(shift=16, clarity=1.0).seen
     assert not followed(shift=16, clarity=0.35).seen
 
 
-def test_a_doubtful_match_moves_the_box_less() -> None:
+def test_a_poor_match_moves_the_box_less() -> None:
     clear = followed(shift=6, clarity=1.0, still_frames=10)
     doubtful = followed(shift=6, clarity=0.45, still_frames=10)
     assert clear.seen
@@ -85,7 +85,7 @@ def test_a_doubtful_match_moves_the_box_less() -> None:
     assert doubtful.box.x1 == pytest.approx(58.5, abs=1)
 
 
-def test_hiding_a_face_takes_back_where_this_frame_found_it() -> None:
+def test_hiding_a_face_undoes_the_match_of_this_frame() -> None:
     before = blobs(1)
     view = View(np.roll(before, -8, axis=1))
     face = FollowedFace(Detection(Box(60, 40, 100, 80), 0.9), View(before), 0.0)

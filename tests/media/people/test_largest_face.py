@@ -1,4 +1,4 @@
-"""The face that is looked for in every frame anew."""
+"""Detection in every frame independently."""
 
 import numpy as np
 
@@ -13,27 +13,27 @@ FRAME = np.zeros((48, 64, 3), np.uint8)
 
 
 class Script:
-    """A detector that finds what it is told, picture after picture."""
+    """A detector that returns the given detections, picture by picture."""
 
-    def __init__(self, *found: list[Detection]) -> None:
-        self.found = list(found)
-        self.looks = 0
+    def __init__(self, *script: list[Detection]) -> None:
+        self.script = list(script)
+        self.calls = 0
 
     def detect(self, rgb: np.ndarray) -> list[Detection]:
-        self.looks += 1
-        return self.found[self.looks - 1]
+        self.calls += 1
+        return self.script[self.calls - 1]
 
 
-def test_the_largest_face_is_taken_and_not_the_surest() -> None:
+def test_the_largest_face_is_taken_whatever_its_score() -> None:
     (face,) = LargestFace(Script([SMALL, LARGE])).update(FRAME, 0.0)
     assert face == TrackedFace(0, LARGE.box, EYES, 0.4)
 
 
-def test_every_frame_is_looked_at_and_nothing_is_followed() -> None:
+def test_every_frame_is_searched_and_nothing_is_followed() -> None:
     script = Script([SMALL], [], [LARGE], [SMALL])
     faces = LargestFace(script)
     found = [faces.update(FRAME, i / 100) for i in range(4)]
-    assert script.looks == 4
+    assert script.calls == 4
     boxes = [[face.box for face in seen] for seen in found]
     assert boxes == [[SMALL.box], [], [LARGE.box], [SMALL.box]]
     assert {face.track for seen in found for face in seen} == {0}

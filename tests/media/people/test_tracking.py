@@ -19,7 +19,7 @@ Picture = NDArray[np.uint8]
 
 
 class Scripted:
-    """A detector that gives what it is told, call after call, and nothing after that."""
+    """A detector that returns the given detections, call by call, and nothing afterwards."""
 
     def __init__(self, script: Iterable[Sequence[Detection]]) -> None:
         self._script = iter(script)
@@ -31,7 +31,7 @@ class Scripted:
 
 
 class Staged:
-    """A detector that reads a frame's number in its first pixel, and gives its faces."""
+    """A detector that reads a frame's number from its first pixel and returns its faces."""
 
     def __init__(self, script: Sequence[Sequence[Detection]]) -> None:
         self._script = script
@@ -65,7 +65,7 @@ def follow(
 def follow_script(
     script: Sequence[Sequence[Detection]], rate_hz: float = 10
 ) -> list[list[TrackedFace]]:
-    """What a tracker makes of a detector's finds, in pictures that show nothing to follow."""
+    """Track scripted detections in pictures without texture, in which nothing can be followed."""
     pictures = np.full((len(script), 120, 320, 3), 128, np.uint8)
     pictures[:, 0, 0] = np.arange(len(script))[:, None]
     return follow(FaceTracker(Staged(script)), pictures, rate_hz)
@@ -75,7 +75,7 @@ def ids(frame: Sequence[TrackedFace]) -> list[int]:
     return [face.track for face in frame]
 
 
-# --- Who is who, by a script -------------------------------------------------------------------
+# --- Ids, with scripted detections ---------------------------------------------------------------
 
 
 def test_ids_count_up_in_order_of_appearance() -> None:
@@ -111,43 +111,43 @@ def test_two_faces_that_cross_behind_something_keep_their_ids() -> None:
     assert [face.box.x1 for face in found[-1]] == pytest.approx([184, 0], abs=2)
 
 
-def test_a_chance_hit_makes_no_track() -> None:
+def test_a_false_positive_makes_no_track() -> None:
     sure, chance = face_at(10, 10), face_at(200, 20, score=0.6)
     found = follow_script([[sure], [sure, chance], [sure], [sure], [sure]])
     assert [ids(frame) for frame in found] == [[0]] * 5
 
 
-def test_two_hits_long_apart_make_no_track() -> None:
+def test_two_weak_detections_far_apart_in_time_make_no_track() -> None:
     sure, chance = face_at(10, 10), face_at(200, 20, score=0.6)
     found = follow_script([[sure], [sure, chance], *[[sure]] * 4, [sure, chance], [sure]])
     assert [ids(frame) for frame in found] == [[0]] * 8
 
 
-def test_two_hits_at_one_place_make_a_track() -> None:
+def test_two_weak_detections_at_one_place_make_a_track() -> None:
     sure, faint = face_at(10, 10), face_at(200, 20, score=0.6)
     found = follow_script([[sure], [sure, faint], [sure, faint]])
     assert [ids(frame) for frame in found] == [[0], [0], [0, 1]]
 
 
-def test_two_hits_in_neighbouring_frames_of_a_fast_video_are_one_look() -> None:
+def test_two_weak_detections_in_adjacent_frames_of_a_fast_video_count_once() -> None:
     sure, faint = face_at(10, 10), face_at(200, 20, score=0.6)
     found = follow_script([[sure], [sure, faint], [sure, faint], [sure]], rate_hz=60)
     assert [ids(frame) for frame in found] == [[0]] * 4
 
 
-def test_the_only_frame_gives_its_faces_however_faint() -> None:
+def test_weak_detections_in_the_only_frame_are_reported() -> None:
     (found,) = follow_script([[face_at(10, 10, score=0.1), face_at(100, 10, score=0.05)]])
     assert ids(found) == [0, 1]
 
 
-def test_a_faint_face_of_the_first_frame_is_dropped_unless_seen_again() -> None:
+def test_a_weak_detection_in_the_first_frame_is_dropped_unless_confirmed() -> None:
     sure, chance = face_at(10, 10), face_at(200, 20, score=0.6)
     found = follow_script([[sure, chance], *[[sure]] * 5])
     assert ids(found[0]) == [0, 1]
     assert [ids(frame) for frame in found[1:]] == [[0]] * 5
 
 
-def test_a_chance_hit_in_the_first_picture_is_not_followed() -> None:
+def test_a_false_positive_in_the_first_picture_is_not_followed() -> None:
     still = put(scene(), HEAD, 90, 50)
     chance = Detection(Box(20, 150, 60, 190), 0.6)
     face = Detection(face_box(90, 50), 0.9)
@@ -155,13 +155,13 @@ def test_a_chance_hit_in_the_first_picture_is_not_followed() -> None:
     assert [ids(frame) for frame in found] == [[0, 1], *[[0]] * 5]
 
 
-def test_a_face_unseen_is_not_reported() -> None:
+def test_a_face_that_is_not_visible_is_not_reported() -> None:
     found = follow_script([[face_at(10, 10)], [face_at(10, 10)], [], []])
     assert [ids(frame) for frame in found] == [[0], [0], [], []]
 
 
 @pytest.mark.parametrize(("unseen_s", "track"), [(1.0, 0), (2.5, 1)])
-def test_an_id_comes_back_within_the_memory_only(unseen_s: float, track: int) -> None:
+def test_an_id_is_reused_only_within_the_memory(unseen_s: float, track: int) -> None:
     blank = np.full((120, 320, 3), 128, np.uint8)
     face = [face_at(50, 30)]
     tracker = FaceTracker(Scripted([face, face]), memory_s=1.5)
@@ -170,20 +170,20 @@ def test_an_id_comes_back_within_the_memory_only(unseen_s: float, track: int) ->
 
 
 @pytest.mark.parametrize("rate_hz", [10, 25, 60])
-def test_memory_is_in_seconds_whatever_the_rate(rate_hz: int) -> None:
+def test_memory_is_in_seconds_at_any_frame_rate(rate_hz: int) -> None:
     face, second = [face_at(50, 30)], rate_hz
     found = follow_script([face] * second + [[]] * second + [face] * second, rate_hz)
     assert {track for frame in found for track in ids(frame)} == {0}
     assert ids(found[-1]) == [0]
 
 
-def test_a_part_of_a_face_is_no_face() -> None:
+def test_a_detection_inside_a_face_makes_no_track() -> None:
     head, chin = face_at(50, 30, side=60), face_at(70, 60, side=20)
     found = follow_script([[head], [head, chin], [head, chin], [head, chin]])
     assert [ids(frame) for frame in found] == [[0]] * 4
 
 
-def test_whole_frames_are_one_face_through_every_cut() -> None:
+def test_whole_frames_are_one_track_across_cuts() -> None:
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (40, 50, 3), dtype=np.uint8) for _ in range(3)]
     for frame in follow(FaceTracker(WholeFrame()), pictures):
@@ -222,7 +222,7 @@ def put(picture: Picture, head: Picture, x: float, y: float, side: int = 110) ->
 
 
 def face_box(x: float, y: float, side: int = 110) -> Box:
-    """Where the Haar cascade sees the face of a head put there."""
+    """The Haar cascade's box for a head placed there."""
     return Box(x + 0.27 * side, y + 0.22 * side, x + 0.77 * side, y + 0.72 * side)
 
 
@@ -244,7 +244,7 @@ def test_the_box_follows_the_face(haar: Counted) -> None:
     assert haar.calls <= 8  # in 3 s
 
 
-def test_a_face_that_gathers_speed_is_followed_without_detection() -> None:
+def test_an_accelerating_face_is_followed_without_detection() -> None:
     def place(i: int) -> tuple[float, float]:
         return 20 + 2.5 * i**2, 60  # in the end its own width a frame
 
@@ -256,7 +256,7 @@ def test_a_face_that_gathers_speed_is_followed_without_detection() -> None:
 
 
 @pytest.mark.parametrize("speed", [15, 20, 25])
-def test_of_twins_the_one_in_front_is_seen(speed: int) -> None:
+def test_of_two_identical_faces_the_one_in_front_is_visible(speed: int) -> None:
     def picture(i: int) -> Picture:
         return put(put(scene(), HEAD, 200, 60), HEAD, 200 + speed * (min(i, 9) - 9), 60)
 
@@ -303,7 +303,7 @@ def test_a_still_face_has_a_still_box(haar: Counted) -> None:
 
 
 @pytest.mark.parametrize("covered", [(slice(50, 190), slice(90, 220)), (slice(None), slice(None))])
-def test_an_id_outlives_an_occlusion(haar: Counted, covered: tuple[slice, slice]) -> None:
+def test_an_id_survives_an_occlusion(haar: Counted, covered: tuple[slice, slice]) -> None:
     def picture(i: int) -> Picture:
         rgb = put(scene(), HEAD, 60 + 4 * i, 60)
         if 10 <= i < 16:
@@ -370,7 +370,7 @@ def test_detections_are_counted_in_video_time(rate_hz: int) -> None:
     assert detector.calls in (5, 6)  # at 0, 0.5, 1, 1.5, 2 s, and one to confirm the first
 
 
-def test_what_the_detector_no_longer_finds_fades_out() -> None:
+def test_a_face_that_is_no_longer_detected_is_dropped() -> None:
     still = put(scene(), HEAD, 90, 50)
     detector = Scripted([[Detection(face_box(90, 50), 0.9)]])
     found = follow(FaceTracker(detector, memory_s=1.0), [still] * 25)
@@ -393,7 +393,7 @@ def test_one_person_is_one_track_in_every_frame(
 
 
 @pytest.mark.data
-def test_no_face_is_seen_before_there_is_one(haar: Counted) -> None:
+def test_no_face_is_reported_before_one_appears(haar: Counted) -> None:
     tracker = FaceTracker(haar)
     frames = read_frames(CLIPS / "pyfeat_noface_face.mov", rate_hz=10)
     found = [(f.index, ids(tracker.update(f.rgb, f.time_s))) for f in frames]

@@ -11,7 +11,7 @@ from emoscope.media.reading.container import existing, open_media, packets, zero
 
 
 class Demuxed:
-    """A container that gives these packets and then fails."""
+    """A container that yields packets and then fails."""
 
     def __init__(self, given: list[Any], error: Exception) -> None:
         self.given, self.error = given, error
@@ -22,11 +22,11 @@ class Demuxed:
 
 
 @pytest.mark.parametrize("error", [av.InvalidDataError(1, "bad"), IndexError("out of range")])
-def test_packets_end_where_the_file_cannot_be_followed_any_more(error: Exception) -> None:
+def test_packets_end_where_the_file_becomes_unreadable(error: Exception) -> None:
     whole, damaged = av.Packet(b"whole"), av.Packet(b"damaged")
     damaged.is_corrupt = True
-    found = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
-    assert [packet.size for packet in found] == [5, 5, 0]  # the empty one flushes the decoder
+    result = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
+    assert [packet.size for packet in result] == [5, 5, 0]  # the empty one flushes the decoder
 
 
 def test_a_missing_file_and_one_below_a_file_do_not_exist(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_container_is_closed_whatever_happens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 1.4, 1 / 3])
-def test_zero_is_the_start_of_the_earlier_of_sound_and_picture(
+def test_time_zero_is_the_start_of_the_earlier_of_audio_and_video(
     tmp_path: Path, offset_s: float
 ) -> None:
     path = make_video(tmp_path / "film.ts", times_s=[0.5, 0.6], sound_s=0.5, offset_s=offset_s)

@@ -52,7 +52,7 @@ def test_every_container_gives_the_same_times(
 def test_rate_and_span_agree_with_the_whole_in_every_container(
     tmp_path: Path, suffix: str, codec: str, options: dict[str, str]
 ) -> None:
-    """The decoder is told to leave frames out, and the file is sought: neither may show."""
+    """Skipping frames and seeking must not change the result."""
     path = film(tmp_path, suffix, codec, options)
     grid = Grid(7.3)
     taken = [f for f in read_frames(path) if grid.takes(f.time_s)]
@@ -64,7 +64,7 @@ def test_rate_and_span_agree_with_the_whole_in_every_container(
         assert [number_in(f.rgb) for f in part] == [number_in(f.rgb) for f in expected]
 
 
-def test_a_file_cut_in_the_middle_gives_the_frames_that_are_there(
+def test_a_truncated_file_gives_the_frames_it_contains(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     whole = film(tmp_path, ".mkv", "libx264", {})
@@ -75,7 +75,7 @@ def test_a_file_cut_in_the_middle_gives_the_frames_that_are_there(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_an_mp4_with_its_index_in_front_can_be_cut_off(tmp_path: Path, suffix: str) -> None:
+def test_a_truncated_mp4_with_its_index_in_front_is_read(tmp_path: Path, suffix: str) -> None:
     whole = make_video(tmp_path / f"whole{suffix}", num_frames=50, faststart=True)
     frames = list(read_frames(make_truncated(whole, tmp_path / f"cut{suffix}", 0.8)))
     assert 5 < len(frames) < 50
@@ -83,7 +83,7 @@ def test_an_mp4_with_its_index_in_front_can_be_cut_off(tmp_path: Path, suffix: s
 
 
 def test_a_seek_that_misses_starts_over(tmp_path: Path) -> None:
-    """MPEG-TS lands between key frames; with one at the start only, all has to be read again."""
+    """MPEG-TS seeks between key frames; with a single one, reading must start over."""
     path = make_video(
         tmp_path / "film.ts",
         num_frames=50,
@@ -93,7 +93,7 @@ def test_a_seek_that_misses_starts_over(tmp_path: Path) -> None:
     assert [f.index for f in read_frames(path, start_s=1.0, end_s=1.2)] == [25, 26, 27, 28, 29]
 
 
-def test_a_late_start_in_a_cut_file_tells_how_long_it_lasts(tmp_path: Path) -> None:
+def test_a_late_start_in_a_truncated_file_reports_its_duration(tmp_path: Path) -> None:
     whole = film(tmp_path, ".mkv", "libx264", {})
     cut = make_truncated(whole, tmp_path / "cut.mkv", 0.5)
     with pytest.raises(MediaError, match=r"past the end: it lasts 0?1?\.\d+ s"):
@@ -101,7 +101,7 @@ def test_a_late_start_in_a_cut_file_tells_how_long_it_lasts(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
-def test_damaged_stretches_are_passed_over(
+def test_damaged_parts_are_skipped(
     tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(0)
@@ -129,13 +129,13 @@ def test_times_increase_past_a_wrong_one_and_catch_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video(tmp_path / "film.mp4", num_frames=30)
-    shown_at_s = PictureReader._shown_at_s
+    shown_at_s = PictureReader._display_time_s
 
     def damaged(reader: PictureReader, frame: VideoFrame) -> float | None:
         time_s = shown_at_s(reader, frame)
         return {0.2: 0.4, 0.8: None}.get(round(time_s or 0.0, 3), time_s)
 
-    monkeypatch.setattr(PictureReader, "_shown_at_s", damaged)
+    monkeypatch.setattr(PictureReader, "_display_time_s", damaged)
     times_s = [f.time_s for f in read_frames(path)]
     exact_s = np.arange(30) / 25
     assert (np.diff(times_s) > 0).all()
@@ -144,24 +144,24 @@ def test_times_increase_past_a_wrong_one_and_catch_up(
     np.testing.assert_allclose(times_s[16:], exact_s[16:])
 
 
-def test_a_cover_picture_is_not_a_film(tmp_path: Path) -> None:
+def test_cover_art_is_not_a_video(tmp_path: Path) -> None:
     path = make_sound(tmp_path / "song.mp3", codec="libmp3lame", cover=True)
     with pytest.raises(MediaError, match="sound but no picture"):
         list(read_frames(path))
 
 
-def test_grid_knows_before_decoding_only_what_is_certain() -> None:
-    """Packets come in decoding order: a later frame of the same instant says nothing."""
+def test_the_grid_skips_packets_only_when_certain() -> None:
+    """Packets arrive in decoding order: a later frame of a cell does not make it skippable."""
     grid = Grid(10.0)
-    assert not grid.passes_over(0.09)
-    assert not grid.passes_over(0.03)
-    assert grid.passes_over(0.06)
-    assert grid.passes_over(0.09)
-    assert not grid.passes_over(0.1)
-    assert not Grid(None).passes_over(0.1)
+    assert not grid.skips(0.09)
+    assert not grid.skips(0.03)
+    assert grid.skips(0.06)
+    assert grid.skips(0.09)
+    assert not grid.skips(0.1)
+    assert not Grid(None).skips(0.1)
 
 
-def test_grid_takes_a_frame_an_instant() -> None:
+def test_the_grid_selects_one_frame_per_instant() -> None:
     grid = Grid(10.0)
     times_s = [0.02, 0.05, 0.0995, 0.15, 0.21, 0.55, 0.56]
     assert [grid.takes(t) for t in times_s] == [True, False, True, False, True, True, False]

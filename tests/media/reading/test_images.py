@@ -11,7 +11,7 @@ from emoscope.media.video import read_frames
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tiff", ".jpg", ".PNG"])
-def test_every_kind_gives_the_same_picture(tmp_path: Path, suffix: str) -> None:
+def test_every_format_gives_the_same_image(tmp_path: Path, suffix: str) -> None:
     rgb = read_image(make_image(tmp_path / f"face{suffix}"))
     assert rgb.dtype == np.uint8
     lossy = 12 if suffix in (".jpg", ".webp") else 0
@@ -29,7 +29,7 @@ def test_grey_deep_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rgb, corner_picture())
 
 
-def test_photographs_are_turned_as_their_exif_says(tmp_path: Path) -> None:
+def test_images_are_rotated_as_their_exif_says(tmp_path: Path) -> None:
     path = make_image(tmp_path / "phone.jpg")
     upright = read_image(path)
     turns = {3: (2, False), 6: (-1, False), 8: (1, False), 2: (0, True)}
@@ -42,7 +42,7 @@ def test_photographs_are_turned_as_their_exif_says(tmp_path: Path) -> None:
         np.testing.assert_array_equal(turned, expected)
 
 
-def test_numbers_count_and_not_letters(tmp_path: Path) -> None:
+def test_images_are_sorted_by_numbers(tmp_path: Path) -> None:
     names = [
         "a2.png",
         "a10.png",
@@ -62,7 +62,7 @@ def test_numbers_count_and_not_letters(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
 @pytest.mark.parametrize("kind", ["cut", "text", "empty", "absent"])
-def test_bad_images_are_told_in_one_line_and_no_more(
+def test_bad_images_are_refused_in_one_line_without_further_output(
     tmp_path: Path, suffix: str, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / f"bad{suffix}"
@@ -79,7 +79,7 @@ def test_bad_images_are_told_in_one_line_and_no_more(
     assert capfd.readouterr() == ("", "")
 
 
-def test_opencv_speaks_again_afterwards(tmp_path: Path) -> None:
+def test_opencv_logging_is_restored(tmp_path: Path) -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
     with pytest.raises(MediaError):
         read_image(make_text(tmp_path / "bad.png"))

@@ -37,7 +37,7 @@ def quarters(rgb: Picture) -> list[tuple[int, int, int]]:
         (-90, True, [RED, BLUE, GREEN, GREY]),
     ],
 )
-def test_pictures_are_turned_the_right_way_up(
+def test_frames_are_rotated_upright(
     tmp_path: Path, rotation: int, hflip: bool, expected: list[tuple[int, int, int]]
 ) -> None:
     path = make_video(
@@ -180,10 +180,10 @@ def test_colour_matrix_and_range_are_those_stated(
 @pytest.mark.parametrize(
     ("codec", "pix_fmt"), [("rawvideo", "rgb24"), ("qtrle", "rgb24"), ("libx264", "yuv420p")]
 )
-def test_frames_can_be_drawn_upon_without_spoiling_the_next(
+def test_drawing_on_a_frame_does_not_change_the_next(
     tmp_path: Path, codec: str, pix_fmt: str
 ) -> None:
-    """Such as stores only what changes, keeps the last picture to change it."""
+    """Codecs that store changes only keep the previous frame in memory."""
 
     def dot(index: int) -> Picture:
         rgb = corner_picture()
@@ -209,7 +209,7 @@ def test_frames_can_be_drawn_upon_without_spoiling_the_next(
         ((4000, 3), 100, (100, 1)),
     ],
 )
-def test_fit_keeps_the_shape(
+def test_fit_keeps_the_aspect_ratio(
     size_wh: tuple[int, int], max_side: int | None, expected: tuple[int, int]
 ) -> None:
     assert fit(*size_wh, max_side) == expected

@@ -6,11 +6,11 @@ import pytest
 from emoscope.media.reading.prefetch import prefetched
 
 
-def test_items_come_in_their_order() -> None:
+def test_items_keep_their_order() -> None:
     assert list(prefetched(iter(range(50)), 4)) == list(range(50))
 
 
-def test_no_more_is_made_ahead_than_asked_for() -> None:
+def test_at_most_depth_items_are_computed_ahead() -> None:
     made: list[int] = []
 
     def items() -> Iterator[int]:
@@ -26,7 +26,7 @@ def test_no_more_is_made_ahead_than_asked_for() -> None:
     assert len(made) <= 14
 
 
-def test_items_are_made_in_another_thread() -> None:
+def test_items_are_computed_in_another_thread() -> None:
     def names() -> Iterator[str]:
         yield threading.current_thread().name
 

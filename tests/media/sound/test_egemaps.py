@@ -19,7 +19,7 @@ def feature(samples: np.ndarray, name: str, rate_hz: int = 16_000) -> float:
     return float(egemaps(samples, rate_hz)[feature_names().index(name)])
 
 
-def test_there_are_88_under_openSMILEs_names() -> None:  # noqa: N802
+def test_there_are_88_features_with_openSMILEs_names() -> None:  # noqa: N802
     assert len(set(feature_names())) == 88
     assert feature_names()[0] == "F0semitoneFrom27.5Hz_sma3nz_amean"
     assert feature_names()[-1] == "equivalentSoundLevel_dBp"
@@ -38,7 +38,7 @@ def test_half_as_loud_is_six_decibels_less() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
-def test_sound_of_the_shortest_length_is_measured_and_anything_shorter_is_nan(
+def test_audio_shorter_than_the_minimum_is_nan(
     rate_hz: int,
 ) -> None:
     count = int(np.ceil(SHORTEST_S * rate_hz))
@@ -50,28 +50,28 @@ def test_sound_of_the_shortest_length_is_measured_and_anything_shorter_is_nan(
 @pytest.mark.parametrize(
     "samples", [silence(0), silence(0.5), np.full(8_000, 2e-5)], ids=["none", "zero", "faint"]
 )
-def test_where_nothing_is_heard_is_nan(samples: np.ndarray) -> None:
-    found = egemaps(samples, 16_000)
-    assert (found.shape, found.dtype) == ((88,), np.float32)
-    assert np.isnan(found).all()
+def test_silence_is_nan(samples: np.ndarray) -> None:
+    values = egemaps(samples, 16_000)
+    assert (values.shape, values.dtype) == ((88,), np.float32)
+    assert np.isnan(values).all()
 
 
-def test_full_scale_does_not_turn_over() -> None:
-    """In 16 bits 1 is out of range: a wave cut off at 1 would become its own negative."""
+def test_full_scale_does_not_wrap_around() -> None:
+    """1 is out of range for 16 bits and would wrap around to -1."""
     square = np.sign(tone(220, 0.5))
     nearly = egemaps(0.9999 * square, 16_000)
     np.testing.assert_allclose(egemaps(square, 16_000), nearly, rtol=0.02, atol=0.01)
     np.testing.assert_array_equal(egemaps(2 * square, 16_000), egemaps(square, 16_000))
 
 
-def test_the_same_sound_has_the_same_functionals_whatever_came_before() -> None:
+def test_functionals_do_not_depend_on_previous_calls() -> None:
     first = egemaps(tone(220, 0.5), 16_000)
     egemaps(tone(440, 0.3), 16_000)
     egemaps(tone(440, 0.3, 8_000), 8_000)
     np.testing.assert_array_equal(egemaps(tone(220, 0.5), 16_000), first)
 
 
-def test_threads_measure_at_the_same_time() -> None:
+def test_threads_can_run_in_parallel() -> None:
     sounds = [tone(100 + 20 * i, 0.2 + 0.05 * i) for i in range(6)]
     alone = [egemaps(sound, 16_000) for sound in sounds]
     with ThreadPoolExecutor(3) as threads:
@@ -79,7 +79,7 @@ def test_threads_measure_at_the_same_time() -> None:
     np.testing.assert_array_equal(together, alone * 2)
 
 
-def test_a_run_that_failed_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_instance_is_not_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     first = egemaps(tone(220, 0.5), 16_000)
 
     def fail(_: object) -> None:
@@ -93,7 +93,7 @@ def test_a_run_that_failed_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("samples", [np.zeros((2, 800)), np.array([0.1, np.nan] * 800)])
-def test_what_is_no_sound_is_refused(samples: np.ndarray) -> None:
+def test_invalid_samples_are_refused(samples: np.ndarray) -> None:
     with pytest.raises(SpecError, match="finite samples"):
         egemaps(samples, 16_000)
 
@@ -103,13 +103,13 @@ def test_without_openSMILE_the_extra_is_named(  # noqa: N802
 ) -> None:
     monkeypatch.setitem(sys.modules, "opensmile", None)
     monkeypatch.setattr(module, "_smile", module._smile.__wrapped__)
-    monkeypatch.setattr(module, "_of_thread", threading.local())
+    monkeypatch.setattr(module, "_thread_local", threading.local())
     with pytest.raises(MissingExtra, match=r"eGeMAPS features needs .* 'emoscope\[audio\]'"):
         egemaps(tone(220, 0.5), 16_000)
 
 
 @pytest.mark.data
-def test_speech_is_measured_as_openSMILE_does(  # noqa: N802
+def test_functionals_of_speech_equal_openSMILEs(  # noqa: N802
     shared: Path, tmp_path: Path
 ) -> None:
     sound = read_sound(from_ravdess(shared, "03-01-05-02-01-01-17", tmp_path))

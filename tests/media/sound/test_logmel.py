@@ -1,4 +1,4 @@
-"""Log-mel energies: against sums written out, of tones, of silence."""
+"""Log-mel spectrograms: against explicit sums, of tones, of silence."""
 
 import math
 
@@ -37,20 +37,20 @@ def written_out(signal: np.ndarray, row: int, band: int, mels: int) -> float:
     return 10 * math.log10(2 * energy / (1024 * sum(w * w for w in window)))
 
 
-def test_every_number_is_what_the_definition_says() -> None:
+def test_values_equal_the_definition() -> None:
     signal = noise(0.05)
-    found = log_mel(signal, RATE_HZ, 5, 6)
+    values = log_mel(signal, RATE_HZ, 5, 6)
     expected = [[written_out(signal, row, band, 6) for band in range(6)] for row in range(5)]
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("hz", [150.0, 440.0, 1000.0, 3000.0, 7000.0])
 @pytest.mark.parametrize("mels", [40, 64])
 def test_a_tone_is_in_its_band(hz: float, mels: int) -> None:
-    found = log_mel(tone(hz, 0.5), RATE_HZ, 50, mels)
+    values = log_mel(tone(hz, 0.5), RATE_HZ, 50, mels)
     step = (mel(8000) - mel(60)) / (mels + 1)
-    assert np.abs(found[5:-5].argmax(axis=1) - ((mel(hz) - mel(60)) / step - 1)).max() <= 0.51
+    assert np.abs(values[5:-5].argmax(axis=1) - ((mel(hz) - mel(60)) / step - 1)).max() <= 0.51
 
 
 @pytest.mark.parametrize("mels", [1, 20, 64, 128])
@@ -66,9 +66,9 @@ def test_the_bands_add_up_to_the_power_of_the_sound(mels: int) -> None:
 
 @pytest.mark.parametrize("samples", [silence(0.3), silence(0), np.full(800, 1e-9, np.float32)])
 def test_silence_is_the_floor(samples: np.ndarray) -> None:
-    found = log_mel(samples, RATE_HZ, 20, 64)
-    assert found.shape == (20, 64)
-    assert (found == FLOOR_DB).all()
+    values = log_mel(samples, RATE_HZ, 20, 64)
+    assert values.shape == (20, 64)
+    assert (values == FLOOR_DB).all()
 
 
 def test_a_gain_adds_the_same_everywhere() -> None:
@@ -76,7 +76,7 @@ def test_a_gain_adds_the_same_everywhere() -> None:
     np.testing.assert_allclose(loud - soft, 20 * math.log10(4), atol=1e-3)
 
 
-def test_of_longer_sound_the_last_is_taken_and_before_shorter_sound_is_silence() -> None:
+def test_longer_audio_is_cut_and_shorter_audio_padded_in_front() -> None:
     whole = noise(0.5)
     long, short = (log_mel(part, RATE_HZ, 20, 16) for part in (whole, whole[-1600:]))
     np.testing.assert_array_equal(long, log_mel(whole[-3200:], RATE_HZ, 20, 16))
@@ -85,20 +85,20 @@ def test_of_longer_sound_the_last_is_taken_and_before_shorter_sound_is_silence()
 
 
 @pytest.mark.parametrize("row", [0, 7, 19])
-def test_a_row_is_of_its_own_ten_milliseconds(row: int) -> None:
+def test_a_row_covers_its_own_ten_milliseconds(row: int) -> None:
     click = silence(0.2)
     click[160 * row + 80] = 1
     assert log_mel(click, RATE_HZ, 20, 16).mean(axis=1).argmax() == row
 
 
 @pytest.mark.parametrize(
-    ("samples", "rate_hz", "told"),
+    ("samples", "rate_hz", "reason"),
     [
         (np.zeros((2, 800), np.float32), RATE_HZ, "finite samples"),
         (np.full(800, np.nan, np.float32), RATE_HZ, "finite samples"),
         (np.zeros(800, np.float32), 44_100, "at 16000 Hz, got 44100. Resample it"),
     ],
 )
-def test_other_sound_is_refused(samples: np.ndarray, rate_hz: int, told: str) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_invalid_audio_is_refused(samples: np.ndarray, rate_hz: int, reason: str) -> None:
+    with pytest.raises(SpecError, match=reason):
         log_mel(samples, rate_hz, 5, 16)

@@ -1,4 +1,4 @@
-"""Finished runs joined: by clip, within the same folds, and judged on folds not learned from."""
+"""Fusing finished runs: joined by clip within the same folds, judged on folds not learned from."""
 
 import json
 import tomllib
@@ -11,11 +11,11 @@ import pytest
 from asking import ask
 from fake_runs import LABELS, clips, fake_run
 
-from emoscope.analysis.fusion import average, load_rule, weighted_average
+from emoscope.analysis.fusion import FittedRule, average, load_rule, weighted_average
 from emoscope.core.errors import RecipeError, UnknownName
-from emoscope.training.evaluation import fuse_runs
 from emoscope.training.evaluation.compare import compare
-from emoscope.training.evaluation.fuse_runs import dealt, fuse, fused, stack_runs, uar_weights
+from emoscope.training.evaluation.fit_fusion import PipelineRule
+from emoscope.training.evaluation.fuse_runs import RULES, fuse, fused, random_folds, stack_runs
 from emoscope.training.metrics import uar
 from emoscope.training.run_folder import part_folder, read_json, read_run, write_json
 
@@ -32,7 +32,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def out(pair: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an SVM of the two leaves; of the voice there is no bundle yet."""
+    """The output of fusing the two by an SVM; only the face has a bundle."""
     (pair[0] / "face.onnx").touch()
     out = tmp_path_factory.mktemp("fused") / "face-and-voice"
     fuse(pair, out, "svm")
@@ -46,8 +46,8 @@ def refused(*folders: Path) -> str:
     return str(raised.value)
 
 
-def test_clips_are_joined_whatever_their_order(pair: list[Path], tmp_path: Path) -> None:
-    """A run whose answers stand in another order, and whose labels do."""
+def test_clips_are_joined_in_any_order(pair: list[Path], tmp_path: Path) -> None:
+    """Predictions and labels of the two runs are in different orders."""
     stack = stack_runs(pair)
     assert list(stack.members) == ["face", "voice"]
     own = read_run(pair[1]).predictions()
@@ -63,36 +63,38 @@ def test_clips_are_joined_whatever_their_order(pair: list[Path], tmp_path: Path)
         np.testing.assert_allclose(again, stack.members[name])
 
 
-def test_a_clip_that_one_run_could_not_judge_is_answered_by_the_other(tmp_path: Path) -> None:
+def test_a_clip_that_one_run_could_not_judge_has_the_probabilities_of_the_other(
+    tmp_path: Path,
+) -> None:
     fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
     every = clips()
     runs = [
         fake_run(tmp_path / "face", name="face", samples=every[:-2], **fixed),
         fake_run(tmp_path / "voice", name="voice", samples=every[3:], draw=1, **fixed),
     ]
-    assert "does not judge the clips of" in refused(*runs)
+    assert "it judged other clips than" in refused(*runs)
     stack = stack_runs(runs, partial=True)
     assert {sample.path for sample in stack.samples} == {sample.path for sample in every}
     voice_alone, face_alone = (np.isnan(p).any(axis=1) for p in stack.members.values())
     assert [s.path for s in np.array(stack.samples)[voice_alone]] == [s.path for s in every[-2:]]
     assert [s.path for s in np.array(stack.samples)[face_alone]] == [s.path for s in every[:3]]
     for rule in ("average", "svm"):
-        said = fused(dealt(stack, 3), rule)
-        np.testing.assert_allclose(said[face_alone], stack.members["face"][face_alone])
+        probs = fused(random_folds(stack, 3), rule)
+        np.testing.assert_allclose(probs[face_alone], stack.members["face"][face_alone])
 
 
-def test_clips_of_one_fold_are_dealt_by_class(tmp_path: Path) -> None:
+def test_random_folds_are_stratified_by_class(tmp_path: Path) -> None:
     fixed: dict[str, Any] = {"protocol": {"name": "fixed"}, "seeds": (0,)}
-    stack = dealt(stack_runs([fake_run(tmp_path / n, name=n, **fixed) for n in "ab"]), 5)
+    stack = random_folds(stack_runs([fake_run(tmp_path / n, name=n, **fixed) for n in "ab"]), 5)
     folds = np.unique(stack.folds)
     counts = [np.bincount(stack.truth[stack.folds == fold], minlength=3).tolist() for fold in folds]
     assert len(folds) == 5
     assert {count for each in counts for count in each} == {4, 5}  # of 24 of each class
-    with pytest.raises(RecipeError, match="the runs have one"):
+    with pytest.raises(RecipeError, match="the runs have one fold"):
         fused(stack_runs([tmp_path / "a", tmp_path / "b"]), "svm")
 
 
-def test_a_run_alone_has_the_figures_that_compare_gives_it(pair: list[Path], out: Path) -> None:
+def test_a_single_run_has_the_same_figures_as_in_compare(pair: list[Path], out: Path) -> None:
     found = read_json(out / "fusion.json")
     (face, _) = compare(pair).runs
     for metric in ("accuracy", "uar", "uar_ci95", "macro_f1", "ece"):
@@ -102,21 +104,20 @@ def test_a_run_alone_has_the_figures_that_compare_gives_it(pair: list[Path], out
 def test_a_rule_that_learns_does_not_see_the_fold_it_is_judged_on(
     pair: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Persons and truth of one fold alone reach what is fitted for the other."""
-    stack, plain = stack_runs(pair), fuse_runs.fit_fusion
+    """The rule for one fold is fitted to the persons of the other."""
+    stack, plain = stack_runs(pair), PipelineRule.fit
     learned: list[set[str]] = []
 
-    def watched(rule: str, probs: Any, truth: Any, subjects: Any, seed: int) -> Any:
+    def watched(self: PipelineRule, probs: Any, truth: Any, subjects: Any, seed: int) -> FittedRule:
         learned.append(set(subjects.tolist()))
-        return plain(rule, probs, truth, subjects, seed)
+        return plain(self, probs, truth, subjects, seed)
 
-    monkeypatch.setattr(fuse_runs, "fit_fusion", watched)
+    monkeypatch.setattr(PipelineRule, "fit", watched)
     fused(stack, "svm")
     assert learned == [{"4", "5", "6"}, {"1", "2", "3"}]
 
 
-def test_turning_the_truth_of_a_fold_leaves_its_own_answers_alone(pair: list[Path]) -> None:
-    """And changes those for the other fold, which learn from it."""
+def test_labels_of_a_fold_change_only_the_probabilities_of_the_other(pair: list[Path]) -> None:
     stack = stack_runs(pair)
     there = stack.folds == "group 1"
     turned = tuple(
@@ -129,16 +130,32 @@ def test_turning_the_truth_of_a_fold_leaves_its_own_answers_alone(pair: list[Pat
         assert np.abs(before[~there] - after[~there]).max() > 1e-3
 
 
-def test_fixed_rules_are_what_they_are_in_analysis(pair: list[Path]) -> None:
+def test_fixed_rules_are_those_of_analysis(pair: list[Path]) -> None:
     stack = stack_runs(pair)
     np.testing.assert_array_equal(fused(stack, "average"), average(stack.members))
+
+
+def test_weights_are_the_uar_on_the_other_folds(pair: list[Path]) -> None:
+    stack = stack_runs(pair)
     one = stack.folds == "group 1"
-    weights = uar_weights(stack.of(~one), stack.truth[~one])
-    face = stack.members["face"][~one].argmax(axis=1)
-    assert weights["face"] == pytest.approx(uar(stack.truth[~one], face))
+    weights = weights_on(stack.rows(~one), stack.truth[~one])
     np.testing.assert_allclose(
-        fused(stack, "weighted-average")[one], weighted_average(stack.of(one), weights)
+        fused(stack, "weighted-average")[one], weighted_average(stack.rows(one), weights)
     )
+
+
+def weights_on(members: dict[str, np.ndarray], truth: np.ndarray) -> dict[str, float]:
+    return {name: uar(truth, probs.argmax(axis=1)) for name, probs in members.items()}
+
+
+def test_every_rule_is_fitted_in_the_same_way(pair: list[Path], tmp_path: Path) -> None:
+    """And one that learns nothing is its own fit."""
+    stack = stack_runs(pair)
+    for name in RULES:
+        rule = RULES[name]
+        fitted = rule.fit(stack.members, stack.truth, stack.subjects, 0)
+        assert fitted(stack.members).sum(axis=1) == pytest.approx(1)
+        assert (fitted is rule) == (not rule.learns)
 
 
 def test_the_folder_holds_the_figures_and_a_system(pair: list[Path], out: Path) -> None:
@@ -171,7 +188,7 @@ def test_the_folder_holds_the_figures_and_a_system(pair: list[Path], out: Path) 
     assert load_rule(out / system["rule"]).card.members == ("face", "voice")
 
 
-def test_the_command_prints_the_table_and_weighs_by_all_clips(
+def test_the_command_prints_the_table_and_weights_from_all_clips(
     pair: list[Path], tmp_path: Path
 ) -> None:
     ran = ask("fuse", *pair, "-o", tmp_path / "w", "--rule", "weighted-average")
@@ -180,26 +197,26 @@ def test_the_command_prints_the_table_and_weighs_by_all_clips(
     assert ran.stdout.endswith(f"written: {tmp_path / 'w' / 'w.toml'}\n")
     system = tomllib.loads((tmp_path / "w" / "w.toml").read_text())
     stack = stack_runs(pair)
-    expected = uar_weights(stack.members, stack.truth)
+    expected = weights_on(dict(stack.members), stack.truth)
     found = [member["weight"] for member in system["members"]]
     assert found == pytest.approx(list(expected.values()), rel=1e-5)
     assert not list((tmp_path / "w").glob("*.onnx"))
 
 
-def test_a_rule_that_is_none_is_a_usage_error(pair: list[Path], tmp_path: Path) -> None:
+def test_an_unknown_rule_is_a_usage_error(pair: list[Path], tmp_path: Path) -> None:
     ran = ask("fuse", *pair, "-o", tmp_path / "none", "--rule", "svn")
     assert ran.exit_code == 2
     assert "No fusion rule named 'svn'. Did you mean 'svm'?" in ran.stderr
     assert not (tmp_path / "none").exists()
 
 
-# What is refused
+# Refusals
 
 
 def test_one_run_or_one_name_twice_is_refused(pair: list[Path], tmp_path: Path) -> None:
-    assert refused(pair[0]) == "Two runs or more can be fused. Give their folders."
+    assert refused(pair[0]) == "Fusing takes two runs or more. Give their folders."
     other = fake_run(tmp_path / "other", name="face", seeds=(0,))
-    assert "need names that differ, got face, face" in refused(pair[0], other)
+    assert "need different names, got face, face" in refused(pair[0], other)
 
 
 def test_probabilities_that_are_not_out_of_fold_are_refused(
@@ -219,11 +236,11 @@ def test_folds_that_differ_by_person_are_refused(pair: list[Path], tmp_path: Pat
     turned = clips()[12:] + clips()[:12]
     other = fake_run(tmp_path / "other", name="other", samples=turned)
     message = refused(pair[0], other)
-    assert message.startswith(f"{other}: its folds are not those of {pair[0]}: ")
+    assert message.startswith(f"{other}: its folds differ from those of {pair[0]}: ")
     assert "Train both under one protocol and seed." in message
     whole = fake_run(tmp_path / "whole", name="whole", protocol={"name": "fixed"})
-    assert "is judged with others in 'valid' than in 'group 2'" in refused(pair[0], whole)
-    assert "its folds are not those of" in refused(whole, pair[0])
+    assert "in 'valid' are not those of 'group 2'" in refused(pair[0], whole)
+    assert "its folds differ from those of" in refused(whole, pair[0])
 
 
 def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -234,7 +251,7 @@ def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
 def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
     labels = ("anger", "disgust", "fear")
     other = fake_run(tmp_path / "other", name="other", labels=labels)
-    assert "its labels are not those of" in refused(pair[0], other)
+    assert "its labels differ from those of" in refused(pair[0], other)
 
 
 def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -243,7 +260,7 @@ def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path)
     assert "3 of 4 folds done" in refused(pair[0], half)
 
 
-def test_of_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
+def test_with_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
     runs = [
         fake_run(tmp_path / name, name=name, draw=draw, protocol={"name": "fixed"}, seeds=(0,))
         for draw, name in enumerate(("face", "voice"))

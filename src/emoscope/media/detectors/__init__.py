@@ -1,19 +1,24 @@
-"""What finds faces or people in a picture, by name."""
+"""Detectors of faces and people, by name. Each module of this package registers its own."""
 
-from emoscope.media.detectors import (  # noqa: F401  # each registers its own
-    cascades,
-    people,
-    whole_frame,
-    yunet,
-)
-from emoscope.media.detectors.base import DETECTORS, Detection, Detector
+from emoscope.core.errors import MediaError
+from emoscope.media.detectors.base import DETECTORS, Detection, Detector, DetectorEntry
 
-__all__ = ["DETECTORS", "Detection", "Detector", "create_detector"]
+__all__ = ["DETECTORS", "Detection", "Detector", "DetectorEntry", "create_detector"]
 
 
 def create_detector(choice: str) -> Detector:
-    """The detector a user names: "haar", "lbp", "lbp=PATH", "lbp-classic", "yunet=PATH", "none".
+    """Build the detector that a user names: "haar", "lbp", "lbp=PATH", "yunet=PATH", "hog", "none".
 
-    Raises UnknownName, or MediaError where its file is missing or not what it reads."""
+    Raises UnknownName, or MediaError where its file is missing, unreadable or not wanted.
+
+    >>> import numpy as np
+    >>> create_detector("haar").detect(np.zeros((240, 320, 3), dtype=np.uint8))
+    []
+    """
     name, _, path = choice.partition("=")
-    return DETECTORS[name](path or None)
+    entry = DETECTORS[name]
+    if not path:
+        return entry.build()
+    if not entry.takes_file:
+        raise MediaError(f"Detector {name} takes no file, got {path!r}. Write {name!r} alone.")
+    return entry.build(path)

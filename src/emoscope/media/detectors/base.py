@@ -1,10 +1,11 @@
-"""Detectors by name: what finds faces or people in a picture.
+"""The registry of detectors, and helpers that several of them share.
 
-Every face detector gives boxes of one convention, that of OpenCV's frontal Haar cascade: a square
-from the brows to the chin, cheek to cheek. So a model sees the same crop whichever one is chosen.
+Every face detector returns boxes of one convention, that of OpenCV's frontal Haar cascade: a square
+from the brows to the chin and from cheek to cheek. A model therefore sees the same crop whichever
+detector is chosen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 import cv2
 
 from emoscope.core.arrays import Picture
+from emoscope.core.clipspec import Region
 from emoscope.core.errors import MediaError
 from emoscope.core.registry import Registry
 from emoscope.core.results import Box
@@ -20,12 +22,12 @@ __all__ = [
     "DETECTORS",
     "Detection",
     "Detector",
+    "DetectorEntry",
     "Eyes",
     "Point",
     "read_bytes",
     "reduced",
     "scaled",
-    "takes_no_path",
     "without_nested",
 ]
 
@@ -35,8 +37,12 @@ Eyes = tuple[Point, Point]
 
 @dataclass(frozen=True)
 class Detection:
-    """One face: its box in pixels of the picture given, how sure (0 to 1), and the eyes (left in
-    the picture, right in the picture) where the detector finds them."""
+    """One face or person.
+
+    box     in pixels of the picture given
+    score   confidence, 0 to 1
+    eyes    the left and the right one in the picture, where the detector locates them
+    """
 
     box: Box
     score: float
@@ -44,18 +50,34 @@ class Detection:
 
 
 class Detector(Protocol):
-    """What finds faces in a picture."""
+    """Finds faces or people in a picture."""
 
     def detect(self, rgb: Picture) -> list[Detection]:
-        """The faces of a (H, W, 3) uint8 RGB picture of any size, surest first."""
+        """Detections in a (H, W, 3) uint8 RGB picture of any size, highest score first."""
         ...
 
 
-DETECTORS: Registry[Callable[[str | None], Detector]] = Registry("detector")
+@dataclass(frozen=True)
+class DetectorEntry:
+    """How to build a detector, and where it can be used.
+
+    build        returns a Detector; called with a path where the user gives one
+    regions      the regions of a ClipSpec that it serves: "face", "body", "frame"
+    takes_file   whether a user may give a file: "lbp=PATH"
+    """
+
+    build: Callable[..., Detector]
+    regions: Set[Region]
+    takes_file: bool = False
+
+
+DETECTORS: Registry[DetectorEntry] = Registry(
+    "detector", package="emoscope.media.detectors", group="emoscope.detectors"
+)
 
 
 def reduced(rgb: Picture, longest_px: int) -> tuple[Picture, Point]:
-    """The picture no longer than `longest_px`, and what takes its x and y back."""
+    """Shrink a picture to at most `longest_px`; also return the x and y factors that undo it."""
     height, width = rgb.shape[:2]
     factor = min(1.0, longest_px / max(height, width))
     size = (max(round(width * factor), 1), max(round(height * factor), 1))
@@ -64,25 +86,21 @@ def reduced(rgb: Picture, longest_px: int) -> tuple[Picture, Point]:
 
 
 def scaled(box: Box, scale_xy: Point) -> Box:
-    """A box in a picture that is scaled by x and y factors of its own."""
+    """Multiply a box's coordinates by one factor for x and one for y."""
     scale_x, scale_y = scale_xy
     return Box(box.x1 * scale_x, box.y1 * scale_y, box.x2 * scale_x, box.y2 * scale_y)
 
 
-def without_nested(found: list[Detection]) -> list[Detection]:
-    """Surest first, without those whose centre lies in a surer one: a chin or an ear in a face."""
+def without_nested(detections: list[Detection]) -> list[Detection]:
+    """Drop detections centred inside one with a higher score, such as a chin in a face.
+
+    The rest is sorted, highest score first."""
     kept: list[Detection] = []
-    for face in sorted(found, key=lambda face: -face.score):
-        x, y = face.box.center
+    for detection in sorted(detections, key=lambda detection: -detection.score):
+        x, y = detection.box.center
         if not any(b.x1 < x < b.x2 and b.y1 < y < b.y2 for b in (k.box for k in kept)):
-            kept.append(face)
+            kept.append(detection)
     return kept
-
-
-def takes_no_path(name: str, path: str | None) -> None:
-    """Raise MediaError for a detector that was given a file it has no use for."""
-    if path is not None:
-        raise MediaError(f"Detector {name} takes no file, got {path!r}: write {name!r} alone.")
 
 
 def read_bytes(path: Path) -> bytes:

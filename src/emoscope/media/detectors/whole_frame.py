@@ -1,14 +1,14 @@
-"""For pictures that are faces already."""
+"""No detection: the whole picture is the face."""
 
 from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
-from emoscope.media.detectors.base import DETECTORS, Detection, takes_no_path
+from emoscope.media.detectors.base import DETECTORS, Detection, DetectorEntry
 
-__all__ = ["WholeFrame", "none"]
+__all__ = ["WholeFrame"]
 
 
 class WholeFrame:
-    """For pictures that are faces already: one detection, all of the picture."""
+    """No detection: the picture shows one face (or body) and nothing else."""
 
     def detect(self, rgb: Picture) -> list[Detection]:
         """One box, as large as the picture."""
@@ -16,8 +16,4 @@ class WholeFrame:
         return [Detection(Box(0.0, 0.0, float(width), float(height)), 1.0)]
 
 
-@DETECTORS.register("none")
-def none(path: str | None = None) -> WholeFrame:
-    """No detection: the frame is the face."""
-    takes_no_path("none", path)
-    return WholeFrame()
+DETECTORS.add("none", DetectorEntry(WholeFrame, regions={"face", "body", "frame"}))

@@ -1,1 +1,1 @@
-"""Who is seen in a film: tracks, crops and sightings."""
+"""People in a video: tracks, crops and sightings."""

@@ -1,4 +1,4 @@
-"""The square crop around a face or a body that a model looks at."""
+"""Square crops around faces and bodies."""
 
 import math
 
@@ -13,11 +13,11 @@ __all__ = ["crop_face"]
 
 
 def crop_face(rgb: Picture, box: Box, *, margin: float = 0.0, eyes: Eyes | None = None) -> Picture:
-    """The square around a face or a body: (H, W, 3) uint8 -> (S, S, 3) uint8, a copy.
+    """Crop a square around a face or a body: (H, W, 3) uint8 -> (S, S, 3) uint8, a copy.
 
-    Centred on the box; S = max(width, height) * (1 + 2 * margin), rounded. What lies outside the
-    picture repeats its edge. With `eyes` (left, right in the picture) it is turned about its
-    centre so that they are level."""
+    The square is centred on the box; S = max(width, height) * (1 + 2 * margin), rounded. Outside
+    the picture its edge is repeated. With `eyes` (left, right in the picture) the square is rotated
+    about its centre so that they are level."""
     side = max(round(max(box.width, box.height) * (1 + 2 * margin)), 1)
     if eyes is not None:
         return _turned_crop(rgb, box.center, side, eyes)

@@ -1,10 +1,10 @@
-"""What a model looks at in a frame: every face or body cut out, or the whole frame."""
+"""Faces, bodies or whole frames that a model is shown, frame by frame."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emoscope.core.arrays import ByteArray
-from emoscope.core.clipspec import ClipSpec
+from emoscope.core.clipspec import ClipSpec, Region
 from emoscope.core.errors import SpecError
 from emoscope.core.results import Box
 from emoscope.media.detectors import DETECTORS
@@ -12,40 +12,58 @@ from emoscope.media.people.crops import crop_face
 from emoscope.media.people.tracking import FaceFinder
 from emoscope.media.video import Frame
 
-__all__ = ["MAX_SIDE_PX", "Sighting", "detector_for", "sightings"]
+__all__ = ["AUTO", "MAX_SIDE_PX", "Sighting", "detector_for", "sightings"]
 
 MAX_SIDE_PX = 1280
-"""Larger pictures are scaled down to it as they are decoded, in training as in analysis."""
+"""Larger pictures are scaled down to it as they are decoded, in training and in analysis."""
+
+AUTO = "auto"
+"""The detector choice that stands for the region's own default."""
+
+_DEFAULTS: dict[Region, str] = {"face": "haar", "body": "hog", "frame": "none"}
+_SHOWN: dict[Region, str] = {"face": "faces", "body": "bodies", "frame": "whole frames"}
 
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """One face (or body, or whole frame) in one frame."""
+    """One face, body or whole frame in one frame of video."""
 
     track: int
-    box: Box  # pixels of the frame, or of the source that it was scaled down from
-    picture: ByteArray  # (H, W, 3), cut to the region that the model wants
+    box: Box  # pixels of the source, even where the frame was scaled down
+    picture: ByteArray  # (H, W, 3), cropped to the region that the model expects
 
 
-def detector_for(spec: ClipSpec, choice: str) -> str:
-    """The detector of what the spec's region shows, for `create_detector`.
+def detector_for(spec: ClipSpec, choice: str = AUTO) -> str:
+    """Resolve a user's choice of detector for a model, as `create_detector` takes it.
 
-    `choice` is what a user names or leaves at its default: one of faces, so that for bodies it is
-    hog whatever it names, but for "none". Raises UnknownName, SpecError for hog and faces."""
+    "auto" is haar for faces, hog for bodies, and none for whole frames and for models of sound.
+    Raises UnknownName, or SpecError for a detector that does not serve the model's region.
+
+    >>> from emoscope.core.clipspec import Stream, Uniform
+    >>> streams = (Stream(kind="rgb", size_hw=(48, 48)),)
+    >>> spec = ClipSpec(region="body", sampling=Uniform(length=1), streams=streams)
+    >>> detector_for(spec), detector_for(spec, "none")
+    ('hog', 'none')
+    """
+    region = spec.region if spec.seen else "frame"
+    if choice == AUTO:
+        return _DEFAULTS[region]
     name, _, _ = choice.partition("=")
-    _ = DETECTORS[name]  # a wrong name is told whether or not it counts
-    if spec.region == "body":
-        return "none" if name == "none" else "hog"
-    if spec.region == "face" and name == "hog":
-        raise SpecError("Detector hog finds bodies, and this model looks at faces: write haar.")
+    if region not in DETECTORS[name].regions:
+        shown = _SHOWN[region] if spec.seen else "no pictures"
+        usable = ", ".join(other for other in DETECTORS if region in DETECTORS[other].regions)
+        raise SpecError(
+            f"Detector {name} cannot serve this model, which takes {shown}. Choose {AUTO} or one "
+            f"of: {usable}."
+        )
     return choice
 
 
 def sightings(frame: Frame, spec: ClipSpec, finder: FaceFinder) -> Iterator[Sighting]:
-    """Everybody in the next frame of a video, as the spec wants to see them.
+    """Everyone in the next frame of a video, cropped as the spec asks.
 
-    Bodies are cut square as faces are: whatever the size of the model's pictures, people keep
-    their proportions as long as it is square, and raised arms are in the picture."""
+    Bodies are cropped square, as faces are: people keep their proportions wherever the model's
+    pictures are square, and raised arms stay in the picture."""
     if spec.region == "frame":
         height, width = frame.rgb.shape[:2]
         yield Sighting(0, Box(0, 0, width, height), frame.rgb)

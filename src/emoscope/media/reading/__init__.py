@@ -1,1 +1,1 @@
-"""Files to pixels: containers, decoding, numbered images."""
+"""Parts of reading video and images: containers, decoding, pixel formats, prefetching."""

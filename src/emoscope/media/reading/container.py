@@ -1,4 +1,4 @@
-"""Opening a media file, every way in which that fails told in one line; and its zero of time."""
+"""Open media files, with one-line errors; read packets; find time zero."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +14,7 @@ from emoscope.core.errors import MediaError
 
 __all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "packets", "zero_s"]
 
-# By which recordings are told from other files in a folder; a file that is named is opened whatever
-# its suffix.
+# Used to recognise recordings in a folder; a file that is given by name may have any suffix.
 VIDEO_SUFFIXES = frozenset(
     {
         *(".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4"),
@@ -24,59 +23,60 @@ VIDEO_SUFFIXES = frozenset(
 )
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mp3", ".ogg", ".opus", ".wav"})
 
-_NOT_MEDIA = frozenset({"tty"})  # FFmpeg draws any .txt as a film of a terminal
+_NOT_MEDIA = frozenset({"tty"})  # FFmpeg reads any .txt file as a video of a terminal
 
 
 def existing(path: str | Path) -> Path:
-    """The path, if there is something at it. Raises MediaError otherwise."""
-    found = Path(path)
+    """Return the path of an existing file or folder. Raises MediaError."""
+    file = Path(path)
     try:
-        found.stat()
+        file.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise MediaError(f"{path}: {error.strerror}. Check its permissions.") from None
-    return found
+    return file
 
 
 @contextmanager
 def open_media(path: str | Path) -> Iterator[InputContainer]:
-    """Open a file with FFmpeg, and close it. Raises MediaError if it is missing, empty or no media.
+    """Open a file with FFmpeg and close it at the end of the block.
 
-    A file cut off before its index was written (an MP4 without `moov`) cannot be told from one
-    of another kind: the message names both.
+    Raises MediaError if it is missing, empty or not a media file. A file that was truncated before
+    its index (an MP4 without `moov`) cannot be distinguished from one that is no media file: the
+    message names both.
     """
     file = existing(path)
     if file.is_file() and file.stat().st_size == 0:
         raise MediaError(f"{path}: the file is empty. Copy or download it again.")
     try:
-        # An absolute path, so that no name is taken for a protocol; tags are often not UTF-8.
+        # Absolute, so that no file name is read as a protocol. Tags are often not UTF-8.
         container = av.open(str(file.absolute()), "r", metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: {_why_unopened(error)}") from None
+        raise MediaError(f"{path}: {_reason(error)}") from None
     with container:
         if container.format.name in _NOT_MEDIA:
-            raise MediaError(f"{path}: this is text. Give a video, image or sound file.")
+            raise MediaError(f"{path}: this is text. Give a video, image or audio file.")
         yield container
 
 
-def _why_unopened(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, PermissionError):
-        return "reading it is not permitted. Check its permissions."
+        return "permission denied. Check its permissions."
     if isinstance(error, av.InvalidDataError):
         return (
             "not a video, image or sound that FFmpeg knows, or cut off before its index was"
-            " written. Check that it is complete and was not merely renamed."
+            " written. Check that it is complete and not just renamed."
         )
     reason = getattr(error, "strerror", None) or str(error)
     return f"cannot be opened ({reason}). Check that it is complete."
 
 
 def zero_s(container: InputContainer) -> float:
-    """The container's start, which is zero for sound and picture alike: seconds of its timestamps.
+    """Start of the container in seconds of its timestamps: time zero of both audio and video.
 
-    FFmpeg rounds it to microseconds; where a stream starts within that, the stream's own exact
-    start is taken, so that its first time is 0 and not ±3e-7."""
+    FFmpeg rounds it to microseconds. If a stream starts within this rounding, its exact start is
+    used, so that its first time is 0 and not ±3e-7."""
     if container.start_time is None:
         return 0.0
     start_s = container.start_time / av.time_base
@@ -90,15 +90,16 @@ def zero_s(container: InputContainer) -> float:
 
 
 def packets(container: InputContainer, stream: Stream) -> "Iterator[Packet[Any]]":
-    """A stream's packets, as far as they can be read, without those known to be damaged. The last
-    one is empty: it has the decoder give what it still holds."""
+    """Yield a stream's readable packets, skipping damaged ones.
+
+    The last packet is empty: it flushes the decoder."""
     demuxed = container.demux(stream)
     while True:
         try:
             packet = next(demuxed)
         except StopIteration:
             return
-        except (av.FFmpegError, IndexError):  # the latter where a stream springs up midway
+        except (av.FFmpegError, IndexError):  # IndexError: a stream that starts midway
             yield Packet()
             return
         if not packet.is_corrupt:

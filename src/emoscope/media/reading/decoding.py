@@ -1,4 +1,4 @@
-"""From a container's packets to its pictures: each with its time and its place in the film."""
+"""Decode the frames of a container, with their times and indices."""
 
 import heapq
 import math
@@ -19,50 +19,49 @@ from emoscope.media.reading.container import packets, zero_s
 
 __all__ = ["Grid", "Picture", "PictureReader", "picture_stream"]
 
-# Many containers keep whole milliseconds: a frame this little before an instant is at it.
+# Many containers round to milliseconds: a frame this close before an instant counts as at it.
 _TOLERANCE_S = 1e-3
-_USUAL_FPS = 25.0  # where a file has neither timestamps nor a rate
-# The decoders that let frames be left out one by one: dav1d, for one, reads the wish but once.
-_OBEDIENT = frozenset({"h264", "hevc"})
-_SEEK_BACK_S = (0.0, 2.0, 15.0, 60.0)  # how long before the goal to seek, until it is met
+_DEFAULT_FPS = 25.0  # for a file with neither timestamps nor a frame rate
+# Decoders that can skip single frames; others, such as dav1d, read the option only once.
+_CAN_SKIP = frozenset({"h264", "hevc"})
+_SEEK_BACK_S = (0.0, 2.0, 15.0, 60.0)  # time before the target to seek to, tried in turn
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded frame, not yet converted."""
+    """A decoded frame, not yet converted to RGB."""
 
     frame: VideoFrame
-    time_s: float  # from the container's zero
+    time_s: float  # from the container's time zero
     index: int  # in display order
-    duration_s: float  # 0 where it is not known
+    duration_s: float  # 0 if unknown
 
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The container's film. Raises MediaError if it has none; the cover of a song is not one."""
+    """Return the container's video stream, ignoring cover art. Raises MediaError if it has none."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & covers:
         kind = "sound but no picture" if container.streams.audio else "no picture"
         raise MediaError(f"{path}: the file has {kind}. Give one with a video track.")
     if stream.codec_context is None:
-        raise MediaError(f"{path}: FFmpeg has no decoder for its video. Convert it to H.264.")
+        raise MediaError(f"{path}: FFmpeg has no decoder for its video codec. Convert it to H.264.")
     return stream
 
 
 class Grid:
-    """The instants k / rate_hz from time zero, and which frames they take: the first at or after
-    each, so a frame an instant at most. Without a rate every frame is taken."""
+    """Selects the first frame at or after each instant k / rate_hz; without a rate, every frame."""
 
     def __init__(self, rate_hz: float | None) -> None:
         self._rate_hz = rate_hz
         self._latest = -1
-        self._first_s: dict[int, float] = {}  # earliest known frame between two instants
+        self._first_s: dict[int, float] = {}  # {cell between two instants: time of its first frame}
 
     def _cell(self, time_s: float, rate_hz: float) -> int:
         return math.floor((time_s + _TOLERANCE_S) * rate_hz)
 
     def takes(self, time_s: float) -> bool:
-        """Whether a frame is taken. To be asked of all frames in display order."""
+        """Whether a frame is selected. Must be called for all frames in display order."""
         if self._rate_hz is None:
             return True
         cell = self._cell(time_s, self._rate_hz)
@@ -72,9 +71,10 @@ class Grid:
         self._first_s = {k: first_s for k, first_s in self._first_s.items() if k >= cell}
         return True
 
-    def passes_over(self, time_s: float) -> bool:
-        """Whether a frame is known not to be taken, before it is decoded: an earlier one between
-        the same instants has been seen. To be asked of all packets, in whatever order."""
+    def skips(self, time_s: float) -> bool:
+        """Whether a packet can be skipped, as an earlier frame of the same cell is known.
+
+        Must be called for all packets, in any order."""
         if self._rate_hz is None:
             return False
         cell = self._cell(time_s, self._rate_hz)
@@ -83,50 +83,53 @@ class Grid:
         return first_s < time_s
 
     def instant_before(self, time_s: float) -> float:
-        """From where frames must be seen to know which are taken from `time_s` on."""
+        """Time from which frames must be read to select correctly from `time_s` on."""
         if self._rate_hz is None:
             return time_s
         return self._cell(time_s, self._rate_hz) / self._rate_hz - _TOLERANCE_S
 
 
 class PictureReader:
-    """Decodes one stream of a container. To be read once."""
+    """Decodes the video stream of a container, once."""
 
     def __init__(self, container: InputContainer, stream: VideoStream, grid: Grid) -> None:
-        assert stream.time_base is not None  # every stream that was demuxed has one
+        assert stream.time_base is not None  # set for every stream of an open file
         self._container, self._stream, self._grid = container, stream, grid
         self._time_base = stream.time_base
         self._zero_s = zero_s(container)
         rate = stream.average_rate or stream.guessed_rate
-        self._fps = float(rate) if rate else _USUAL_FPS
+        self._fps = float(rate) if rate else _DEFAULT_FPS
         self._start_s = 0.0 if stream.start_time is None else self._time_s(stream.start_time)
-        self._left_out: list[int] = []  # heap of the timestamps that the decoder may leave out
-        # AVI keeps no times of display, and what FFmpeg makes of it is out of order.
+        self._skipped: list[int] = []  # heap of timestamps that the decoder may skip
+        # AVI has no presentation timestamps, and those that FFmpeg derives are out of order.
         self._has_pts = container.format.name != "avi" and stream.start_time is not None
-        self._can_leave_out = self._has_pts and stream.codec_context.name in _OBEDIENT
+        self._can_skip = self._has_pts and stream.codec_context.name in _CAN_SKIP
         self._first_dts: int | None = None
         stream.thread_type = "AUTO"
 
     def pictures(self, from_s: float = 0.0) -> Iterator[Picture]:
-        """All pictures from one at or before `from_s` to the end, but for some of those that the
-        grid does not take. Times always increase; missing ones are filled from the frame rate."""
-        before: Picture | None = None
+        """Decode from a frame at or before `from_s` to the end.
+
+        Some frames that the grid does not select are skipped. Times are strictly increasing;
+        missing ones are derived from the frame rate."""
+        previous: Picture | None = None
         for frame in self._frames_from(from_s):
-            time_s = self._shown_at_s(frame)
-            left_out = self._left_out_before(frame)
-            if before is None:
+            time_s = self._display_time_s(frame)
+            skipped = self._skipped_before(frame)
+            if previous is None:
                 time_s = self._start_s if time_s is None else time_s
                 index = max(0, round((time_s - self._start_s) * self._fps))
             else:
                 if time_s is None:
-                    time_s = before.time_s + 1 / self._fps
-                elif time_s <= before.time_s:  # half a step, to let the file's times catch up
-                    time_s = before.time_s + 0.5 / self._fps
-                index = before.index + 1 + left_out
-            before = Picture(frame, time_s, index, float((frame.duration or 0) * self._time_base))
-            yield before
+                    time_s = previous.time_s + 1 / self._fps
+                elif time_s <= previous.time_s:  # half a frame, until the file's times catch up
+                    time_s = previous.time_s + 0.5 / self._fps
+                index = previous.index + 1 + skipped
+            duration_s = float((frame.duration or 0) * self._time_base)
+            previous = Picture(frame, time_s, index, duration_s)
+            yield previous
 
-    def _shown_at_s(self, frame: VideoFrame) -> float | None:
+    def _display_time_s(self, frame: VideoFrame) -> float | None:
         if self._has_pts:
             return None if frame.pts is None else self._time_s(frame.pts)
         if frame.dts is None:
@@ -138,23 +141,24 @@ class PictureReader:
     def _time_s(self, pts: int) -> float:
         return pts * self._time_base.numerator / self._time_base.denominator - self._zero_s
 
-    def _left_out_before(self, frame: VideoFrame) -> int:
-        """How many frames the decoder has left out between the frame before and this one."""
+    def _skipped_before(self, frame: VideoFrame) -> int:
+        """Number of frames that the decoder skipped between the previous frame and this one."""
         count = 0
-        while frame.pts is not None and self._left_out and self._left_out[0] <= frame.pts:
-            count += heapq.heappop(self._left_out) < frame.pts  # equal: it was decoded after all
+        while frame.pts is not None and self._skipped and self._skipped[0] <= frame.pts:
+            count += heapq.heappop(self._skipped) < frame.pts  # equal: it was decoded after all
         return count
 
     def _frames_from(self, from_s: float) -> Iterator[VideoFrame]:
-        """Seek to the key frame before. Where a seek lands too late, try from further back:
-        MPEG-TS seeks by guessing, MP4 by decoding time, which precedes the time of display."""
-        moved = False
+        """Seek to the key frame before `from_s`; if the seek lands too late, seek further back.
+
+        MPEG-TS seeks by estimation, MP4 by decoding time, which precedes the display time."""
+        has_moved = False
         for back_s in _SEEK_BACK_S:
-            goal_s = from_s - back_s
-            if goal_s <= self._start_s or not self._has_pts:
+            target_s = from_s - back_s
+            if target_s <= self._start_s or not self._has_pts:
                 break
-            moved = True
-            if not self._seek(goal_s):
+            has_moved = True
+            if not self._seek(target_s):
                 break
             frames = self._frames(from_s)
             first = next(frames, None)
@@ -162,12 +166,12 @@ class PictureReader:
                 yield first
                 yield from frames
                 return
-        if moved:
-            self._seek(self._start_s - 1.0)  # MPEG-TS passes over what is at the start itself
+        if has_moved:
+            self._seek(self._start_s - 1.0)  # MPEG-TS skips a frame at exactly the start
         yield from self._frames(from_s)
 
     def _seek(self, time_s: float) -> bool:
-        self._left_out.clear()
+        self._skipped.clear()
         try:
             ticks = math.floor((time_s + self._zero_s) / self._time_base)
             self._container.seek(ticks, stream=self._stream)
@@ -178,19 +182,19 @@ class PictureReader:
     def _frames(self, from_s: float) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
         for packet in packets(self._container, self._stream):
-            # NONREF: a frame that no other one refers to need not be decoded to be left out.
-            context.skip_frame = "NONREF" if self._needless(packet, from_s) else "DEFAULT"
+            # NONREF: skip the frame if no other frame refers to it.
+            context.skip_frame = "NONREF" if self._is_unneeded(packet, from_s) else "DEFAULT"
             try:
                 frames = self._stream.decode(packet)
             except av.FFmpegError:
-                continue  # damaged: go on with the next
+                continue  # damaged packet
             yield from frames
 
-    def _needless(self, packet: "Packet[Any]", from_s: float) -> bool:
-        if not self._can_leave_out or packet.pts is None or packet.is_discard:
-            return False  # a packet to discard is decoded and not shown: it does not count
+    def _is_unneeded(self, packet: "Packet[Any]", from_s: float) -> bool:
+        if not self._can_skip or packet.pts is None or packet.is_discard:
+            return False  # a packet to discard is decoded but never shown
         time_s = self._time_s(packet.pts)
-        needless = self._grid.passes_over(time_s) or time_s < from_s
-        if needless:
-            heapq.heappush(self._left_out, packet.pts)
-        return needless
+        is_unneeded = self._grid.skips(time_s) or time_s < from_s
+        if is_unneeded:
+            heapq.heappush(self._skipped, packet.pts)
+        return is_unneeded

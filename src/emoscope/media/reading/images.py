@@ -1,4 +1,4 @@
-"""Still pictures: one file, or a folder of numbered ones."""
+"""Read images: a single file, or a folder of numbered ones."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from cv2.typing import MatLike
-from numpy.typing import NDArray
 
+from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.pixels import fit
 
@@ -17,36 +17,35 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name says so."""
+    """Whether a path has the suffix of an image."""
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def numbered_images(folder: Path) -> list[Path]:
-    """The images of a folder, in the order of the numbers in their names: 2 comes before 10.
+    """List the images of a folder, sorted by the numbers in their names: 2 comes before 10.
 
-    Hidden files and everything that is not an image are passed over. Raises MediaError if none
-    is left."""
+    Hidden files and other kinds of files are ignored. Raises MediaError if there are none."""
     try:
-        found = [p for p in folder.iterdir() if is_image(p) and not p.name.startswith(".")]
+        images = [p for p in folder.iterdir() if is_image(p) and not p.name.startswith(".")]
     except OSError as error:
         raise MediaError(f"{folder}: {error.strerror}. Check its permissions.") from None
-    if not found:
-        kinds = " ".join(IMAGE_SUFFIXES)
-        raise MediaError(f"{folder}: the folder holds no images. Give one that does ({kinds}).")
-    return sorted(found, key=lambda p: (natural_key(p.stem.casefold()), p.name))
+    if not images:
+        suffixes = " ".join(IMAGE_SUFFIXES)
+        raise MediaError(f"{folder}: the folder has no images. Give one that has ({suffixes}).")
+    return sorted(images, key=lambda p: (natural_key(p.stem.casefold()), p.name))
 
 
 def natural_key(name: str) -> list[str | int]:
-    """Sorts names by the numbers in them: 2 comes before 10."""
-    # The split alternates text and digits, so two keys never compare a word with a number.
+    """Sort key that orders names by the numbers in them: 2 comes before 10."""
+    # The split alternates text and digits, so comparing two keys never mixes the two.
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def read_image(path: Path, max_side: int | None = None) -> NDArray[np.uint8]:
-    """An image as (H, W, 3) uint8 RGB, turned as its EXIF says, no side longer than `max_side`.
+def read_image(path: Path, max_side: int | None = None) -> ByteArray:
+    """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
-    Grey is repeated, 16 bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot
-    be decoded."""
+    It is scaled down so that no side exceeds `max_side`. Grey is repeated to three channels, 16
+    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -62,11 +61,11 @@ def read_image(path: Path, max_side: int | None = None) -> NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _decoded(data: NDArray[np.uint8]) -> MatLike | None:
-    """(H, W, 3) uint8 BGR, or None; in silence, for the reason is told by the error we raise."""
+def _decoded(data: ByteArray) -> MatLike | None:
+    """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
     start, end = data[:4].tobytes(), data[-64:].tobytes()
     if start == b"\x89PNG" and b"IEND" not in end:
-        return None  # libpng would say so on stderr, past OpenCV's own logging
+        return None  # libpng would write to stderr, bypassing OpenCV's logging
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

@@ -1,4 +1,4 @@
-"""Decoded pictures to RGB: any pixel format and depth, the right way up, at most so large."""
+"""Convert decoded frames of any pixel format and depth to upright RGB of limited size."""
 
 import re
 import struct
@@ -11,18 +11,22 @@ from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from cv2.typing import MatLike
-from numpy.typing import NDArray
+
+from emoscope.core.arrays import ByteArray
 
 __all__ = ["Converter", "Orientation", "fit"]
 
-_UNSPECIFIED = 2  # of FFmpeg's AVColorSpace, as all these:
+# Values of FFmpeg's AVColorSpace.
+_UNSPECIFIED = 2
 _KNOWN_MATRICES = frozenset({0, 1, 3, 4, 5, 6, 7, 9})  # RGB, BT.709 ... BT.2020; 3 is reserved
-# AREA sees every pixel, the faster kinds pass over some and alias.
+# AREA uses every pixel; faster methods skip some, which causes aliasing.
 _SHRINK = Interpolation.AREA | Interpolation.ACCURATE_RND
-_COLOUR = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT  # without which white may be 253
-_SD_PX = (1024, 576)  # the largest picture of standard definition
+_COLOUR = (
+    Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INT
+)  # without FULL_CHR_H_INT, white can become 253
+_SD_PX = (1024, 576)  # largest frame of standard definition
 _FLIP_CODE = {(True, False): 1, (False, True): 0, (True, True): -1}  # OpenCV's
-# transpose, mirror_x, mirror_y of a counter-clockwise turn
+# transpose, mirror_x, mirror_y of counter-clockwise rotations
 _BY_QUARTER_TURNS = (
     (False, False, False),
     (True, False, True),
@@ -32,7 +36,7 @@ _BY_QUARTER_TURNS = (
 
 
 def fit(width: int, height: int, max_side: int | None) -> tuple[int, int]:
-    """Width and height of a picture whose longer side is at most `max_side`, its shape kept."""
+    """Scale a size down so that the longer side is at most `max_side`, keeping the aspect ratio."""
     longer = max(width, height)
     if max_side is None or longer <= max_side:
         return width, height
@@ -41,7 +45,7 @@ def fit(width: int, height: int, max_side: int | None) -> tuple[int, int]:
 
 
 class Orientation(NamedTuple):
-    """How a stored picture is turned for display: transposed first, then mirrored."""
+    """How a stored frame is rotated for display: transposed first, then mirrored."""
 
     transpose: bool = False
     mirror_x: bool = False
@@ -49,10 +53,10 @@ class Orientation(NamedTuple):
 
     @classmethod
     def of(cls, frame: VideoFrame) -> Self:
-        """From the display matrix, to the nearest quarter turn: x' = ax + cy, y' = bx + dy."""
+        """Read the display matrix (x' = ax + cy, y' = bx + dy), rounded to quarter turns."""
         try:
             matrix = frame.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV lists none of a frame's side data if it does not know one kind
+        except ValueError:  # PyAV fails on a frame with an unknown kind of side data
             return cls(*_BY_QUARTER_TURNS[round(frame.rotation / 90) % 4])
         if matrix is None:
             return cls()
@@ -63,34 +67,34 @@ class Orientation(NamedTuple):
         return cls(True, c < 0, b < 0)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height as displayed."""
+        """Return width and height as displayed."""
         return (height, width) if self.transpose else (width, height)
 
-    def apply(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """(H, W, 3) as stored to (H', W', 3) as displayed, contiguous."""
-        turned: MatLike = np.ascontiguousarray(rgb)
+    def apply(self, rgb: ByteArray) -> ByteArray:
+        """Rotate (H, W, 3) as stored to (H', W', 3) as displayed, contiguous."""
+        rotated: MatLike = np.ascontiguousarray(rgb)
         if self.transpose:
-            turned = cv2.transpose(turned)
+            rotated = cv2.transpose(rotated)
         if self.mirror_x or self.mirror_y:
-            turned = cv2.flip(turned, _FLIP_CODE[self.mirror_x, self.mirror_y])
-        return cast("NDArray[np.uint8]", turned)
+            rotated = cv2.flip(rotated, _FLIP_CODE[self.mirror_x, self.mirror_y])
+        return cast("ByteArray", rotated)
 
 
 class Converter:
-    """Decoded frames to RGB. Keeps swscale's tables between frames, so one serves a whole file."""
+    """Converts decoded frames to RGB. One per file: swscale's tables are kept between frames."""
 
     def __init__(self, max_side: int | None = None) -> None:
         self._max_side = max_side
         self._shrinker, self._colourer = VideoReformatter(), VideoReformatter()
-        self._orientations: dict[int, Orientation] = {}  # by the rotation that PyAV tells
+        self._orientations: dict[int, Orientation] = {}  # by PyAV's rotation
         _keep_freed_memory()
 
-    def rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8, as displayed. Matrix and range are those the file states."""
+    def rgb(self, frame: VideoFrame) -> ByteArray:
+        """Convert to (H, W, 3) uint8 as displayed, with the colour matrix and range of the file."""
         width, height = fit(frame.width, frame.height, self._max_side)
         matrix = _matrix(frame)
-        # Shrinking and rounding to 8 bits first, in YUV, leaves the rest to swscale's fast path:
-        # two to four times cheaper than all at once.
+        # Shrinking and rounding to 8 bits in YUV first lets swscale use its fast path for the rest:
+        # two to four times faster than a single call.
         small = self._shrinker.reformat(
             frame,
             width=width,
@@ -109,41 +113,41 @@ class Converter:
             interpolation=_COLOUR,
             threads=1,
         )
-        rgb = cast("NDArray[np.uint8]", converted.to_ndarray())
-        if converted is frame:  # it was RGB already, and the decoder may still refer to it
+        rgb = cast("ByteArray", converted.to_ndarray())
+        if converted is frame:  # it was RGB already, and the decoder may still use its memory
             rgb = rgb.copy()
         return self._orientation(frame).apply(rgb)
 
     def _orientation(self, frame: VideoFrame) -> Orientation:
-        # Once for a whole file: a frame whose side data was read refers to itself, and stays in
-        # memory until Python next looks for such circles. That is a hundred frames at times.
-        known = self._orientations.get(frame.rotation)
-        if known is None:
-            known = self._orientations[frame.rotation] = Orientation.of(frame)
-        return known
+        # Cached: reading a frame's side data creates a reference cycle, which keeps the frame in
+        # memory until the next garbage collection, at times for a hundred frames.
+        orientation = self._orientations.get(frame.rotation)
+        if orientation is None:
+            orientation = self._orientations[frame.rotation] = Orientation.of(frame)
+        return orientation
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what a frame took for the next one, which halves the wall time.
+    """Make glibc reuse the memory of freed frames, which halves the wall time.
 
-    glibc hands freed memory back to the system beyond twice the largest block of up to 32 MiB
-    that it has seen freed; every frame is then fetched anew, page by page, and all of the
-    decoder's threads wait. One such block, never touched, settles it; elsewhere it does nothing."""
+    glibc returns freed memory to the system beyond twice the largest block, of up to 32 MiB, that
+    was freed before; then every frame causes page faults while the decoder's threads wait. Freeing
+    one such block, whose pages are never touched, raises the limit. No effect elsewhere."""
     np.empty(30 * 2**20, np.uint8)
 
 
 @cache
 def _in_8_bits(pixel_format: str) -> str:
-    """The 8-bit kin of a deeper planar YUV format; any other as it is."""
+    """Return the 8-bit variant of a deeper planar YUV format; other formats are unchanged."""
     deep = re.fullmatch(r"(yuv4\d\dp)\d+[lb]e", pixel_format)
     return deep[1] if deep else pixel_format
 
 
 def _matrix(frame: VideoFrame) -> int | None:
-    """The colour matrix to use instead of the one that the file states, if any.
+    """Colour matrix that overrides the one of the file; None to keep it.
 
-    BT.709 for high definition that states none, as players take it; swscale would take BT.601.
-    BT.601 also for what swscale refuses (YCgCo and rarer): wrong colours, but a picture."""
+    BT.709 for high definition without a stated matrix, as players do; swscale would use BT.601.
+    BT.601 for matrices that swscale does not support (YCgCo and rarer): approximate colours."""
     if frame.colorspace == _UNSPECIFIED:
         if frame.width > _SD_PX[0] or frame.height > _SD_PX[1]:
             return Colorspace.ITU709

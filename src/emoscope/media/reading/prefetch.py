@@ -1,4 +1,4 @@
-"""Run an iterator ahead in a thread of its own, a few items and no more."""
+"""Compute the next items of an iterator in a background thread."""
 
 from collections import deque
 from collections.abc import Generator, Iterator
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def prefetched(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items in the same order, up to `depth` of them made while the caller is busy.
+    """Yield the same items in the same order, computing up to `depth` of them ahead.
 
-    Decoding leaves Python's lock, so it goes on during analysis. What the iterator raises is raised
-    here, after the items before it. Closing this generator waits for the item being made.
+    Decoding releases Python's lock, so it runs in parallel with analysis. An exception of the
+    iterator is raised in its place. Closing the generator waits for the item being computed.
     """
     end = object()
     pool = ThreadPoolExecutor(1, thread_name_prefix="emoscope-prefetch")
@@ -22,6 +22,6 @@ def prefetched(items: Iterator[T], depth: int) -> Generator[T]:
         ahead = deque(pool.submit(next, items, end) for _ in range(depth))
         while (item := ahead.popleft().result()) is not end:
             ahead.append(pool.submit(next, items, end))
-            yield item  # type: ignore[misc]  # whatever is not the end is a T
+            yield item  # type: ignore[misc]  # every item but `end` is a T
     finally:
         pool.shutdown(cancel_futures=True)

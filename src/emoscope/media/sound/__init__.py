@@ -1,1 +1,1 @@
-"""Samples, and what models hear of them: eGeMAPS, log-mel bands."""
+"""Audio: reading samples, eGeMAPS features, log-mel spectrograms."""

@@ -1,5 +1,6 @@
-"""A sound track in: mono samples at one rate, on the same clock as the video's frames."""
+"""Read audio as mono samples, with the same time zero as the video's frames."""
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,15 +19,15 @@ from emoscope.media.reading.container import existing, open_media, packets, zero
 __all__ = ["RATE_HZ", "Sound", "is_silent", "read_sound"]
 
 
-RATE_HZ = 16_000  # what speech features are made for
-_SEEK_BACK_S = 1.0  # decoders need some sound before they give the right one
-_LOOK_AHEAD_S = 0.1  # the resampler's filter reaches beyond the last sample that is wanted
-_JITTER_S = 0.02  # containers round their times: sound this little out of place follows on
+RATE_HZ = 16_000  # usual rate of speech features
+_SEEK_BACK_S = 1.0  # decoders need some audio before the target to be exact
+_MARGIN_S = 0.1  # the resampler's filter reaches beyond the span
+_JITTER_S = 0.02  # containers round times: smaller gaps and overlaps are ignored
 
 
 @dataclass(frozen=True, eq=False)
 class Sound:
-    """Mono sound: sample i is heard at `start_s + i / rate_hz`, seconds of the file's own clock."""
+    """Mono audio: sample i is at time `start_s + i / rate_hz` of the file."""
 
     samples: Float32Array  # (N,) in [-1, 1]
     rate_hz: int
@@ -37,23 +38,23 @@ class Sound:
         return self.start_s + len(self.samples) / self.rate_hz
 
     def between(self, start_s: float, end_s: float) -> Float32Array:
-        """The samples of a span, (M,); fewer where the sound ends before it does."""
+        """Samples (M,) of a span, fewer if the audio does not cover it."""
         first = round((start_s - self.start_s) * self.rate_hz)
         last = first + round((end_s - start_s) * self.rate_hz)
         return self.samples[max(first, 0) : max(last, 0)]
 
     def during(self, start_s: float, end_s: float) -> Float32Array:
-        """The samples of a span, (M,): silent where there is no sound."""
+        """Samples (M,) of a span, padded with silence where there is no audio."""
         first = round((start_s - self.start_s) * self.rate_hz)
         span = np.zeros(max(0, round((end_s - start_s) * self.rate_hz)), dtype=np.float32)
-        heard = self.samples[max(first, 0) : max(first + len(span), 0)]
-        at = max(-first, 0)
-        span[at : at + len(heard)] = heard
+        samples = self.samples[max(first, 0) : max(first + len(span), 0)]
+        offset = max(-first, 0)
+        span[offset : offset + len(samples)] = samples
         return span
 
 
 def is_silent(samples: FloatArray) -> bool:
-    """Whether sound (N,) in [-1, 1] stays below the last of 16 bits."""
+    """Whether samples (N,) in [-1, 1] are all smaller than one step of 16-bit audio."""
     return not len(samples) or float(np.abs(samples).max()) < 2**-15
 
 
@@ -64,20 +65,20 @@ def read_sound(
     end_s: float | None = None,
     rate_hz: int = RATE_HZ,
 ) -> Sound:
-    """The sound of a video or sound file from `start_s` to `end_s`, or to its own end if sooner.
+    """Read the audio of a video or audio file from `start_s` to `end_s` or the end of the file.
 
-    Channels are mixed down so that none can clip. Where the track begins after the file does, and
-    where a stretch is damaged or missing, there is silence, so that times stay true (to half a
-    sample, and to the container's own rounding). A file cut off in the middle gives what is there.
+    Channels are mixed down to mono without clipping. Missing and damaged parts, and the time before
+    a track that starts late, become silence, so that times stay exact (to half a sample, and to the
+    container's rounding). A truncated file gives the samples it contains.
 
-    Raises MediaError, in one line, for a path that is missing or empty, has no sound track or none
-    that decodes, and for a span that is empty or starts after the end.
+    Raises MediaError for a path that is missing, empty, or has no decodable audio, and for a span
+    that is empty or starts after the end.
     """
     file = existing(path)
     _check(file, start_s, end_s, rate_hz)
-    # From a whole second on, so that a span's samples fall where those of the whole file do.
-    base_s = math.floor(max(0.0, start_s - _LOOK_AHEAD_S))
-    length_s = math.inf if end_s is None else end_s + _LOOK_AHEAD_S - base_s
+    # Start at a whole second, so that a span's samples are aligned with those of the whole file.
+    base_s = math.floor(max(0.0, start_s - _MARGIN_S))
+    length_s = math.inf if end_s is None else end_s + _MARGIN_S - base_s
     samples = _decoded(file, base_s, length_s, rate_hz)
     first = round((start_s - base_s) * rate_hz)
     if len(samples) <= first:
@@ -86,18 +87,17 @@ def read_sound(
             " Give an earlier start."
         )
     last = None if end_s is None else first + round((end_s - start_s) * rate_hz)
-    # Sound of floating point may hold anything.
-    wanted = np.nan_to_num(samples[first:last], nan=0.0).clip(-1, 1)
-    return Sound(wanted, rate_hz, start_s)
+    # Floating-point audio can contain NaN and values beyond 1.
+    return Sound(np.nan_to_num(samples[first:last], nan=0.0).clip(-1, 1), rate_hz, start_s)
 
 
 def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> None:
     if path.is_dir():
-        raise MediaError(f"{path}: a folder has no sound. Give a video or sound file.")
+        raise MediaError(f"{path}: a folder has no sound. Give a video or audio file.")
     if rate_hz < 1:
-        raise MediaError(f"{path}: a rate of {rate_hz} Hz. Give 1 or more.")
+        raise MediaError(f"{path}: the rate must be 1 Hz or more, got {rate_hz}.")
     if not 0 <= start_s < math.inf:
-        raise MediaError(f"{path}: a start of {start_s} s. Give 0 or more.")
+        raise MediaError(f"{path}: the start must be 0 s or more, got {start_s}.")
     if end_s is not None and not end_s > start_s:
         raise MediaError(
             f"{path}: the end ({end_s:g} s) is not after the start ({start_s:g} s)."
@@ -106,40 +106,41 @@ def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> Non
 
 
 def _decoded(path: Path, base_s: float, length_s: float, rate_hz: int) -> Float32Array:
-    """(N,) from `base_s` on, `length_s` long or to the track's end."""
+    """Samples (N,) from `base_s`, for `length_s` or up to the end of the track."""
     with open_media(path) as container:
-        track = _sound_track(container, path)
+        track = _audio_track(container, path)
         frames = _frames_from(container, track, base_s)
         head = next(frames, None)
         if head is None:
             raise MediaError(
-                f"{path}: nothing of its sound can be decoded. Check that it is complete."
+                f"{path}: its sound cannot be decoded. Check that the file is complete."
             )
-        laid = _laid(_chain(head, frames), _Clock(container, track, base_s), length_s)
-        return np.concatenate(list(_resampled(laid, head.sample_rate, rate_hz)))
+        clock = _Clock(container, track, base_s)
+        blocks = _placed(itertools.chain([head], frames), clock, length_s)
+        return np.concatenate(list(_resampled(blocks, head.sample_rate, rate_hz)))
 
 
-def _sound_track(container: InputContainer, path: Path) -> AudioStream:
+def _audio_track(container: InputContainer, path: Path) -> AudioStream:
     stream = container.streams.best("audio")
     if not isinstance(stream, AudioStream):
         raise MediaError(f"{path}: the file has no sound. Give one with a sound track.")
     if stream.codec_context is None:
-        raise MediaError(f"{path}: FFmpeg has no decoder for its sound. Convert it to AAC.")
+        raise MediaError(f"{path}: FFmpeg has no decoder for its audio codec. Convert it to AAC.")
     return stream
 
 
 class _Clock:
-    """When a frame is heard, in seconds after a base on the file's own clock."""
+    """Times of audio frames in seconds after `base_s`."""
 
     def __init__(self, container: InputContainer, track: AudioStream, base_s: float) -> None:
-        assert track.time_base is not None  # every stream of a file has one
+        assert track.time_base is not None  # set for every stream of an open file
         self._tick, self._ticks = track.time_base.as_integer_ratio()
         self._zero_s = zero_s(container) + base_s
         duration_s = container.duration / av.time_base if container.duration else math.inf
         self._latest_s = duration_s + 1.0 - base_s
 
     def read(self, frame: AudioFrame) -> float | None:
-        """None where the file does not say, or says what is beyond its end."""
+        """Time of a frame; None if it is missing or beyond the end of the file."""
         if frame.pts is None:
             return None
         time_s = frame.pts * self._tick / self._ticks - self._zero_s
@@ -149,15 +150,15 @@ class _Clock:
 def _frames_from(
     container: InputContainer, track: AudioStream, from_s: float
 ) -> Iterator[AudioFrame]:
-    """The track's frames from one at or before `from_s` on: sought, or where a seek lands too late
-    read from the file's start."""
+    """Decode from a frame at or before `from_s`: by seeking, or from the start if that fails."""
     assert track.time_base is not None
     if from_s > 0 and _seek(container, track, from_s - _SEEK_BACK_S):
         frames = _frames(container, track)
         head = next(frames, None)
         time_s = _Clock(container, track, 0.0).read(head) if head else None
         if head is not None and time_s is not None and time_s <= from_s:
-            yield from _chain(head, frames)
+            yield head
+            yield from frames
             return
         _seek(container, track, -_SEEK_BACK_S)
     yield from _frames(container, track)
@@ -182,45 +183,41 @@ def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFram
         yield from frames
 
 
-def _chain(head: AudioFrame, rest: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
-    yield head
-    yield from rest
+def _placed(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Iterator[Float32Array]:
+    """Mono blocks (n,) at the first frame's rate, contiguous from the clock's base for `length_s`.
 
-
-def _laid(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Iterator[Float32Array]:
-    """Mono blocks (n,) at the first frame's rate, laid end to end from the clock's base on for
-    `length_s`: what is missing is silent, what comes twice or before is dropped."""
-    mix, position = _Mix(), 0
+    Gaps are filled with silence, overlaps are dropped."""
+    mixer, position = _Mixer(), 0
     for frame in frames:
-        time_s, block = clock.read(frame), mix.mono(frame)
+        time_s, block = clock.read(frame), mixer.mono(frame)
         if time_s is not None and time_s >= length_s:
-            yield _silence(max(0, round(length_s * mix.rate_hz) - position))
+            yield _silence(max(0, round(length_s * mixer.rate_hz) - position))
             return
-        at = position if time_s is None else round(time_s * mix.rate_hz)
-        if position and abs(at - position) <= _JITTER_S * mix.rate_hz:
-            at = position
-        if at > position:
-            yield _silence(at - position)
-        yield block[max(0, position - at) :]
-        position = max(position, at + len(block))
+        start = position if time_s is None else round(time_s * mixer.rate_hz)
+        if position and abs(start - position) <= _JITTER_S * mixer.rate_hz:
+            start = position
+        if start > position:
+            yield _silence(start - position)
+        yield block[max(0, position - start) :]
+        position = max(position, start + len(block))
 
 
-class _Mix:
-    """Frames of whatever channels and format as mono, at the first one's rate."""
+class _Mixer:
+    """Converts frames of any channel layout and format to mono, at the first frame's rate."""
 
     def __init__(self) -> None:
         self.rate_hz = 0
         self._kind: tuple[str, str, int] | None = None
 
     def mono(self, frame: AudioFrame) -> Float32Array:
-        """(n,) float32."""
+        """Convert to (n,) float32."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # it may change midway in a broadcast
+        if kind != self._kind:  # it can change within a broadcast
             self._kind, self.rate_hz = kind, self.rate_hz or frame.sample_rate
-            # Else FFmpeg's matrix adds channels up beyond 1 where samples are of floating point.
+            # By default the sum of floating-point channels can exceed 1.
             options = {"rematrix_maxval": "1.0"}
             self._resampler = av.AudioResampler("flt", "mono", self.rate_hz, options=options)
-        frame.pts = None  # where it stands is told otherwise
+        frame.pts = None  # `_placed` handles times
         return _joined(self._resampler.resample(frame))
 
 
@@ -231,16 +228,15 @@ def _resampled(
         yield from blocks
         return
     resampler = av.AudioResampler("flt", "mono", rate_hz)
-    for block in _gathered(blocks, source_hz):
+    for block in _merged(blocks, source_hz):
         frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
         frame.sample_rate = source_hz
         yield _joined(resampler.resample(frame))
     yield _joined(resampler.resample(None))
 
 
-def _gathered(blocks: Iterable[Float32Array], size: int) -> Iterator[Float32Array]:
-    """The same in blocks of `size` or more: a call of FFmpeg costs as much as the work on a frame
-    of a sound track does."""
+def _merged(blocks: Iterable[Float32Array], size: int) -> Iterator[Float32Array]:
+    """Merge blocks to at least `size` samples, as each call of FFmpeg has a large fixed cost."""
     waiting: list[Float32Array] = []
     for block in blocks:
         waiting.append(block)
@@ -252,7 +248,7 @@ def _gathered(blocks: Iterable[Float32Array], size: int) -> Iterator[Float32Arra
 
 
 def _joined(frames: list[AudioFrame]) -> Float32Array:
-    """(N,) of mono frames of float32."""
+    """Concatenate mono float32 frames to (N,)."""
     parts = [
         np.frombuffer(frame.planes[0], np.float32, frame.samples)  # type: ignore[call-overload]
         for frame in frames

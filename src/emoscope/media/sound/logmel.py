@@ -1,4 +1,4 @@
-"""Log-mel energies: how strong sound is in each of some bands of frequency, every 10 ms."""
+"""Log-mel spectrograms: the energy of frequency bands every 10 ms."""
 
 import functools
 
@@ -13,46 +13,45 @@ __all__ = ["FLOOR_DB", "RATE_HZ", "log_mel"]
 
 RATE_HZ = 16_000
 FLOOR_DB = -100.0
-"""What silence has in every band: below the noise of 16 bits."""
+"""Energy of silence in every band, below the noise of 16-bit audio."""
 
 _FRAME, _HOP = RATE_HZ // 40, RATE_HZ // LOGMEL_HZ  # samples: 25 ms every 10 ms
-_POINTS = 1024  # of the transform: else the lowest of many bands would hold no frequency
+_POINTS = 1024  # of the Fourier transform: with fewer, the lowest bands could be empty
 _LOW_HZ, _HIGH_HZ = 60.0, RATE_HZ / 2
 
 
 def log_mel(samples: FloatArray, rate_hz: int, steps: int, mels: int) -> Float32Array:
-    """Mono sound (N,) in [-1, 1] -> (steps, mels) dB, of its last `steps` x 10 ms; where it is
-    shorter, silence stands before it.
+    """Compute the spectrogram (steps, mels) in dB of mono audio (N,) in [-1, 1].
 
-    Row t is a Hann window of 25 ms about the middle of its 10 ms. The bands are triangles, evenly
-    spaced on HTK's mel scale, 2595 log10(1 + f / 700), from 60 Hz to 8 kHz. Between the outermost
-    centres they add up to one, so that the energies of a row add up to the mean square of the sound
-    in its window. Silence is FLOOR_DB, and nothing is less. Raises SpecError for what is not (N,)
-    finite samples at RATE_HZ.
+    It covers the last `steps` x 10 ms; shorter audio is padded with silence in front. Row t is a
+    Hann window of 25 ms centred on its 10 ms. The bands are triangles, evenly spaced on HTK's mel
+    scale 2595 log10(1 + f / 700), from 60 Hz to 8 kHz. Between the outermost centres they sum to
+    one, so that the energies of a row sum to the mean square of its window. Silence is FLOOR_DB,
+    the minimum. Raises SpecError for samples that are not (N,), finite and at RATE_HZ.
     """
     signal = np.asarray(samples, dtype=np.float64)
     if signal.ndim != 1 or not np.isfinite(signal).all():
-        raise SpecError(f"Sound is (N,) finite samples, got {signal.shape} or not finite.")
+        raise SpecError(f"Audio must be (N,) finite samples, got {signal.shape} or not finite.")
     if rate_hz != RATE_HZ:
-        raise SpecError(f"logmel is of sound at {RATE_HZ} Hz, got {rate_hz}. Resample it.")
+        raise SpecError(f"logmel needs audio at {RATE_HZ} Hz, got {rate_hz}. Resample it.")
     signal = signal[-steps * _HOP :]
-    around = (_FRAME - _HOP) // 2
-    padded = np.pad(signal, (around + steps * _HOP - len(signal), around))
+    margin = (_FRAME - _HOP) // 2
+    padded = np.pad(signal, (margin + steps * _HOP - len(signal), margin))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
     window = np.hanning(_FRAME + 1)[:-1]
     spectrum = np.abs(np.fft.rfft(frames * window, _POINTS)) ** 2
-    # By Parseval; twice, for the negative frequencies.
+    # Parseval's theorem; times 2 for the negative frequencies.
     energies = spectrum @ _bands(mels).T * (2 / (_POINTS * (window**2).sum()))
     return (10 * np.log10(np.maximum(energies, 10 ** (FLOOR_DB / 10)))).astype(np.float32)
 
 
 @functools.cache
 def _bands(mels: int) -> Float64Array:
-    """(mels, frequencies): what each frequency counts for in each band."""
+    """Weight of each frequency in each band (mels, frequencies)."""
     edges = np.linspace(_mel(np.array(_LOW_HZ)), _mel(np.array(_HIGH_HZ)), mels + 2)
-    places = _mel(np.fft.rfftfreq(_POINTS, 1 / RATE_HZ))
-    apart = np.abs(places - edges[1:-1, None]) / (edges[1] - edges[0])
-    return np.asarray((1 - apart).clip(0, None))
+    frequencies = _mel(np.fft.rfftfreq(_POINTS, 1 / RATE_HZ))
+    distance = np.abs(frequencies - edges[1:-1, None]) / (edges[1] - edges[0])
+    return np.asarray((1 - distance).clip(0, None))
 
 
 def _mel(freqs_hz: FloatArray) -> Float64Array:

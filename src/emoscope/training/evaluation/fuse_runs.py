@@ -1,7 +1,7 @@
-"""Finished runs, joined: what each says, what every fusion rule makes of it, and a system of them.
+"""Fuse finished runs: judge each run and every rule on the same clips, and write a system.
 
-What is joined are the runs' predictions, all out of fold. A rule that learns, or weighs, is judged
-as the runs were: for the clips of one fold it learns from those of the others.
+The runs' predictions are out of fold. A rule that learns is judged as the runs were: for the clips
+of one fold it learns from those of the other folds.
 """
 
 import json
@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from emoscope.analysis.fusion import RULE_SUFFIX, RULES, RuleCard, weighted_average
+from emoscope.analysis.fusion import RuleCard
 from emoscope.core.arrays import BoolArray, FloatArray, IntArray, StrArray
 from emoscope.core.errors import RecipeError
-from emoscope.core.registry import Registry
 from emoscope.corpora.manifest import Sample
 from emoscope.media.files import replacing
 from emoscope.training.evaluation.evaluate import (
@@ -28,28 +27,20 @@ from emoscope.training.evaluation.evaluate import (
     main_figures,
     protocol_words,
 )
-from emoscope.training.evaluation.fit_fusion import LEARNED, export_fusion, fit_fusion
-from emoscope.training.evaluation.report import ABSENT, Table, percent, with_interval
-from emoscope.training.metrics import ece, macro_f1, paired_bootstrap, uar
-from emoscope.training.run_folder import Predictions, Run, read_run, write_json
+from emoscope.training.evaluation.fit_fusion import RULES
+from emoscope.training.evaluation.tables import ABSENT, Table, percent, with_interval
+from emoscope.training.metrics import ece, macro_f1, paired_bootstrap
+from emoscope.training.run_folder import Predictions, RunFolder, read_run, write_json
 
-__all__ = ["EVERY_RULE", "Stack", "dealt", "fuse", "fused", "learns", "stack_runs", "uar_weights"]
+__all__ = ["RULES", "Stack", "fuse", "fused", "random_folds", "stack_runs"]
 
-Key = tuple[Any, str]  # of a clip, and its label
-Answers = dict[Key, tuple[FloatArray, str, Sample]]  # probabilities, fold, sample
-
-EVERY_RULE: Registry[object] = Registry("fusion rule")
-for _name in RULES:
-    EVERY_RULE.add(_name, RULES[_name])
-for _name in LEARNED:
-    EVERY_RULE.add(_name, LEARNED[_name])
-
-_SETTING = "weighted-average"  # the one of RULES that has something to choose
+_Key = tuple[Any, str]  # of a clip, and its label
+_Answers = dict[_Key, tuple[FloatArray, str, Sample]]  # probabilities, fold, sample
 
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """What several models said of the same N clips, each out of fold."""
+    """Probabilities of several models for the same N clips, all out of fold."""
 
     labels: tuple[str, ...]
     members: Mapping[str, FloatArray]  # (N, C)
@@ -63,122 +54,114 @@ class Stack:
 
     @cached_property
     def subjects(self) -> StrArray:
-        """(N,) "" where the corpus does not say."""
+        """(N,) subjects, "" where the corpus names none."""
         return np.array([sample.subject for sample in self.samples], dtype=np.str_)
 
-    def said(self, probs: FloatArray) -> Predictions:
+    def predictions(self, probs: FloatArray) -> Predictions:
         """Probabilities (N, C) as the predictions of a run."""
-        nought = np.zeros(len(self.samples), dtype=int)
-        return Predictions(self.labels, self.samples, probs, nought, tuple(self.folds.tolist()))
+        seeds = np.zeros(len(self.samples), dtype=int)
+        return Predictions(self.labels, self.samples, probs, seeds, tuple(self.folds.tolist()))
 
-    def of(self, rows: BoolArray) -> dict[str, FloatArray]:
-        """Some clips."""
+    def rows(self, rows: BoolArray) -> dict[str, FloatArray]:
+        """The members' probabilities for some of the clips."""
         return {name: probs[rows] for name, probs in self.members.items()}
 
 
 def stack_runs(run_dirs: Sequence[Path], *, partial: bool = False) -> Stack:
-    """Join finished runs clip by clip; of several seeds the mean of their probabilities. With
-    `partial` a run may lack some clips (no face, no sound): there it says NaN.
+    """Join finished runs clip by clip, averaging the probabilities of several seeds.
 
-    Raises RecipeError for runs that are not finished, of one name, of different labels, clips or
-    folds, and for one whose folds leak: its probabilities are not out of fold."""
+    With `partial`, a run may lack some clips (no face, no sound); its probabilities are NaN there.
+    Raises RecipeError for runs that are not finished, share a name, differ in labels, clips or
+    folds, or whose folds leak: their probabilities are not out of fold."""
     if len(run_dirs) < 2:
-        raise RecipeError("Two runs or more can be fused. Give their folders.")
+        raise RecipeError("Fusing takes two runs or more. Give their folders.")
     runs = [read_run(folder) for folder in run_dirs]
     names = [run.recipe.name for run in runs]
     if len(set(names)) < len(names):
-        raise RecipeError(f"Runs to fuse need names that differ, got {', '.join(names)}.")
+        raise RecipeError(f"Runs to fuse need different names, got {', '.join(names)}.")
     first = runs[0]
     for run in runs:
-        _refuse_leaks(run)
+        for fold in run.folds:
+            for kind, shared in fold["leaks"].items():
+                raise RecipeError(
+                    f"{run.folder}: fold {fold['name']!r} has the same {kind} in training and test "
+                    f"({shared[0]}), so its probabilities are not out of fold. Train it without "
+                    "allow_leak."
+                )
         if set(run.labels) != set(first.labels):
-            raise RecipeError(f"{run.folder}: its labels are not those of {first.folder}.")
+            raise RecipeError(f"{run.folder}: its labels differ from those of {first.folder}.")
     answers = [_answers(run, first.labels) for run in runs]
     for run, other in zip(runs[1:], answers[1:], strict=True):
         if not partial:
             _refuse_other_clips(first, answers[0], run, other)
         _refuse_other_folds(first, answers[0], run, other)
-    any_of = {key: told for said in reversed(answers) for key, told in said.items()}
-    known = {key: any_of[key] for said in answers for key in said}
-    silent = np.full(len(first.labels), np.nan)
+    clips = {key: answer for member in reversed(answers) for key, answer in member.items()}
+    clips = {key: clips[key] for member in answers for key in member}  # in the first run's order
+    missing = np.full(len(first.labels), np.nan)
     return Stack(
         first.labels,
         {
-            name: np.stack([said[key][0] if key in said else silent for key in known])
-            for name, said in zip(names, answers, strict=True)
+            name: np.stack([member[key][0] if key in member else missing for key in clips])
+            for name, member in zip(names, answers, strict=True)
         },
-        tuple(sample for _, _, sample in known.values()),
-        np.array([fold for _, fold, _ in known.values()], dtype=np.str_),
+        tuple(sample for _, _, sample in clips.values()),
+        np.array([fold for _, fold, _ in clips.values()], dtype=np.str_),
     )
 
 
 def fused(stack: Stack, rule: str, seed: int = 0) -> FloatArray:
-    """(N, C) by a rule of RULES or LEARNED; one that learns or weighs does so from other folds.
+    """Fuse by a rule, (N, C). Each fold's clips are fused by the rule fitted to the other folds.
 
-    Raises UnknownName, and RecipeError where a rule needs other folds and there are none."""
-    if not learns(rule):
-        return RULES[rule](stack.members)
-    fused = np.empty((len(stack.samples), len(stack.labels)))
+    Raises UnknownName, and RecipeError where a rule learns and there is only one fold."""
     folds = np.unique(stack.folds)
-    if len(folds) < 2:
+    if RULES[rule].learns and len(folds) < 2:
         raise RecipeError(
-            f"{rule} learns from other folds than it is judged on, and the runs have one. Train "
-            "them under a protocol of several."
+            f"{rule} learns from other folds than it is judged on, but the runs have one fold. "
+            "Train them under a protocol of several."
         )
+    result = np.empty((len(stack.samples), len(stack.labels)))
     for fold in folds:
         judged = stack.folds == fold
-        known, truth = stack.of(~judged), stack.truth[~judged]
-        if rule == _SETTING:
-            fused[judged] = weighted_average(stack.of(judged), uar_weights(known, truth))
-        else:
-            learned = fit_fusion(rule, known, truth, stack.subjects[~judged], seed)
-            fused[judged] = learned(stack.of(judged))
-    return fused
+        known = stack.rows(~judged), stack.truth[~judged], stack.subjects[~judged]
+        result[judged] = RULES[rule].fit(*known, seed)(stack.rows(judged))
+    return result
 
 
-def dealt(stack: Stack, folds: int, seed: int = 0) -> Stack:
-    """The same clips in `folds` folds of about equally many of each class, drawn at random: for
-    runs of one fold, where no persons are known."""
+def random_folds(stack: Stack, folds: int, seed: int = 0) -> Stack:
+    """Assign the clips to random folds, stratified by class.
+
+    For runs of one fold, on corpora that name no subjects."""
     order = np.random.default_rng(seed).permutation(len(stack.samples))
     by_class = order[np.argsort(stack.truth[order], kind="stable")]
-    fold_of = np.empty(len(order), dtype=int)
-    fold_of[by_class] = np.arange(len(order)) % folds
-    return replace(stack, folds=fold_of.astype(np.str_))
-
-
-def learns(rule: str) -> bool:
-    """Whether a rule needs clips that are known."""
-    return rule in LEARNED or rule == _SETTING
-
-
-def uar_weights(probs: Mapping[str, FloatArray], truth: IntArray) -> dict[str, float]:
-    """What weighted-average weighs a model by: its UAR on the clips that are known."""
-    return {name: uar(truth, said.argmax(axis=1)) for name, said in probs.items()}
+    assigned = np.empty(len(order), dtype=int)
+    assigned[by_class] = np.arange(len(order)) % folds
+    return replace(stack, folds=assigned.astype(np.str_))
 
 
 def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int = 0) -> str:
-    """Judge runs and all rules on the same clips, and write a system of them by one rule.
+    """Judge runs and all rules on the same clips, and write a system that uses one of the rules.
 
-    Into `out`: fusion.json and fusion.md; NAME.toml, a system file of the runs' bundles (NAME is
-    the folder's); NAME.rule.onnx where the rule is one of LEARNED, fitted on all clips.
-    -> fusion.md's text. Raises UnknownName, RecipeError, BundleError, MediaError."""
-    _ = EVERY_RULE[rule]  # a wrong name is told before any work
+    Writes into `out`: fusion.json and fusion.md; NAME.toml, a system file of the runs' bundles
+    (NAME is the folder's); NAME.rule.onnx, if the rule was learned, from all clips. Returns the
+    text of fusion.md. Raises UnknownName, RecipeError, BundleError, MediaError."""
+    _ = RULES[rule]  # refuse an unknown name before any work
     stack = stack_runs(run_dirs)
     runs = [read_run(folder) for folder in run_dirs]
     several = len(np.unique(stack.folds)) > 1
-    rules = [name for name in EVERY_RULE if several or not learns(name)]
-    if rule not in rules:
-        fused(stack, rule, seed)  # says why not
-    said = dict(stack.members) | {name: fused(stack, name, seed) for name in rules}
-    figures = {name: _figures(stack, probs) for name, probs in said.items()}
+    rules = [name for name in RULES if several or not RULES[name].learns or name == rule]
+    probs = dict(stack.members) | {name: fused(stack, name, seed) for name in rules}
+    figures = {name: _figures(stack, values) for name, values in probs.items()}
     best = max(stack.members, key=lambda name: figures[name]["uar"])
+    judged = Judged(stack.predictions(probs[best]), {})
     for name in rules:
-        figures[name]["over_best"] = _difference(stack, said[best], said[name])
+        predicted = probs[best].argmax(axis=1), probs[name].argmax(axis=1)
+        difference = paired_bootstrap(stack.truth, *predicted, judged.groups, metric="uar")
+        figures[name]["over_best"] = asdict(difference)
     result = {
         "what": f"{corpus_words(runs[0])}; {protocol_words(runs[0].recipe)}",
         "runs": [str(run.folder) for run in runs],
         "clips": len(stack.samples),
-        "interval_over": "subjects" if _judged(stack, said[best]).by_subject else "samples",
+        "interval_over": "subjects" if judged.by_subject else "samples",
         "warnings": [warning for run in runs for warning in run.info["warnings"]],
         "best_member": best,
         "members": {name: figures[name] for name in stack.members},
@@ -191,18 +174,8 @@ def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int =
     return text
 
 
-def _refuse_leaks(run: Run) -> None:
-    for fold in run.folds:
-        for kind, which in fold["leaks"].items():
-            raise RecipeError(
-                f"{run.folder}: fold {fold['name']!r} has the same {kind} in training and test "
-                f"({which[0]}): its probabilities are not out of fold, and no fusion learns from "
-                "them. Train it without allow_leak."
-            )
-
-
-def _answers(run: Run, labels: tuple[str, ...]) -> Answers:
-    """{clip and label: what is said of it, its fold, its sample}."""
+def _answers(run: RunFolder, labels: tuple[str, ...]) -> _Answers:
+    """{clip and label: its probabilities, fold and sample}."""
     judged = judge(run)
     p = judged.predictions
     columns = [p.labels.index(label) for label in labels]
@@ -215,110 +188,95 @@ def _answers(run: Run, labels: tuple[str, ...]) -> Answers:
     }
 
 
-def _refuse_other_clips(first: Run, known: Answers, run: Run, other: Answers) -> None:
-    """Raises RecipeError where two runs judged other clips."""
-    apart = [key for key in (*known, *other) if (key in known) != (key in other)]
-    if apart:
-        (path, *_), label = apart[0]
+def _refuse_other_clips(first: RunFolder, known: _Answers, run: RunFolder, other: _Answers) -> None:
+    """Raise RecipeError where two runs judged different clips."""
+    different = [key for key in (*known, *other) if (key in known) != (key in other)]
+    if different:
+        (path, *_), label = different[0]
         raise RecipeError(
-            f"{run.folder}: it does not judge the clips of {first.folder}: {len(apart)} are in one "
-            f"of them only, such as {path} ({label}). Train both on the same ones."
+            f"{run.folder}: it judged other clips than {first.folder}: {len(different)} are in one "
+            f"of them only, such as {path} ({label}). Train both on the same clips."
         )
 
 
-def _refuse_other_folds(first: Run, known: Answers, run: Run, other: Answers) -> None:
-    """Raises RecipeError where two runs judged the clips of both in other folds."""
-    there: dict[str, str] = {}
+def _refuse_other_folds(first: RunFolder, known: _Answers, run: RunFolder, other: _Answers) -> None:
+    """Raise RecipeError where two runs divide the clips they share into different folds."""
+    forth: dict[str, str] = {}  # fold of the first run -> fold of the other
     back: dict[str, str] = {}
     for key in (key for key in known if key in other):
         (_, fold, sample), (_, theirs, _) = known[key], other[key]
-        if there.setdefault(fold, theirs) != theirs or back.setdefault(theirs, fold) != fold:
+        if forth.setdefault(fold, theirs) != theirs or back.setdefault(theirs, fold) != fold:
             who = sample.subject or str(sample.path)
             raise RecipeError(
-                f"{run.folder}: its folds are not those of {first.folder}: {who} is judged with "
-                f"others in {theirs!r} than in {fold!r}. Train both under one protocol and seed."
+                f"{run.folder}: its folds differ from those of {first.folder}: the clips judged "
+                f"with {who} in {theirs!r} are not those of {fold!r}. Train both under one "
+                "protocol and seed."
             )
 
 
-def _judged(stack: Stack, probs: FloatArray) -> Judged:
-    return Judged(stack.said(probs), {})
-
-
 def _figures(stack: Stack, probs: FloatArray) -> dict[str, Any]:
-    judged = _judged(stack, probs)
-    truth, said = stack.truth, judged.predictions.predicted
-    return {**main_figures(judged), "macro_f1": macro_f1(truth, said), "ece": ece(probs, truth)}
+    judged = Judged(stack.predictions(probs), {})
+    truth, predicted = stack.truth, judged.predictions.predicted
+    return {
+        **main_figures(judged),
+        "macro_f1": macro_f1(truth, predicted),
+        "ece": ece(probs, truth),
+    }
 
 
-def _difference(stack: Stack, first: FloatArray, second: FloatArray) -> dict[str, float]:
-    groups = _judged(stack, first).groups
-    said = first.argmax(axis=1), second.argmax(axis=1)
-    return asdict(paired_bootstrap(stack.truth, *said, groups, metric="uar"))
-
-
-def _write_system(stack: Stack, runs: Sequence[Run], out: Path, rule: str, seed: int) -> None:
-    """The system file, and the rule where it is learned: now from all clips."""
+def _write_system(stack: Stack, runs: Sequence[RunFolder], out: Path, rule: str, seed: int) -> None:
+    """Write the system file, with the rule fitted to all clips."""
     out.mkdir(parents=True, exist_ok=True)
     name = out.resolve().name
-    weights: dict[str, float] = {}
-    called = rule
-    if rule in LEARNED:
-        called = f"{name}{RULE_SUFFIX}"
-        learned = fit_fusion(rule, stack.members, stack.truth, stack.subjects, seed)
-        export_fusion(learned, _rule_card(stack, runs, rule), out / called)
-    elif rule == _SETTING:
-        weights = uar_weights(stack.members, stack.truth)
-    fields = {"name": name, "labels": list(stack.labels), "rule": called}
-    parts = ["".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())]
-    for run, member in zip(runs, stack.members, strict=True):
-        bundle = run.folder / f"{member}.onnx"
-        place = os.path.relpath(bundle, out) if bundle.is_file() else member
-        weight = f"weight = {weights[member]:.6g}\n" if weights else ""
-        parts.append(f"[[members]]\nmodel = {json.dumps(place)}\n{weight}")
-    _write_text(out / f"{name}.toml", "\n".join(parts))
-
-
-def _rule_card(stack: Stack, runs: Sequence[Run], rule: str) -> RuleCard:
     bundles = [run.recipe.bundle for run in runs]
-    return RuleCard(
+    card = RuleCard(
         rule=rule,
         members=tuple(stack.members),
         labels=stack.labels,
         trained_on="; ".join(dict.fromkeys(bundle.trained_on for bundle in bundles)),
         licence="; ".join(dict.fromkeys(bundle.licence for bundle in bundles)),
     )
+    fitted = RULES[rule].fit(stack.members, stack.truth, stack.subjects, seed)
+    written, weights = fitted.export(out / name, card)
+    fields = {"name": name, "labels": list(stack.labels), "rule": written}
+    parts = ["".join(f"{key} = {json.dumps(value)}\n" for key, value in fields.items())]
+    for run, member in zip(runs, stack.members, strict=True):
+        bundle = run.folder / f"{member}.onnx"
+        model = os.path.relpath(bundle, out) if bundle.is_file() else member
+        weight = f"weight = {weights[member]:.6g}\n" if weights else ""
+        parts.append(f"[[members]]\nmodel = {json.dumps(model)}\n{weight}")
+    _write_text(out / f"{name}.toml", "\n".join(parts))
 
 
 def _page(result: Mapping[str, Any]) -> str:
-    header = ("", "accuracy", "UAR", "UAR over the best alone", "macro-F1", "ECE")
-    each = [*result["members"].items(), *result["rules"].items()]
-    rows = tuple(
-        (
-            name,
-            with_interval(f, "accuracy"),
-            with_interval(f, "uar"),
-            _over(f.get("over_best")),
-            percent(f["macro_f1"]),
-            f"{f['ece']:.3f}",
+    """fusion.md."""
+    rows = []
+    for name, figures in (*result["members"].items(), *result["rules"].items()):
+        gain = ABSENT
+        if over := figures.get("over_best"):
+            points = {key: 100 * over[key] for key in ("difference", "low", "high")}
+            gain = "{difference:+.1f} ({low:+.1f} to {high:+.1f})".format(**points)
+        rows.append(
+            (
+                name,
+                with_interval(figures, "accuracy"),
+                with_interval(figures, "uar"),
+                gain,
+                percent(figures["macro_f1"]),
+                f"{figures['ece']:.3f}",
+            )
         )
-        for name, f in each
-    )
     note = (
         f"{result['clips']:,} clips; 95 % intervals in brackets, by bootstrap over "
-        f"{result['interval_over']}. The best model alone is {result['best_member']}; differences "
-        "to it are in percent points, paired. Rules that learn or weigh did so on other folds; "
-        "weights are the models' UAR there."
+        f"{result['interval_over']}. The best single model is {result['best_member']}; differences "
+        "from it are paired, in percentage points. Rules that learn, and the weights (each model's "
+        "UAR), were fitted to the other folds."
     )
     warnings = [f"> **Warning**: {warning}" for warning in result["warnings"]]
     head = f"# Fusion of {', '.join(result['members'])}\n\n{result['what']}."
-    return "\n\n".join([*warnings, head, Table("Rules", header, rows, note).markdown()]) + "\n"
-
-
-def _over(difference: Mapping[str, float] | None) -> str:
-    if difference is None:
-        return ABSENT
-    low, high = 100 * difference["low"], 100 * difference["high"]
-    return f"{100 * difference['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    header = ("", "accuracy", "UAR", "UAR over the best model", "macro-F1", "ECE")
+    table = Table("Rules", header, tuple(rows), note)
+    return "\n\n".join([*warnings, head, table.markdown()]) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:
