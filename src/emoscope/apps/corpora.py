@@ -101,16 +101,10 @@ def spec_of_file(path: Path) -> ClipSpec:
 def spec_of_model(name: str) -> ClipSpec:
     """The ClipSpec of a network or an estimator. Raises UnknownName or MissingExtra."""
     try:
-        import torch
-
-        from emoscope import models
-        from emoscope.training.estimators.pipelines import ESTIMATORS
+        from emoscope.training.jobs import model_clip_spec
     except ImportError as error:
         raise MissingExtra(f"Reading a model's ClipSpec ({error.name})", "train") from None
-    if name in ESTIMATORS:
-        return ESTIMATORS[name].clip_spec
-    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
-        return models.create(name).clip_spec
+    return model_clip_spec(name)
 
 
 def synthesise_corpus(

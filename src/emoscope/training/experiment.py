@@ -34,7 +34,9 @@ from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run import Run
 from emoscope.training.run_folder import FINAL, RUNS, RunFolder, write_json
+from emoscope.training.run_lock import check_owner, owned
 from emoscope.training.samples import choose_samples
+from emoscope.training.windows import BundleWindow, bundle_window
 
 __all__ = ["is_leader", "resume", "train"]
 
@@ -63,8 +65,8 @@ def train(
     cache        folder for the cut clips; None is the default cache
     observer     receives progress
 
-    Raises RecipeError, also for a folder that holds a run already; CorpusError; MediaError if the
-    folder cannot be written.
+    Raises RecipeError, also for a folder that holds a run already or in which another process
+    trains; CorpusError; MediaError if the folder cannot be written.
 
     >>> from emoscope.training import train
     >>> recipe = "recipes/synthetic-face-cnn.toml"
@@ -84,9 +86,26 @@ def train(
     if not is_leader():
         _wait_for(folder / "run.json")
         return resume(folder, allow_code=allow_code, hardware=hardware, cache=cache)
+    check_writable(folder)
+    with owned(folder):
+        return _train(
+            recipe, recipe_folder, folders, folder, allow_code, hardware, cache, observer
+        )
+
+
+def _train(
+    recipe: Recipe,
+    recipe_folder: Path | None,
+    folders: Mapping[str, Path],
+    folder: Path,
+    allow_code: bool,
+    hardware: Hardware,
+    cache: Path | None,
+    observer: Observer,
+) -> Run:
+    """Train in a folder that this process owns."""
     if (folder / "run.json").is_file():
         raise RecipeError(f"{folder}: holds a run. Resume it with --resume, or use another folder.")
-    check_writable(folder)
     missing = [name for name in recipe.corpus.name if name not in folders]
     if missing:
         raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
@@ -108,7 +127,11 @@ def train(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
     )
     manifest = replace(manifest, left_out={**manifest.left_out, **left_out, **plan.left_out})
-    _write_run(recipe, job, code, folders, manifest, plan, prepared, folder)
+    trained = [plan.samples[row] for row in (plan.final or plan.folds[0]).train]
+    window = None if job.spec.is_image else bundle_window(recipe, job.spec, trained)
+    if window and window.warning:
+        plan = replace(plan, warnings=(*plan.warnings, window.warning))
+    _write_run(recipe, job, code, folders, manifest, plan, prepared, window, folder)
     run = Run.open(folder, allow_code=allow_code)
     _fit_folds(run, job, prepared, hardware, observer)
     return run
@@ -124,15 +147,22 @@ def resume(
 ) -> Run:
     """Resume an interrupted run with its samples and folds; the result is identical.
 
-    The arguments are those of `train`. Raises RecipeError for a folder without a run, or if
-    recordings, weights or code have changed.
+    The arguments are those of `train`. Raises RecipeError for a folder without a run or in which
+    another process trains, or if recordings, weights or code have changed.
 
     >>> from emoscope.training import resume
     >>> run = resume("runs/first")  # doctest: +SKIP
     """
     run = Run.open(folder, allow_code=allow_code)
-    if is_leader():
+    if not is_leader():
+        return _resume(run, hardware, cache, observer)
+    with owned(run.folder):
+        run = Run.open(folder, allow_code=allow_code)
         _clean_up(run)
+        return _resume(run, hardware, cache, observer)
+
+
+def _resume(run: Run, hardware: Hardware, cache: Path | None, observer: Observer) -> Run:
     if not run.missing:
         return run
     for what, path in _inputs(run.recipe).items():
@@ -140,12 +170,12 @@ def resume(
             raise RecipeError(
                 f"{path}: not the {what} that {run.folder} started with. Restore the file."
             )
-    job = prepare_run(run, allow_code)
+    job = prepare_run(run, run.allow_code)
     prepared = _cut_clips(run.recipe, job, run.samples, cache, observer)
     if prepared.failures:
         first = prepared.failures[0]
         raise RecipeError(
-            f"{folder}: {len(prepared.failures)} of its recordings can no longer be read, first "
+            f"{run.folder}: {len(prepared.failures)} of its recordings can no longer be read, first "
             f"{first.path} ({first.reason}). Restore them, or train again."
         )
     _fit_folds(run, job, prepared, hardware, observer)
@@ -197,6 +227,7 @@ def _write_run(
     manifest: Manifest,
     plan: Plan,
     prepared: Prepared,
+    window: BundleWindow | None,
     folder: Path,
 ) -> None:
     """Write a run folder without trainings. run.json comes last and makes the folder a run."""
@@ -222,6 +253,7 @@ def _write_run(
             "seeds": recipe.seeds,
             "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
             "parameters": job.parameters,
+            **({"window": window.facts()} if window else {}),
             **{what: digest(path) for what, path in _inputs(recipe).items()},
             **({"code": code.sha256} if code else {}),
             "left_out": manifest.left_out,
@@ -268,5 +300,6 @@ def _fit_folds(
     trainings = run.trainings
     # Listed before the first of them is trained, so that all processes have the same list.
     for fold, seed in run.missing:
+        check_owner(run.folder)
         observer.fold_started(trainings.index((fold, seed)), len(trainings), fold, seed)
         job.fit(FoldTraining(run, job.spec, prepared, hardware, rows[fold], seed, observer))

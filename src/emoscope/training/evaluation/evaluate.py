@@ -163,6 +163,8 @@ def measure(run: RunFolder, judged: Judged) -> dict[str, Any]:
         "ece": ece(p.probs, truth),
         "coverage": coverage_curve(p.probs, truth),
     }
+    if window := run.info.get("window"):
+        result["window"] = dict(window)
     if any(sample.votes for sample in p.samples):
         result |= _majority(judged)
     if not recipe.evaluation.every:  # the prior of single blocks is lost in the vote over them

@@ -17,6 +17,7 @@ from emoscope.training.evaluation.tables import (
     confusion_table,
     percent,
     tidy,
+    window_words,
     with_interval,
 )
 from emoscope.training.metrics import accuracy, uar
@@ -258,6 +259,7 @@ def _provenance(run: RunFolder) -> Table:
         "options": _settings(recipe.model.options),
         "settings chosen for the bundle": _settings(exported.get("chosen", {})),
         "parameters": "" if info["parameters"] is None else f"{info['parameters']:,}",
+        "window": window_words(info.get("window")),
         "paper": str(info["paper"] or ""),
         "seeds": ", ".join(map(str, recipe.seeds)),
         "started": str(info["started"]),

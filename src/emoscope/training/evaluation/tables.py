@@ -19,6 +19,7 @@ __all__ = [
     "percent",
     "points",
     "tidy",
+    "window_words",
     "with_interval",
 ]
 
@@ -85,3 +86,10 @@ def tidy(rows: Iterable[TidyRow]) -> str:
     table.writerow(["part", "name", "metric", "value", "low", "high"])
     table.writerows(rows)
     return text.getvalue()
+
+
+def window_words(window: Mapping[str, Any] | None) -> str:
+    """Write a bundle's window as "4 s every 2 s: median of the training clips"; "" for None."""
+    if window is None:
+        return ""
+    return f"{window['length_s']:g} s every {window['stride_s']:g} s: {window['source']}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emoscope.analysis.bundle import BundleCard
-from emoscope.training.evaluation.tables import markdown_table, percent, with_interval
+from emoscope.training.evaluation.tables import markdown_table, percent, window_words, with_interval
 from emoscope.training.recipe import UNSTATED
 
 __all__ = ["card_page"]
@@ -90,6 +90,8 @@ def _facts(card: BundleCard) -> str:
         if card.temperature == 1
         else f"{card.temperature:.3f}, fitted on a hold-out of the training part",
     }
+    if window := card.figures.get("window"):
+        facts["Window"] = window_words(window)
     if cost := card.figures.get("cost"):
         size = f"{cost['file_mb']:.1f} MB"
         if cost["parameters"]:

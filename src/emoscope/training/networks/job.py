@@ -126,6 +126,7 @@ class NetworkJob:
             fold.folder,
             fold.hardware,
             fold.observer.progress,
+            fold.check_owner,
         )
         if not fitted.is_first_process:
             return
