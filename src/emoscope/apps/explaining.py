@@ -13,6 +13,7 @@ try:
     from emoscope.training.explain.attribution import explain_clip
     from emoscope.training.explain.class_images import STEPS, write_classes
     from emoscope.training.explain.drawing import write_explanation
+    from emoscope.training.explain.names import drawing_source
 except ImportError as error:
     raise MissingExtra(f"Explaining ({error.name})", "train") from None
 
@@ -33,8 +34,14 @@ def explain_video(
     if video.is_dir():
         film_images(video)  # raises MediaError for separate pictures
     explanation = explain_clip(video, run, label, start_s, end_s, allow_code=allow_code)
-    for path in write_explanation(explanation, out, report_stem(video)):
+    stem = report_stem(video)
+    paths = write_explanation(explanation, out, stem, drawing_source(run, video))
+    for path in paths:
         typer.echo(f"written: {path}")
+    name = paths[0].stem.rpartition("-")[0]
+    if name != stem:
+        taken = f"{stem} is taken by another recording, run or file"
+        typer.echo(f"{video}: note: its drawings are named {name}: {taken}", err=True)
     prediction = f"{explanation.label} {explanation.probability:.1%}"
     for heat in explanation.gradcam:
         nothing = "" if heat.maps.any() else "; no positive influence"

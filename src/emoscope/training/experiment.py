@@ -88,9 +88,7 @@ def train(
         return resume(folder, allow_code=allow_code, hardware=hardware, cache=cache)
     check_writable(folder)
     with owned(folder):
-        return _train(
-            recipe, recipe_folder, folders, folder, allow_code, hardware, cache, observer
-        )
+        return _train(recipe, recipe_folder, folders, folder, allow_code, hardware, cache, observer)
 
 
 def _train(
@@ -175,8 +173,8 @@ def _resume(run: Run, hardware: Hardware, cache: Path | None, observer: Observer
     if prepared.failures:
         first = prepared.failures[0]
         raise RecipeError(
-            f"{run.folder}: {len(prepared.failures)} of its recordings can no longer be read, first "
-            f"{first.path} ({first.reason}). Restore them, or train again."
+            f"{run.folder}: {len(prepared.failures)} of its recordings can no longer be read, "
+            f"first {first.path} ({first.reason}). Restore them, or train again."
         )
     _fit_folds(run, job, prepared, hardware, observer)
     return run
