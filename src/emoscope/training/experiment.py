@@ -24,7 +24,7 @@ from emoscope.media.files import check_writable, replacing
 from emoscope.models.checkpoints import freeze
 from emoscope.training import estimators
 from emoscope.training.fold_training import Part, fit_part
-from emoscope.training.folds import Plan, plan_folds
+from emoscope.training.folds import Plan, check_persons, plan_folds
 from emoscope.training.networks.build import (
     beginning,
     check_growing,
@@ -109,6 +109,8 @@ def train(
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
     )
+    if is_estimator(recipe):
+        check_persons(plan, recipe.model.name)
     left_out = {**manifest.left_out, **left_out, **plan.left_out}
     _write_run(recipe, corpora, replace(manifest, left_out=left_out), plan, prepared, folder)
     return _carry_out(read_run(folder), spec, prepared, hardware, observer)
@@ -254,7 +256,7 @@ def _write_run(
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},
-            "warnings": plan.warnings,
+            "warnings": [*manifest.notes, *plan.warnings],
             "commit": _commit(),
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",

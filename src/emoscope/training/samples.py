@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.core.spelling import key
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.corpora.registry import options_by_corpus, read_corpus
 from emoscope.training.recipe import Recipe
@@ -16,7 +17,8 @@ __all__ = ["choose_samples"]
 def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
     """Read the recipe's corpora, {name: folder}, and keep samples of its labels and groups.
 
-    Subjects of different corpora are different people. A joined corpus without a group that
+    Subjects of different corpora are different people. Subjects of one corpus that differ only in
+    spelling get the spelling of the first, so that all that follows counts them as one. A joined corpus without a group that
     `corpus.where` names is used whole. Raises RecipeError or CorpusError where the corpora lack a
     label or a group, or no samples are left."""
     options = options_by_corpus(recipe.corpus.name, recipe.corpus.options)
@@ -30,16 +32,20 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
         raise RecipeError(f"{recipe.name}: no corpus has the label {unknown[0]}. Known: {known}.")
     samples: list[Sample] = []
     left_out: Counter[str] = Counter()
+    notes: list[str] = []
     for manifest, where in zip(manifests, _wheres(recipe, manifests), strict=True):
         prefix = f"{manifest.corpus}: " if len(manifests) > 1 else ""
         left_out.update({prefix + reason: n for reason, n in manifest.left_out.items()})
+        notes += [prefix + note for note in manifest.notes]
+        spelling: dict[str, str] = {}
         for sample in manifest.samples:
             reason = _reason_to_leave_out(sample, labels, where)
             if reason:
                 left_out[prefix + reason] += 1
                 continue
             votes = _votes(sample, manifest.labels, labels)
-            subject = prefix + sample.subject if sample.subject else ""
+            who = key(sample.subject)
+            subject = prefix + spelling.setdefault(who, sample.subject) if who else ""
             path = sample.path.absolute()
             samples.append(replace(sample, path=path, subject=subject, votes=votes))
     if not samples:
@@ -51,7 +57,7 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
             f"{recipe.name}: every sample has the label {present[0]}. Training needs two or more."
         )
     name = " + ".join(manifest.corpus for manifest in manifests)
-    return Manifest(name, tuple(labels), tuple(samples), dict(left_out))
+    return Manifest(name, tuple(labels), tuple(samples), dict(left_out), tuple(notes))
 
 
 def _wheres(recipe: Recipe, manifests: Sequence[Manifest]) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ import cv2
 
 from emoscope.core.arrays import Picture
 from emoscope.core.clipspec import Region
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import ReadError
 from emoscope.core.registry import Registry
 from emoscope.core.results import Box
 
@@ -104,8 +104,8 @@ def without_nested(detections: list[Detection]) -> list[Detection]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a detector's file. Raises MediaError."""
+    """Read a detector's file. Raises ReadError."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror}).") from None
+        raise ReadError(f"{path}: cannot be read ({error.strerror}).") from None

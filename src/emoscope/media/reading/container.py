@@ -10,7 +10,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import MediaError, ReadError
 
 __all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "packets", "zero_s"]
 
@@ -27,14 +27,15 @@ _NOT_MEDIA = frozenset({"tty"})  # FFmpeg reads any .txt file as a video of a te
 
 
 def existing(path: str | Path) -> Path:
-    """Return the path of an existing file or folder. Raises MediaError."""
+    """Return the path of an existing file or folder. Raises MediaError, ReadError if the system
+    cannot tell."""
     file = Path(path)
     try:
         file.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}. Check its permissions.") from None
+        raise ReadError(f"{path}: {error.strerror}. Check its permissions.") from None
     return file
 
 
@@ -42,9 +43,9 @@ def existing(path: str | Path) -> Path:
 def open_media(path: str | Path) -> Iterator[InputContainer]:
     """Open a file with FFmpeg and close it at the end of the block.
 
-    Raises MediaError if it is missing, empty or not a media file. A file that was truncated before
-    its index (an MP4 without `moov`) cannot be distinguished from one that is no media file: the
-    message names both.
+    Raises MediaError if it is missing, empty or not a media file; ReadError if the system cannot
+    read it. A file that was truncated before its index (an MP4 without `moov`) cannot be
+    distinguished from one that is no media file: the message names both.
     """
     file = existing(path)
     if file.is_file() and file.stat().st_size == 0:
@@ -52,7 +53,9 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
     try:
         # Absolute, so that no file name is read as a protocol. Tags are often not UTF-8.
         container = av.open(str(file.absolute()), "r", metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
+    except (OSError, MemoryError) as error:
+        raise ReadError(f"{path}: {_reason(error)}") from None
+    except av.FFmpegError as error:
         raise MediaError(f"{path}: {_reason(error)}") from None
     with container:
         if container.format.name in _NOT_MEDIA:

@@ -8,7 +8,7 @@ import numpy as np
 from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import MediaError, ReadError
 from emoscope.media.reading.pixels import fit
 
 __all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
@@ -28,7 +28,7 @@ def numbered_images(folder: Path) -> list[Path]:
     try:
         images = [p for p in folder.iterdir() if is_image(p) and not p.name.startswith(".")]
     except OSError as error:
-        raise MediaError(f"{folder}: {error.strerror}. Check its permissions.") from None
+        raise ReadError(f"{folder}: {error.strerror}. Check its permissions.") from None
     if not images:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise MediaError(f"{folder}: the folder has no images. Give one that has ({suffixes}).")
@@ -45,11 +45,12 @@ def read_image(path: Path, max_side: int | None = None) -> ByteArray:
     """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
     It is scaled down so that no side exceeds `max_side`. Grey is repeated to three channels, 16
-    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded."""
+    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded, ReadError if
+    the system cannot read it."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}. Check the path.") from None
+        raise ReadError(f"{path}: {error.strerror}. Check the path.") from None
     if not data.size:
         raise MediaError(f"{path}: the file is empty. Copy or download it again.")
     bgr = _decoded(data)
