@@ -7,7 +7,7 @@ import pytest
 from making import make_sound, make_text, make_video
 
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.container import existing, open_media, packets, zero_s
+from emoscope.media.reading.container import existing, open_media, zero_s
 
 
 class Demuxed:

@@ -9,7 +9,6 @@ from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError, ReadError
-from emoscope.media.reading.pixels import fit
 
 __all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
 
@@ -41,12 +40,11 @@ def natural_key(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def read_image(path: Path, max_side: int | None = None) -> ByteArray:
+def read_image(path: Path) -> ByteArray:
     """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
-    It is scaled down so that no side exceeds `max_side`. Grey is repeated to three channels, 16
-    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded, ReadError if
-    the system cannot read it."""
+    Grey is repeated to three channels, 16 bits are scaled to 8, alpha is dropped. Raises MediaError
+    if it cannot be decoded or is cut off, ReadError if the system cannot read it."""
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -56,9 +54,6 @@ def read_image(path: Path, max_side: int | None = None) -> ByteArray:
     bgr = _decoded(data)
     if bgr is None:
         raise MediaError(f"{path}: not an image, or cut off. Check that the file is complete.")
-    height, width = bgr.shape[:2]
-    if max_side is not None and max(height, width) > max_side:
-        bgr = cv2.resize(bgr, fit(width, height, max_side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
