@@ -94,13 +94,13 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )
     window_s: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.1,
         description="Length in seconds of the windows that a model of clips or sound analyses. By "
         "default the model's own, the length that it was trained on.",
     )
     stride_s: float | None = Field(
         default=None,
-        gt=0,
+        ge=0.01,
         description="Seconds from the start of one window to the next, and the length of a row, at "
         "most the length of the window. By default the model's own.",
     )
