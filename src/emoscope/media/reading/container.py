@@ -1,5 +1,6 @@
 """Open media files, with one-line errors; find time zero."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +26,18 @@ _NOT_MEDIA = frozenset({"tty"})  # FFmpeg reads any .txt file as a video of a te
 
 def existing(path: str | Path) -> Path:
     """Return the path of an existing file or folder. Raises MediaError, ReadError if the system
-    cannot tell."""
+    cannot tell.
+
+    A pipe, a socket or a device is refused: reading one may wait forever."""
     file = Path(path)
     try:
-        file.stat()
+        mode = file.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror}. Check its permissions.") from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise MediaError(f"{path}: not a regular file. Save its content to a file first.")
     return file
 
 

@@ -1,6 +1,7 @@
 """Read images: a single file, or a folder of numbered ones."""
 
 import re
+import threading
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError, ReadError
+from emoscope.media.reading.container import existing
 
 __all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
 
@@ -45,6 +47,7 @@ def read_image(path: Path) -> ByteArray:
 
     Grey is repeated to three channels, 16 bits are scaled to 8, alpha is dropped. Raises MediaError
     if it cannot be decoded or is cut off, ReadError if the system cannot read it."""
+    existing(path)
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -62,11 +65,31 @@ def _decoded(data: ByteArray) -> MatLike | None:
     start, end = data[:4].tobytes(), data[-64:].tobytes()
     if start == b"\x89PNG" and b"IEND" not in end:
         return None  # libpng would write to stderr, bypassing OpenCV's logging
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        with _SILENCE:
+            return cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+
+
+class _Silence:
+    """Switches off OpenCV's logging, which is one setting for all threads, while any needs it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._level = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_SILENCE = _Silence()

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 __all__ = ["ReadLog"]
 
-# Headers round, count the priming samples of a codec, or state the longest stream's length.
-_TOLERANCE_S, _TOLERANCE = 0.5, 0.01
+_TOLERANCE_S = 0.25  # whole files end within 0.02 s of the length that their header states
 
 
 @dataclass(eq=False)
@@ -41,7 +40,7 @@ class ReadLog:
         if math.isnan(stated_s):
             return
         missing_s = min(stated_s, math.inf if until_s is None else until_s) - end_s
-        if missing_s > max(_TOLERANCE_S, _TOLERANCE * stated_s):
+        if missing_s > _TOLERANCE_S:
             self.ends_early = True
             ends = f"the {kind} ends at {end_s:.2f} of {stated_s:.2f} s"
             self._add(f"{ends}: the file is cut off or damaged")

@@ -32,7 +32,7 @@ _LOOK_AHEAD = 256  # packets
 # Formats whose header states the length. Others, such as MPEG-TS, Ogg and raw streams, state none:
 # FFmpeg estimates it from the file's size or its last timestamps.
 _STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "matroska", "mov", "w64", "wav"})
-_RESTARTING = frozenset({"mpeg", "mpegts"})  # formats that allow their clock to restart
+_RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
 
 
 def stated_end_s(container: InputContainer, stream: Stream) -> float:
@@ -51,10 +51,10 @@ def stated_end_s(container: InputContainer, stream: Stream) -> float:
 
 
 def can_seek(container: InputContainer) -> bool:
-    """Whether a time names one place in the file: not in MPEG files whose clock restarts.
+    """Whether a time names one place in the file: not where the clock of an MPEG or FLV file
+    restarts.
 
-    They are searched by timestamp. All packets are read once to find out, and the answer is kept
-    while the file does not change."""
+    All its packets are read once to find out; the answer is kept while the file does not change."""
     if container.format.name not in _RESTARTING:
         return True
     try:
@@ -98,8 +98,8 @@ class PacketReader:
     ) -> None:
         self._container, self._stream, self._path = container, stream, path
         self._zero_s = zero_s(container)
-        self._latest_s = math.inf  # FLV states the length of its first part
-        if container.duration and container.format.name not in _RESTARTING | {"flv"}:
+        self._latest_s = math.inf
+        if container.duration and container.format.name not in _RESTARTING:
             self._latest_s = self._zero_s + container.duration / av.time_base + _BEYOND_S
         self._start()
 
