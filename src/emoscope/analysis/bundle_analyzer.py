@@ -28,7 +28,7 @@ from emoscope.media.people.sightings import MAX_SIDE_PX, detector_for
 from emoscope.media.people.tracking import FaceTracker
 from emoscope.media.reading.prefetch import prefetched
 from emoscope.media.sound.audio import Sound
-from emoscope.media.video import Frame, VideoInfo, probe, read_frames
+from emoscope.media.video import Frame, ReadLog, VideoInfo, probe, read_frames
 
 __all__ = ["BundleAnalyzer", "Progress", "Watch", "with_window"]
 
@@ -118,18 +118,18 @@ class BundleAnalyzer:
         watch: Watch | None = None,
     ) -> Timeline:
         """The Timeline of a recording; see `Analyzer.analyze`."""
-        path = Path(path)
+        path, log = Path(path), ReadLog()
         if not self.looks:
-            sound, notes = sound_or_silence(path, start_s, end_s)
+            sound, notes = sound_or_silence(path, start_s, end_s, log)
             info = _sound_info(path, sound if end_s is None else None)
             timeline = self.analyze_sound(sound, progress)
         else:
             info, audio, notes = probe(path), None, ()
             if self.listens:
-                audio, notes = sound_beside(path, start_s, end_s)
+                audio, notes = sound_beside(path, start_s, end_s, log)
             with self.detectors.borrow() as detector:
-                seen = _reporting(self._moments(info, start_s, end_s, detector), progress, watch)
-                timeline = self._timeline(seen, audio)
+                seen = self._moments(info, start_s, end_s, detector, log)
+                timeline = self._timeline(_reporting(seen, progress, watch), audio)
         if padded := int(timeline.padded.sum()):
             notes = (
                 *notes,
@@ -141,11 +141,11 @@ class BundleAnalyzer:
             path=str(info.path),
             start_s=start_s,
             end_s=end_s,
-            duration_s=info.duration_s,
+            duration_s=max(info.duration_s, log.end_s) if log.restarts else info.duration_s,
             fps=info.fps,
             width=info.width,
             height=info.height,
-            notes=notes,
+            notes=(*log.notes, *notes),
         )
         return replace(timeline, provenance=provenance)
 
@@ -179,10 +179,15 @@ class BundleAnalyzer:
         return self.session().run(iter(frames))
 
     def _moments(
-        self, info: VideoInfo, start_s: float, end_s: float | None, detector: Detector
+        self, info: VideoInfo, start_s: float, end_s: float | None, detector: Detector, log: ReadLog
     ) -> Iterator[Moment]:
         frames = read_frames(
-            info.path, rate_hz=self._rate_hz, start_s=start_s, end_s=end_s, max_side=MAX_SIDE_PX
+            info.path,
+            rate_hz=self._rate_hz,
+            start_s=start_s,
+            end_s=end_s,
+            max_side=MAX_SIDE_PX,
+            log=log,
         )
         ahead = prefetched(frames, _AHEAD)
         first = next(ahead, None)
@@ -198,7 +203,6 @@ class BundleAnalyzer:
             itertools.chain([first], ahead),
             self.bundle.clip_spec,
             FaceTracker(detector),
-            scale=info.width / first.rgb.shape[1],
             rate_hz=self._rate_hz,
             until_s=until_s,
         )

@@ -170,9 +170,17 @@ class _Windows:
         return self.moments[-1].end_s > self.start_s + EPSILON_S or self.index == 0
 
     def advance(self) -> list[_Row]:
-        """Predict the current window, close its first stride, and move to the next window."""
+        """Predict the current window, close its first stride, and move to the next window.
+
+        In a gap without frames, the row covers all strides whose windows lie in the gap as well."""
         self._run()
         rows = self._close()
+        gap = self.moments[0]
+        if gap.is_gap and gap.start_s <= self.start_s + EPSILON_S:
+            whole_s = gap.end_s - self.length_s - self.start_s
+            if (skipped := int((whole_s + EPSILON_S) / self.stride_s)) > 0:
+                self.index += skipped
+                rows = [_Row(rows[0].start_s, self.start_s + self.stride_s)]
         self.index += 1
         while self.moments and self.moments[0].end_s <= self.start_s + EPSILON_S:
             self.moments.popleft()

@@ -43,7 +43,7 @@ from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.options import AnalyzeOptions, Speaker
 from emoscope.core.results import Timeline
-from emoscope.media.video import Frame
+from emoscope.media.video import Frame, ReadLog
 
 __all__ = ["Member", "System", "SystemAnalyzer", "is_system"]
 
@@ -192,7 +192,8 @@ class SystemAnalyzer:
         rows = self.looking.analyze(
             path, start_s=start_s, end_s=end_s, progress=progress, watch=watched
         )
-        sound, sound_notes = sound_beside(Path(path), start_s, end_s)
+        log = ReadLog()
+        sound, sound_notes = sound_beside(Path(path), start_s, end_s, log)
         has_voice = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
             has_voice = mouths.speaking(rows, sound)
@@ -224,7 +225,7 @@ class SystemAnalyzer:
             speaker=self.speaker,
             window_s=self.options.window_s,
             stride_s=self.options.stride_s,
-            notes=tuple(dict.fromkeys((*rows.provenance.notes, *sound_notes))),
+            notes=tuple(dict.fromkeys((*rows.provenance.notes, *log.notes, *sound_notes))),
         )
         return replace(fused, provenance=provenance)
 
