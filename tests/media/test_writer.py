@@ -215,7 +215,6 @@ def test_a_read_only_folder_is_refused_at_the_first_frame() -> None:
         ([], "no frames"),
         ([Frame(grey_picture(0), 0.1, 0), Frame(grey_picture(1), 0.1, 1)], "does not come after"),
         ([Frame(grey_picture(0), 0.1, 0), Frame(grey_picture(1), 0.0, 1)], "does not come after"),
-        ([Frame(grey_picture(0), 0.0, 0), Frame(grey_picture(1, (32, 48)), 0.1, 1)], "32x48"),
     ],
 )
 def test_frames_that_do_not_fit_together_are_refused(

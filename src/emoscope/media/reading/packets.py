@@ -5,6 +5,8 @@ the file, so that both continue time in the same way where the file's clock rest
 """
 
 import math
+import os
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from av.video.stream import VideoStream
 from emoscope.core.errors import ReadError
 from emoscope.media.reading.container import zero_s
 
-__all__ = ["PacketReader", "can_seek", "stated_end_s"]
+__all__ = ["PacketReader", "can_seek", "stated_end_s", "states_own_end"]
 
 _BACK_S = 0.25  # a decoding time earlier by more is a restart; less is jitter of the file
 _FORWARD_S = 10.0  # a decoding time later by more is kept only if the next packet confirms it
@@ -35,19 +37,45 @@ _STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "matroska", "mov", "w
 _RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
 
 
+def states_own_end(container: InputContainer, stream: Stream) -> bool:
+    """Whether the header states the end of a stream itself, not of the longest one."""
+    return stream.duration is not None and container.format.name != "asf"
+
+
 def stated_end_s(container: InputContainer, stream: Stream) -> float:
     """End of a stream from time zero, as the file's header states it; NaN if it does not.
 
     It is the stream's own, or that of the longest stream where the container states only one."""
-    names = set(container.format.name.split(","))
-    if not names & _STATING:
+    name = container.format.name
+    has_lame_tag = name == "mp3" and bool(stream.start_time)  # else the length is estimated
+    if not has_lame_tag and not _STATING & set(name.split(",")):
         return math.nan
-    if stream.duration is not None and stream.time_base is not None:
+    if states_own_end(container, stream):
+        assert stream.duration is not None
+        assert stream.time_base is not None
         end = (stream.start_time or 0) + stream.duration
-        return float(end * stream.time_base) - zero_s(container)
-    if container.duration is None or container.streams.subtitles:  # which may end last
+        end_s = float(end * stream.time_base)
+    elif container.duration is None or container.streams.subtitles:  # which may end last
         return math.nan
-    return container.duration / av.time_base - zero_s(container)
+    else:
+        end_s = container.duration / av.time_base
+    return end_s * _missing_share(container) - zero_s(container)
+
+
+def _missing_share(container: InputContainer) -> float:
+    """Stated size of a RIFF file (AVI, WAV) by its size; 1 if it is whole, and for other files.
+
+    FFmpeg shortens the duration of such a file to the size that it has."""
+    if container.format.name not in ("avi", "wav"):
+        return 1.0
+    try:
+        with Path(container.name).open("rb") as file:
+            magic, stated = struct.unpack("<4sI", file.read(8))
+            size = file.seek(0, os.SEEK_END)
+    except (OSError, struct.error):
+        return 1.0
+    # A file written to a pipe states no size, or the largest one.
+    return (stated + 8) / size if magic == b"RIFF" and size < stated + 8 < 2**32 - 256 else 1.0
 
 
 def can_seek(container: InputContainer) -> bool:
