@@ -33,7 +33,7 @@ _BEYOND_S = 1.0  # tolerance of the stated end
 _LOOK_AHEAD = 256  # packets
 # Formats whose header states the length. Others, such as MPEG-TS, Ogg and raw streams, state none:
 # FFmpeg estimates it from the file's size or its last timestamps.
-_STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "matroska", "mov", "w64", "wav"})
+_STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "w64", "wav"})
 _RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
 
 
