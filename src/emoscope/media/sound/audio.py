@@ -26,7 +26,7 @@ RATE_HZ = 16_000  # usual rate of speech features
 _SEEK_BACK_S = 1.0  # decoders need some audio before the target to be exact
 _MARGIN_S = 0.1  # the resampler's filter reaches beyond the span
 _JITTER_S = 0.02  # containers round times: smaller gaps and overlaps are ignored
-_MAX_SILENCE_S = 2 * 3600.0  # in the gaps of one track; at 16 kHz it takes half a gigabyte
+_MAX_SILENCE_S = 90 * 60.0  # in the gaps of one track; at 16 kHz it takes a third of a gigabyte
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def read_sound(
     `read_frames`. A truncated file gives the samples it contains; `log` receives remarks on it.
 
     Raises MediaError for a path that is missing, empty, or has no decodable audio, for a span that
-    is empty or starts after the end, and for gaps of more than two hours; ReadError if the system
+    is empty or starts after the end, and for gaps of more than 90 minutes; ReadError if the system
     cannot read the file.
     """
     file = existing(path)
@@ -96,8 +96,10 @@ def read_sound(
             " Give an earlier start."
         )
     last = None if end_s is None else first + round((end_s - start_s) * rate_hz)
-    # Floating-point audio can contain NaN and values beyond 1.
-    return Sound(np.nan_to_num(samples[first:last], nan=0.0).clip(-1, 1), rate_hz, start_s)
+    samples = samples[first:last]
+    # Floating-point audio can contain NaN and values beyond 1. Changed in place to save memory.
+    np.nan_to_num(samples, copy=False, nan=0.0).clip(-1, 1, out=samples)
+    return Sound(samples, rate_hz, start_s)
 
 
 def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> None:
@@ -214,7 +216,7 @@ def _placed(
             time_s, gap_s = clock.base_s + position / mixer.rate_hz, gap / mixer.rate_hz
             raise MediaError(
                 f"{path}: its sound has a gap of {gap_s / 3600:.1f} h at {time_s:.4g} s, and only"
-                " two hours are filled. Analyse the parts by start and end."
+                " 90 minutes are filled. Analyse the parts by start and end."
             )
         for first in range(0, gap, mixer.rate_hz):
             yield np.zeros((mixer.rows, min(mixer.rate_hz, gap - first)), dtype=np.float32)
