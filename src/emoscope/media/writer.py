@@ -202,6 +202,7 @@ class _Audio:
         self._start_s, self._end_s = start_s, math.inf if end_s is None else end_s
         self._zero_s = zero_s(source)
         self._pending: tuple[float, Packet[Any]] | None = None
+        self._latest: int | None = None
 
     def add_track(self, output: OutputContainer) -> None:
         """Add a track to a file that has no packets yet."""
@@ -256,10 +257,15 @@ class _Audio:
             yield from self._source.decode(packet)
 
     def _shifted(self, pts: int, duration: int) -> tuple[float, int | None]:
-        """Time in the source, and timestamp in the output; None before the span.
+        """Time in the source, and timestamp in the output.
 
-        If the span starts at zero, the encoder's lead-in before time zero is kept."""
+        It is None before the span, and for a packet that does not come after the previous one, as
+        at a restart of the file's clock. If the span starts at zero, the encoder's lead-in before time zero is kept."""
         time_s = float(pts * self._time_base) - self._zero_s
         if self._start_s > 0 and time_s + float(duration * self._time_base) <= self._start_s:
             return time_s, None
-        return time_s, pts - round((self._zero_s + self._start_s) / self._time_base)
+        shifted = pts - round((self._zero_s + self._start_s) / self._time_base)
+        if self._latest is not None and shifted <= self._latest:
+            return time_s, None
+        self._latest = shifted
+        return time_s, shifted
