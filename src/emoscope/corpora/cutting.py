@@ -24,6 +24,7 @@ __all__ = ["Cut", "Cutting", "Faces", "cut"]
 Faces = Literal["follow", "every-frame"]
 
 _IMAGE_FPS = 25.0  # of a folder of pictures whose corpus gives no rate
+_EARLY_S = 0.5  # by which a film may end before its header's length, which may be its sound's
 
 _detector = functools.cache(create_detector)  # loading a cascade takes longer than using it
 
@@ -116,6 +117,7 @@ class Cut:
     frames         number of frames read; `without_face` of them do not show the face
     times_s        when the material's frames are shown
     until_s        when the person is last seen; None without pictures
+    note           "ends at 0.6 of 2.0 s" for a film that ends before the length in its header
     """
 
     material: Material | None
@@ -124,6 +126,7 @@ class Cut:
     reason: str = ""
     times_s: tuple[float, ...] = ()
     until_s: float | None = None
+    note: str = ""
 
 
 @dataclass(eq=False)
@@ -163,9 +166,10 @@ def cut(sample: Sample, how: Cutting) -> Cut:
 
 
 def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
-    times_s, people = _track_people(sample, how)
+    times_s, end_s, people = _track_people(sample, how)
+    note = _early_end(sample, end_s)
     if how.is_short(times_s):
-        return Cut(None, reason=f"fewer than {how.min_frames} frames")
+        return Cut(None, reason=f"fewer than {how.min_frames} frames", note=note)
     person = max(people, key=lambda person: person.prominence, default=_Person())
     without = len(times_s) - len(person.times_s)
     reason = ""
@@ -176,18 +180,33 @@ def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
     elif how.is_short(person.times_s):
         reason = f"a {how.target} in fewer than {how.min_frames} frames"
     if reason:
-        return Cut(None, len(times_s), without, reason)
+        return Cut(None, len(times_s), without, reason, note=note)
     material, kept_s = _select_frames(person, how)
-    return Cut(material, len(times_s), without, times_s=kept_s, until_s=person.until_s)
+    return Cut(material, len(times_s), without, times_s=kept_s, until_s=person.until_s, note=note)
 
 
-def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
-    """Times of the span's frames, and every person seen in them. Raises MediaError."""
+def _early_end(sample: Sample, end_s: float) -> str:
+    """ "ends at 0.6 of 2.0 s" for a film whose header says that it is longer, else "".
+
+    The rest is missing from the file, or could not be read."""
+    is_reached = sample.end_s is not None and end_s > sample.end_s - _EARLY_S
+    if is_reached or is_image(sample.path) or sample.path.is_dir():
+        return ""
+    length_s = probe(sample.path).duration_s
+    wanted_s = length_s if sample.end_s is None else min(length_s, sample.end_s)
+    return f"ends at {end_s:.1f} of {length_s:.1f} s" if end_s < wanted_s - _EARLY_S else ""
+
+
+def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], float, list[_Person]]:
+    """Times of the span's frames, the end of the last, and every person seen in them.
+
+    Raises MediaError."""
     spec = _picture_spec(how.spec)
     detector = _detector(how.finder)
     follow = how.faces == "follow"
     finder: FaceFinder = FaceTracker(detector) if follow else LargestFace(detector)
     times_s: list[float] = []
+    end_s = 0.0
     people: dict[int, _Person] = {}
     for frame in read_frames(
         sample.path,
@@ -197,13 +216,14 @@ def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], list[_Pers
         image_fps=sample.fps or _IMAGE_FPS,
     ):
         times_s.append(frame.time_s)
+        end_s = frame.time_s + frame.duration_s
         for sighting in sightings(frame, spec, finder):
             people.setdefault(sighting.track, _Person()).add(sighting, frame, spec)
     if not times_s:
         raise MediaError(
             f"{sample.path}: no frame starts within the labelled span. Check the corpus's times."
         )
-    return times_s, list(people.values())
+    return times_s, end_s, list(people.values())
 
 
 def _picture_spec(spec: ClipSpec) -> ClipSpec:

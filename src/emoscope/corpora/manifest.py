@@ -64,7 +64,9 @@ class Sample:
 
     def __post_init__(self) -> None:
         if is_missing(self.label):
-            raise CorpusError(f"{self.path}: {self.label!r} is not a label. Give its emotion a name.")
+            raise CorpusError(
+                f"{self.path}: {self.label!r} is not a label. Give its emotion a name."
+            )
         end_s = math.inf if self.end_s is None else self.end_s
         if self.split not in _SPLITS:
             raise CorpusError(

@@ -256,7 +256,7 @@ def _write_run(
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},
-            "warnings": [*manifest.notes, *plan.warnings],
+            "warnings": [*manifest.notes, *prepared.warnings, *plan.warnings],
             "commit": _commit(),
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",

@@ -18,9 +18,9 @@ def choose_samples(recipe: Recipe, corpora: Mapping[str, Path]) -> Manifest:
     """Read the recipe's corpora, {name: folder}, and keep samples of its labels and groups.
 
     Subjects of different corpora are different people. Subjects of one corpus that differ only in
-    spelling get the spelling of the first, so that all that follows counts them as one. A joined corpus without a group that
-    `corpus.where` names is used whole. Raises RecipeError or CorpusError where the corpora lack a
-    label or a group, or no samples are left."""
+    spelling get the spelling of the first, so that all that follows counts them as one. A joined
+    corpus without a group that `corpus.where` names is used whole. Raises RecipeError or
+    CorpusError where the corpora lack a label or a group, or no samples are left."""
     options = options_by_corpus(recipe.corpus.name, recipe.corpus.options)
     manifests = [read_corpus(name, corpora[name], **options[name]) for name in recipe.corpus.name]
     labels = recipe.corpus.labels or manifests[0].labels

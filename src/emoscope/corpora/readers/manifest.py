@@ -19,7 +19,9 @@ def read_manifest(path: Path) -> Manifest:
     voted, samples = read_rows(path)
     present = tuple(sample for sample in samples if exists(sample.path))
     if not present:
-        first = f"none of its {len(samples)} files, first {samples[0].path}" if samples else "no row"
+        first = (
+            f"none of its {len(samples)} files, first {samples[0].path}" if samples else "no row"
+        )
         raise CorpusError(
             f"{path}: expected paths of recordings, absolute or relative to the table's folder, "
             f"found {first}."
