@@ -1,14 +1,17 @@
 """`emoscope corpus`: list, scan, prepare and synthesise corpora, count their variants."""
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
 
+from emoscope.apps.cache import size_line
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError, SpecError
+from emoscope.core.spelling import key
 from emoscope.corpora.cutting import Faces
 from emoscope.corpora.manifest import Manifest
 from emoscope.corpora.prepare import Prepared, default_cache
@@ -81,6 +84,7 @@ def prepare(
         )
     for line in prepared.report_lines():
         typer.echo(line)
+    typer.echo(size_line(prepared.size_bytes, prepared.clips.folder))
     return prepared
 
 
@@ -172,13 +176,15 @@ def _counts(manifest: Manifest) -> Iterator[str]:
     labels = manifest.counts("label")
     yield f"{manifest.corpus}: {len(manifest.samples):,} samples, {len(manifest.labels)} labels"
     yield "label: " + _listed({label: labels.get(label, 0) for label in manifest.labels})
-    yield f"subject: {_subjects(manifest.counts('subject'))}"
+    yield f"subject: {_subjects(manifest)}"
     splits = {name or "none": count for name, count in manifest.counts("split").items()}
     yield f"split: {'not fixed' if set(splits) <= {'none'} else _listed(splits)}"
     yield f"left out: {_listed(dict(manifest.left_out)) or 'nothing'}"
+    yield from (f"note: {note}" for note in manifest.notes)
 
 
-def _subjects(counts: dict[str, int]) -> str:
+def _subjects(manifest: Manifest) -> str:
+    counts = Counter(key(sample.subject) for sample in manifest.samples)
     without = counts.pop("", 0)
     if not counts:
         return "not given"

@@ -117,7 +117,7 @@ class Cut:
     frames         number of frames read; `without_face` of them do not show the face
     times_s        when the material's frames are shown
     until_s        when the person is last seen; None without pictures
-    note           "ends at 0.6 of 2.0 s" for a film that ends before the length in its header
+    note           "ends at 0.60 of 2.00 s" for a film that ends before the length in its header
     """
 
     material: Material | None
@@ -186,7 +186,7 @@ def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
 
 
 def _early_end(sample: Sample, end_s: float) -> str:
-    """ "ends at 0.6 of 2.0 s" for a film whose header says that it is longer, else "".
+    """ "ends at 0.60 of 2.00 s" for a film whose header says that it is longer, else "".
 
     The rest is missing from the file, or could not be read."""
     is_reached = sample.end_s is not None and end_s > sample.end_s - _EARLY_S
@@ -194,7 +194,7 @@ def _early_end(sample: Sample, end_s: float) -> str:
         return ""
     length_s = probe(sample.path).duration_s
     wanted_s = length_s if sample.end_s is None else min(length_s, sample.end_s)
-    return f"ends at {end_s:.1f} of {length_s:.1f} s" if end_s < wanted_s - _EARLY_S else ""
+    return f"ends at {end_s:.2f} of {length_s:.2f} s" if end_s < wanted_s - _EARLY_S else ""
 
 
 def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], float, list[_Person]]:

@@ -176,8 +176,9 @@ def prepare(
     progress     called with the number of samples done, and of all
 
     Samples that cannot be used are listed in `failures` and not tried again, unless their file was
-    missing or the system could not read it. Raises UnknownName or MediaError for the detector, MediaError for a cache that cannot
-    be written, SpecError for `faces`, EmoscopeError for a missing package.
+    missing or the system could not read it. Raises UnknownName or MediaError for the detector,
+    MediaError for a cache that cannot be written, SpecError for `faces`, EmoscopeError for a
+    missing package.
     """
     how = Cutting(spec, detector, whole, faces, min_frames)
     create_detector(how.finder)  # at once, so that an error is raised and not a failure per sample

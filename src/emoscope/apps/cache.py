@@ -1,0 +1,98 @@
+"""`emoscope cache`: show the size of the cache, and delete files from it."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from emoscope.core.errors import MediaError
+from emoscope.corpora.prepare import default_cache
+
+__all__ = ["clear_cache", "show_cache", "size_line", "size_text"]
+
+_KINDS = {  # kind -> the files of it; others in the folder are not ours
+    "clips": "clips/[0-9a-f][0-9a-f]/*.npz",
+    "clips that cannot be cut": "clips/[0-9a-f][0-9a-f]/*.json",
+    "features": "features/[0-9a-f][0-9a-f]/*.npy",
+    "digests": "digests.json",
+}
+_DAY_S = 86400.0
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A file of the cache."""
+
+    path: Path
+    kind: str
+    size_bytes: int
+    changed_s: float
+
+
+def show_cache(folder: Path | None) -> None:
+    """Print where the cache is, and the number and size of its files by kind."""
+    folder = folder or default_cache()
+    counts, sizes = Counter[str](), Counter[str]()
+    for file in _files(folder):
+        counts[file.kind] += 1
+        sizes[file.kind] += file.size_bytes
+    typer.echo(f"{folder}: {size_text(sizes.total())}")
+    for kind in _KINDS:
+        if counts[kind]:
+            typer.echo(f"{kind}: {counts[kind]:,}, {size_text(sizes[kind])}")
+
+
+def clear_cache(folder: Path | None, older_than_days: float, yes: bool) -> None:
+    """Delete the cache's files, or those that were written more than some days ago.
+
+    Asks before, unless `yes`. Other files in the folder stay. Raises MediaError for a file that
+    cannot be deleted, and typer.Abort."""
+    folder = folder or default_cache()
+    latest_s = time.time() - older_than_days * _DAY_S
+    files = [file for file in _files(folder) if file.changed_s <= latest_s]
+    size = size_text(sum(file.size_bytes for file in files))
+    if not files:
+        typer.echo(f"{folder}: nothing to delete")
+        return
+    if not yes:
+        typer.confirm(f"Delete {len(files):,} files ({size}) from {folder}?", abort=True)
+    for file in files:
+        try:
+            file.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise MediaError(f"{file.path}: cannot be deleted: {error.strerror}.") from None
+    typer.echo(f"{folder}: deleted {len(files):,} files, {size}")
+
+
+def size_line(clips_bytes: int, folder: Path) -> str:
+    """The size of a corpus's clips and of the whole cache."""
+    total = size_text(sum(file.size_bytes for file in _files(folder)))
+    return f"clips: {size_text(clips_bytes)}; cache: {total} in {folder} (see `emoscope cache`)"
+
+
+def size_text(size_bytes: float) -> str:
+    """A size in decimal units.
+
+    >>> size_text(1_234_000)
+    '1.2 MB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            break
+        size_bytes /= 1000
+    else:
+        unit = "TB"
+    return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+
+
+def _files(folder: Path) -> Iterator[_Stored]:
+    for kind, pattern in _KINDS.items():
+        for path in folder.glob(pattern):
+            try:
+                stat = path.stat()
+            except OSError:  # another run has deleted it
+                continue
+            yield _Stored(path, kind, stat.st_size, stat.st_mtime)
