@@ -79,13 +79,11 @@ def size_text(size_bytes: float) -> str:
     >>> size_text(1_234_000)
     '1.2 MB'
     """
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            break
+    units = ["bytes", "kB", "MB", "GB", "TB"]
+    while size_bytes >= 1000 and len(units) > 1:
         size_bytes /= 1000
-    else:
-        unit = "TB"
-    return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
+        del units[0]
+    return f"{size_bytes:.0f} bytes" if units[0] == "bytes" else f"{size_bytes:.1f} {units[0]}"
 
 
 def _files(folder: Path) -> Iterator[_Stored]:
