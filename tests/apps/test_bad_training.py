@@ -242,6 +242,27 @@ def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
     read_run(home / "run")
 
 
+# Issue 18, kind 17: it was refused after two folds, by its number, leaving a folder
+def test_a_class_with_one_sample_is_refused_by_its_name_before_anything_is_written(
+    home: Path,
+) -> None:
+    pytest.importorskip("opensmile")
+    for who in range(3):
+        for label in ("happiness", "sadness", *(["bored"] if who == 1 else [])):
+            path = home / "voices" / f"p{who}" / label / "1.wav"
+            path.parent.mkdir(parents=True)
+            write_wav(path, tone(220 + 60 * who + 7 * len(label), 1.0))
+    model, still = {"name": "egemaps-svc", "options": {}}, {"flip": 0.0, "shift": 0.0}
+    loso = {"name": "leave-one-subject-out"}
+    write(home, model=model, augmentation=still, optimiser=None, schedule=None, protocol=loso)
+    line = error_line(train(home, corpus="folder=voices"))
+    assert line == (
+        "bored has 1 sample, too few: fold 'p0' learns it from one person, and egemaps-svc needs "
+        "two. Leave the class out by corpus.labels, or choose a protocol with fewer folds."
+    )
+    assert not (home / "run").exists()
+
+
 def test_a_network_that_diverges_in_its_last_step_is_not_evaluated(home: Path) -> None:
     write(home, schedule={"epochs": 1}, optimiser={"name": "sgd", "lr": 1e30})
     line = error_line(train(home))

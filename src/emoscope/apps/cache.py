@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +65,9 @@ def clear_cache(folder: Path | None, older_than_days: float, yes: bool) -> None:
             file.path.unlink(missing_ok=True)
         except OSError as error:
             raise MediaError(f"{file.path}: cannot be deleted: {error.strerror}.") from None
+    for parent in {file.path.parent for file in files} - {folder}:
+        with suppress(OSError):  # not empty
+            parent.rmdir()
     typer.echo(f"{folder}: deleted {len(files):,} files, {size}")
 
 

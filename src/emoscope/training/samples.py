@@ -66,9 +66,7 @@ def choose_samples(
     return Manifest(name, tuple(labels), tuple(samples), dict(left_out), tuple(notes))
 
 
-def _wheres(
-    recipe: Recipe, manifests: Sequence[Manifest], is_whole: bool
-) -> list[dict[str, str]]:
+def _wheres(recipe: Recipe, manifests: Sequence[Manifest], is_whole: bool) -> list[dict[str, str]]:
     """For each corpus the conditions of `corpus.where` on groups that it has.
 
     Raises RecipeError for a group that no corpus has, if these are all of the recipe's corpora."""
