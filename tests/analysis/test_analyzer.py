@@ -24,7 +24,7 @@ from emoscope.core.errors import MediaError, SpecError, UnknownName
 from emoscope.core.options import AnalyzeOptions
 from emoscope.core.results import NO_TRACK, Box, Timeline
 from emoscope.media.clips import Clip, build_clip
-from emoscope.media.detectors.base import Detection
+from emoscope.media.detectors.base import Detection, DetectorPool
 from emoscope.media.video import Frame, read_frames
 
 LOSSLESS = {"qp": "0"}
@@ -174,7 +174,7 @@ def test_boxes_of_a_rotated_video_are_in_the_displayed_picture(
 
 def looked_at(bundles: Path, path: Path, box: Box) -> list[float]:
     analyzer = BundleAnalyzer(bundles / "image.onnx", AnalyzeOptions())
-    analyzer.detector = Scripted([Detection(box, 1.0)])
+    analyzer.detectors = DetectorPool(lambda: Scripted([Detection(box, 1.0)]))
     return analyzer.analyze(path).boxes_xyxy[0].tolist()
 
 
@@ -195,9 +195,8 @@ def test_each_face_is_cropped_and_has_its_own_rows(bundles: Path, tmp_path: Path
         tmp_path / "two.mp4", num_frames=3, picture=lambda _: halves, options=LOSSLESS
     )
     analyzer = BundleAnalyzer(bundles / "image.onnx", AnalyzeOptions(rate_hz=None))
-    analyzer.detector = Scripted(
-        [Detection(Box(4, 4, 24, 24), 1.0), Detection(Box(40, 4, 60, 24), 0.9)]
-    )
+    faces = [Detection(Box(4, 4, 24, 24), 1.0), Detection(Box(40, 4, 60, 24), 0.9)]
+    analyzer.detectors = DetectorPool(lambda: Scripted(faces))
     timeline = analyzer.analyze(path)
     assert len(timeline.tracks) == 2
     for track in timeline.tracks:

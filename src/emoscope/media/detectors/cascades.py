@@ -62,7 +62,8 @@ class CascadeDetector:
 
         The score is n / (n + 2) for n windows that agree."""
         small, scale_xy = reduced(rgb, self._longest_px)
-        windows = list(self._windows(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)))
+        # Their order depends on OpenCV's threads.
+        windows = sorted(self._windows(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)))
         groups, hits = cv2.groupRectangles(windows, self._MIN_HITS - 1, 0.2)
         faces = [
             Detection(scaled(self._converted(*group), scale_xy), n / (n + 2.0))

@@ -1,18 +1,16 @@
-"""Open media files, with one-line errors; read packets; find time zero."""
+"""Open media files, with one-line errors; find time zero."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
-from av.stream import Stream
 
 from emoscope.core.errors import MediaError, ReadError
 
-__all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "packets", "zero_s"]
+__all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "zero_s"]
 
 # Used to recognise recordings in a folder; a file that is given by name may have any suffix.
 VIDEO_SUFFIXES = frozenset(
@@ -28,14 +26,18 @@ _NOT_MEDIA = frozenset({"tty"})  # FFmpeg reads any .txt file as a video of a te
 
 def existing(path: str | Path) -> Path:
     """Return the path of an existing file or folder. Raises MediaError, ReadError if the system
-    cannot tell."""
+    cannot tell.
+
+    A pipe, a socket or a device is refused: reading one may wait forever."""
     file = Path(path)
     try:
-        file.stat()
+        mode = file.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
         raise ReadError(f"{path}: {error.strerror}. Check its permissions.") from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise MediaError(f"{path}: not a regular file. Save its content to a file first.")
     return file
 
 
@@ -90,20 +92,3 @@ def zero_s(container: InputContainer) -> float:
         if abs(exact_s - start_s) < 1e-6:
             return exact_s
     return start_s
-
-
-def packets(container: InputContainer, stream: Stream) -> "Iterator[Packet[Any]]":
-    """Yield a stream's readable packets, skipping damaged ones.
-
-    The last packet is empty: it flushes the decoder."""
-    demuxed = container.demux(stream)
-    while True:
-        try:
-            packet = next(demuxed)
-        except StopIteration:
-            return
-        except (av.FFmpegError, IndexError):  # IndexError: a stream that starts midway
-            yield Packet()
-            return
-        if not packet.is_corrupt:
-            yield packet

@@ -1,6 +1,7 @@
 """Read images: a single file, or a folder of numbered ones."""
 
 import re
+import threading
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError, ReadError
-from emoscope.media.reading.pixels import fit
+from emoscope.media.reading.container import existing
 
 __all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
 
@@ -41,12 +42,12 @@ def natural_key(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def read_image(path: Path, max_side: int | None = None) -> ByteArray:
+def read_image(path: Path) -> ByteArray:
     """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
-    It is scaled down so that no side exceeds `max_side`. Grey is repeated to three channels, 16
-    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded, ReadError if
-    the system cannot read it."""
+    Grey is repeated to three channels, 16 bits are scaled to 8, alpha is dropped. Raises MediaError
+    if it cannot be decoded or is cut off, ReadError if the system cannot read it."""
+    existing(path)
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -56,9 +57,6 @@ def read_image(path: Path, max_side: int | None = None) -> ByteArray:
     bgr = _decoded(data)
     if bgr is None:
         raise MediaError(f"{path}: not an image, or cut off. Check that the file is complete.")
-    height, width = bgr.shape[:2]
-    if max_side is not None and max(height, width) > max_side:
-        bgr = cv2.resize(bgr, fit(width, height, max_side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -67,11 +65,31 @@ def _decoded(data: ByteArray) -> MatLike | None:
     start, end = data[:4].tobytes(), data[-64:].tobytes()
     if start == b"\x89PNG" and b"IEND" not in end:
         return None  # libpng would write to stderr, bypassing OpenCV's logging
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        return cv2.imdecode(data, cv2.IMREAD_COLOR)
+        with _SILENCE:
+            return cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         return None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+
+
+class _Silence:
+    """Switches off OpenCV's logging, which is one setting for all threads, while any needs it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._level = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_SILENCE = _Silence()
