@@ -183,19 +183,21 @@ def test_a_clip_of_a_film_that_ended_early_is_not_kept_as_the_whole_films(
     sample, read_frames = Sample(film, "joy"), cutting.read_frames
     whole = ready([sample], spec_of(), tmp_path / "whole")
 
-    def ending(*args: Any, **options: Any) -> Any:
-        yield from itertools.islice(read_frames(*args, **options), 5)
+    def ending(*args: Any, log: Any, **options: Any) -> Any:
+        yield from itertools.islice(read_frames(*args, log=log, **options), 5)
+        log.add_end("picture", 0.2, 0.8, None)
 
     monkeypatch.setattr(cutting, "read_frames", ending)
     short = ready([sample], spec_of(), tmp_path / "short")
     assert short.samples == (sample,)
-    assert [one.reason for one in short.shortened] == ["ends at 0.20 of 0.80 s"]
+    note = "the picture ends at 0.20 of 0.80 s: the file is cut off or damaged"
+    assert [one.reason for one in short.shortened] == [note]
     assert short.warnings == (
-        f"A recording ends before the length in the header, first {film}: ends at 0.20 of 0.80 s.",
+        f"A recording ends before the length in the header, first {film}: {note}.",
     )
     assert list(short.report_lines())[1:] == [
         "used, but ends before the length in its header: 1",
-        f"  {film}: ends at 0.20 of 0.80 s",
+        f"  {film}: {note}",
     ]
     assert short.key(sample) != whole.key(sample)
     again = ready([sample], spec_of(), tmp_path / "short")
@@ -214,7 +216,7 @@ def test_a_span_within_a_short_film_is_whole(film: Path, tmp_path: Path) -> None
     prepared = ready(samples, spec_of(), tmp_path / "cache")
     assert prepared.samples == tuple(samples)
     assert [short.path for short in prepared.shortened] == [cut_off]
-    assert prepared.shortened[0].reason.endswith("of 4.00 s")
+    assert "of 4.00 s: the file is cut off" in prepared.shortened[0].reason
 
 
 def test_a_recording_that_is_still_being_written_is_not_kept(

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from emoscope.core.clipspec import ClipSpec, LogMel, Uniform, Vector
-from emoscope.core.errors import MediaError, SpecError
+from emoscope.core.errors import MediaError, ReadError, SpecError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.detectors import create_detector
@@ -17,14 +17,13 @@ from emoscope.media.people.tracking import FaceFinder, FaceTracker, LargestFace
 from emoscope.media.reading.images import is_image
 from emoscope.media.sampling import grid_indices, sample_indices
 from emoscope.media.sound.audio import RATE_HZ, Sound, is_silent, read_sound
-from emoscope.media.video import Frame, probe, read_frames
+from emoscope.media.video import Frame, ReadLog, probe, read_frames
 
 __all__ = ["Cut", "Cutting", "Faces", "cut"]
 
 Faces = Literal["follow", "every-frame"]
 
 _IMAGE_FPS = 25.0  # of a folder of pictures whose corpus gives no rate
-_EARLY_S = 0.5  # by which a film may end before its header's length, which may be its sound's
 
 _detector = functools.cache(create_detector)  # loading a cascade takes longer than using it
 
@@ -117,7 +116,7 @@ class Cut:
     frames         number of frames read; `without_face` of them do not show the face
     times_s        when the material's frames are shown
     until_s        when the person is last seen; None without pictures
-    note           "ends at 0.60 of 2.00 s" for a film that ends before the length in its header
+    note           remarks on a recording that ends before the length in its header, else ""
     """
 
     material: Material | None
@@ -157,19 +156,23 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     Flow has half precision, as in the cache. Raises MediaError or SpecError for a recording that
     cannot be read, and for a silent one where the spec has no pictures.
     """
-    spec = how.spec
-    result = _cut_pictures(sample, how) if spec.seen else Cut(Material({}))
-    if result.material is None or not spec.heard:
-        return result
-    vectors = _sound_vectors(sample, spec, result.until_s)
-    return replace(result, material=replace(result.material, vectors=vectors))
+    log = ReadLog()
+    try:
+        result = _cut_pictures(sample, how, log) if how.spec.seen else Cut(Material({}))
+        if result.material is not None and how.spec.heard:
+            vectors = _sound_vectors(sample, how.spec, result.until_s, log)
+            result = replace(result, material=replace(result.material, vectors=vectors))
+    except MediaError as error:
+        if log.ends_early:  # the reason may be what is missing, which may come back
+            raise ReadError(str(error)) from error
+        raise
+    return replace(result, note="; ".join(log.notes) if log.ends_early else "")
 
 
-def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
-    times_s, end_s, people = _track_people(sample, how)
-    note = _early_end(sample, end_s)
+def _cut_pictures(sample: Sample, how: Cutting, log: ReadLog) -> Cut:
+    times_s, people = _track_people(sample, how, log)
     if how.is_short(times_s):
-        return Cut(None, reason=f"fewer than {how.min_frames} frames", note=note)
+        return Cut(None, reason=f"fewer than {how.min_frames} frames")
     person = max(people, key=lambda person: person.prominence, default=_Person())
     without = len(times_s) - len(person.times_s)
     reason = ""
@@ -180,33 +183,18 @@ def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
     elif how.is_short(person.times_s):
         reason = f"a {how.target} in fewer than {how.min_frames} frames"
     if reason:
-        return Cut(None, len(times_s), without, reason, note=note)
+        return Cut(None, len(times_s), without, reason)
     material, kept_s = _select_frames(person, how)
-    return Cut(material, len(times_s), without, times_s=kept_s, until_s=person.until_s, note=note)
+    return Cut(material, len(times_s), without, times_s=kept_s, until_s=person.until_s)
 
 
-def _early_end(sample: Sample, end_s: float) -> str:
-    """ "ends at 0.60 of 2.00 s" for a film whose header says that it is longer, else "".
-
-    The rest is missing from the file, or could not be read."""
-    is_reached = sample.end_s is not None and end_s > sample.end_s - _EARLY_S
-    if is_reached or is_image(sample.path) or sample.path.is_dir():
-        return ""
-    length_s = probe(sample.path).duration_s
-    wanted_s = length_s if sample.end_s is None else min(length_s, sample.end_s)
-    return f"ends at {end_s:.2f} of {length_s:.2f} s" if end_s < wanted_s - _EARLY_S else ""
-
-
-def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], float, list[_Person]]:
-    """Times of the span's frames, the end of the last, and every person seen in them.
-
-    Raises MediaError."""
+def _track_people(sample: Sample, how: Cutting, log: ReadLog) -> tuple[list[float], list[_Person]]:
+    """Times of the span's frames, and every person seen in them. Raises MediaError."""
     spec = _picture_spec(how.spec)
     detector = _detector(how.finder)
     follow = how.faces == "follow"
     finder: FaceFinder = FaceTracker(detector) if follow else LargestFace(detector)
     times_s: list[float] = []
-    end_s = 0.0
     people: dict[int, _Person] = {}
     for frame in read_frames(
         sample.path,
@@ -214,16 +202,16 @@ def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], float, lis
         end_s=sample.end_s,
         max_side=MAX_SIDE_PX,
         image_fps=sample.fps or _IMAGE_FPS,
+        log=log,
     ):
         times_s.append(frame.time_s)
-        end_s = frame.time_s + frame.duration_s
         for sighting in sightings(frame, spec, finder):
             people.setdefault(sighting.track, _Person()).add(sighting, frame, spec)
     if not times_s:
         raise MediaError(
             f"{sample.path}: no frame starts within the labelled span. Check the corpus's times."
         )
-    return times_s, end_s, list(people.values())
+    return times_s, list(people.values())
 
 
 def _picture_spec(spec: ClipSpec) -> ClipSpec:
@@ -250,11 +238,13 @@ def _select_frames(person: _Person, how: Cutting) -> tuple[Material, tuple[float
     return replace(material, flow=flow), times_s
 
 
-def _sound_vectors(sample: Sample, spec: ClipSpec, until_s: float | None) -> dict[str, Any]:
+def _sound_vectors(
+    sample: Sample, spec: ClipSpec, until_s: float | None, log: ReadLog
+) -> dict[str, Any]:
     """Vectors of the span's sound, {kind: (D,) or (T, mels)}; logmel ends with the pictures.
 
     Raises MediaError for a sound that is silent, or too short for its features."""
-    sound = _read_sound(sample, spec)
+    sound = _read_sound(sample, spec, log)
     if not spec.seen and is_silent(sound.samples):
         raise MediaError(f"{sample.path}: the audio track is silent. Check the recording.")
     vectors: dict[str, Any] = {}
@@ -273,11 +263,11 @@ def _sound_vectors(sample: Sample, spec: ClipSpec, until_s: float | None) -> dic
     return vectors
 
 
-def _read_sound(sample: Sample, spec: ClipSpec) -> Sound:
+def _read_sound(sample: Sample, spec: ClipSpec, log: ReadLog) -> Sound:
     """The sound of the span. A film without an audio track counts as silent for models of pictures
     and logmel. Raises MediaError for other models, and for a damaged track."""
     try:
-        return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
+        return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s, log=log)
     except MediaError:
         needs_sound = not spec.seen or any(isinstance(s, Vector) for s in spec.heard)
         if needs_sound or probe(sample.path).has_sound:
