@@ -98,7 +98,9 @@ def test_the_cache_folder_comes_from_the_environment(corpus: Path, tmp_path: Pat
     own = tmp_path / "own"
     ran = prepare(corpus, "--detector", "none", env={"EMOSCOPE_CACHE": str(own)})
     assert ran.exit_code == 0
-    assert names(own) == ["clips", "digests.json"]
+    assert names(own) == ["clips", "digests.json", "sets"]
+    title = lines(ask("cache", "--cache", own).stdout)[2]
+    assert title.startswith(f"  {corpus}/sad: gray 8x8, face: 1, ")
 
 
 def test_the_spec_of_a_network_is_used(tmp_path: Path) -> None:

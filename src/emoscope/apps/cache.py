@@ -1,8 +1,8 @@
 """`emoscope cache`: show the size of the cache, and delete files from it."""
 
+import json
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ _KINDS = {  # kind -> the files of it; others in the folder are not ours
     "clips that cannot be cut": "clips/[0-9a-f][0-9a-f]/*.json",
     "features": "features/[0-9a-f][0-9a-f]/*.npy",
     "digests": "digests.json",
+    "lists": "sets/*.json",
 }
 _DAY_S = 86400.0
 
@@ -34,16 +35,34 @@ class _Stored:
 
 
 def show_cache(folder: Path | None) -> None:
-    """Print where the cache is, and the number and size of its files by kind."""
+    """Print where the cache is, and the number and size of its files by kind and corpus."""
     folder = folder or default_cache()
-    counts, sizes = Counter[str](), Counter[str]()
-    for file in _files(folder):
-        counts[file.kind] += 1
-        sizes[file.kind] += file.size_bytes
-    typer.echo(f"{folder}: {size_text(sizes.total())}")
+    files = list(_files(folder))
+    typer.echo(f"{folder}: {size_text(sum(file.size_bytes for file in files))}")
     for kind in _KINDS:
-        if counts[kind]:
-            typer.echo(f"{kind}: {counts[kind]:,}, {size_text(sizes[kind])}")
+        sizes = [file.size_bytes for file in files if file.kind == kind]
+        if sizes:
+            typer.echo(f"{kind}: {len(sizes):,}, {size_text(sum(sizes))}")
+        if kind == "clips":
+            for line in _sets(folder, {f.path.stem: f.size_bytes for f in files if f.kind == kind}):
+                typer.echo(line)
+
+
+def _sets(folder: Path, sizes: Mapping[str, int]) -> Iterator[str]:
+    """A line for each corpus and model input with the number and size of its clips, largest first.
+
+    sizes   {name of a clip: bytes}"""
+    totals = []
+    for path in folder.glob(_KINDS["lists"]):
+        try:
+            prepared = json.loads(path.read_text(encoding="utf-8"))
+            present = [sizes[key] for key in prepared["keys"] if key in sizes]
+            totals.append((sum(present), len(present), str(prepared["title"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged, or deleted by another run
+    for size, count, title in sorted(totals, reverse=True):
+        if count:
+            yield f"  {title}: {count:,}, {size_text(size)}"
 
 
 def clear_cache(folder: Path | None, older_than_days: float, yes: bool) -> None:

@@ -38,6 +38,7 @@ def cache(
     """Show where the cache is and how large it is, or delete files from it.
 
     The cache holds clips that `corpus prepare` and `train` cut, and features of frozen networks.
+    Clips are listed by corpus and model input; a clip that two of them share counts in both.
     """
     from emoscope.apps.cache import clear_cache, show_cache
 

@@ -3,6 +3,7 @@
 CACHE/clips/ab/ab12....npz     the material of one clip, uncompressed
 CACHE/clips/ab/ab12....json    the reason why a clip could not be made
 CACHE/digests.json             digests of the recordings, so that a second run need not read them
+CACHE/sets/12ab....json        for `emoscope cache`: the clips that a corpus and a model input share
 """
 
 import hashlib
@@ -118,6 +119,16 @@ class ClipCache:
             with suppress(OSError):
                 total += self._path(key, ".npz").stat().st_size
         return total
+
+    def record_set(self, title: str, keys: Iterable[str]) -> None:
+        """Store which clips were prepared together, under a title for people."""
+        facts = json.dumps([title, self._facts], sort_keys=True)
+        with (
+            suppress(EmoscopeError),  # `emoscope cache` then shows less
+            replacing(self.folder / "sets" / f"{_hashed(facts)}.json") as part,
+        ):
+            text = json.dumps({"title": title, "keys": sorted(set(keys))})
+            part.write_text(text, encoding="utf-8")
 
     def sweep(self) -> None:
         """Delete temporary files that killed runs left, but not those in use by other runs."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from emoscope.core.clipspec import ClipSpec, LogMel, Uniform, Vector
+from emoscope.core.clipspec import ClipSpec, LogMel, Stream, Uniform, Vector
 from emoscope.core.errors import MediaError, ReadError, SpecError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
@@ -75,6 +75,15 @@ class Cutting:
     def target(self) -> str:
         """The word for what is detected: face or body."""
         return "body" if self.spec.region == "body" else "face"
+
+    @property
+    def title(self) -> str:
+        """The material of a clip in a few words: "rgb 112x112 + egemaps, face"."""
+        spec = self.spec
+        words = [f"{s.kind} {s.size_hw[1]}x{s.size_hw[0]}" for s in spec.pictures]
+        words += [s.kind for s in spec.streams if not isinstance(s, Stream)]
+        region = f", {spec.region}" if spec.seen else ""
+        return " + ".join(words) + region + (", all frames" if spec.seen and self.keeps_all else "")
 
     def facts(self) -> dict[str, Any]:
         """Everything that determines the material of a clip, for JSON."""

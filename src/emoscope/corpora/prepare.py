@@ -197,7 +197,12 @@ def prepare(
         for sample, finding in results:
             findings[_span(sample)] = finding
             progress(len(findings), len(spans))
-    return _prepared(samples, how, clips, findings)
+    prepared = _prepared(samples, how, clips, findings)
+    stored = [s for s in prepared.samples if not how.takes_as_it_is(s)]
+    if stored:
+        folder = os.path.commonpath([s.path.absolute().parent for s in stored])
+        clips.record_set(f"{folder}: {how.title}", map(prepared.key, stored))
+    return prepared
 
 
 def _find_all(
