@@ -21,6 +21,7 @@ check: .venv/full
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_docstrings.py src benchmarks examples docs
 
 format: .venv/full
 	$(BIN)/ruff format .
