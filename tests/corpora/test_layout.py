@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from making import make_image_folder
 from planting import CREMA, ENTERFACE, RAVDESS, plant, read
 
 from emoscope.core.errors import CorpusError
@@ -110,3 +111,34 @@ def test_a_folder_that_cannot_be_read_is_counted(
 
     monkeypatch.setattr("emoscope.corpora.layout.os.scandir", locked)
     assert read_corpus("folder", root).left_out == {"folder that cannot be read": 1}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "folder"),
+    [("fer2013", "train/angry"), ("oulu-casia", "OriginalImg/VL/Strong/P001/Anger")],
+)
+def test_linked_folders_of_corpora_by_folder_are_read(
+    corpus: str, folder: str, tmp_path: Path
+) -> None:
+    pictures = tmp_path / "disk"
+    make_image_folder(pictures, num_images=1)
+    link = tmp_path / "root" / folder
+    link.parent.mkdir(parents=True)
+    link.symlink_to(pictures)
+    assert len(read_corpus(corpus, tmp_path / "root").samples) == 1
+    link.unlink()
+    link.symlink_to("nowhere")
+    with pytest.raises(CorpusError, match=f"{folder}: the linked folder does not exist"):
+        read_corpus(corpus, tmp_path / "root")
+
+
+def test_linked_folders_of_ckplus_are_read_or_counted(tmp_path: Path) -> None:
+    root = plant(tmp_path, ["Emotion/S005/001/S005_001_00000011_emotion.txt"])
+    for code in root.rglob("*.txt"):
+        code.write_text("3.0")
+    make_image_folder(tmp_path / "disk" / "001", num_images=2)
+    link = root / "cohn-kanade-images" / "S005"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path / "disk")
+    (sample,) = read_corpus("ckplus", root).samples
+    assert sample.path == link / "001"
