@@ -136,6 +136,7 @@ def test_linked_folders_of_ckplus_are_read_or_counted(tmp_path: Path) -> None:
     root = plant(tmp_path, ["Emotion/S005/001/S005_001_00000011_emotion.txt"])
     for code in root.rglob("*.txt"):
         code.write_text("3.0")
+    (tmp_path / "disk").mkdir()
     make_image_folder(tmp_path / "disk" / "001", num_images=2)
     link = root / "cohn-kanade-images" / "S005"
     link.parent.mkdir()
