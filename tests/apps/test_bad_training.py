@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from asking import ask, lines, names
 from sounding import tone, write_wav
@@ -240,6 +241,38 @@ def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
     line = error_line(train(home))
     assert line.startswith("tiny: 1 training clips are too few for batches of two or more")
     read_run(home / "run")
+
+
+# Issue 18, kinds 4 and 14: what is merged or cannot be read at the moment is told by the run
+def test_a_passing_failure_and_spellings_are_warnings_of_the_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "corpus" / "p2").rename(home / "corpus" / "P1")
+    fromfile = np.fromfile
+    locked = home / "corpus" / "p0" / "sadness" / "1.png"
+
+    def failing(path: Path, **options: Any) -> Any:
+        if path == locked:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return fromfile(path, **options)
+
+    monkeypatch.setattr("emoscope.media.reading.images.np.fromfile", failing)
+    loso = {"name": "leave-one-subject-out"}
+    write(home, protocol=loso, schedule={"epochs": 1})
+    ran = train(home)
+    assert ran.exit_code == 0, ran.stderr
+    run = read_run(home / "run")
+    assert run.info["warnings"] == [
+        "The subjects 'P1' and 'p1' differ only in case or number format: they count as one "
+        "person. Write them alike, or rename one.",
+        f"{locked} could not be read and is left out this time: Input/output error.",
+    ]
+    assert all(f"Warning: {text}" in ran.stderr for text in run.info["warnings"])
+    assert [rows["name"] for rows in run.planned] == ["P1", "p0", "final"]
+    assert locked not in {sample.path for sample in run.samples}
+    monkeypatch.undo()
+    assert train(home, "--out", home / "again").exit_code == 0
+    assert locked in {sample.path for sample in read_run(home / "again").samples}
 
 
 # Issue 18, kind 17: it was refused after two folds, by its number, leaving a folder

@@ -135,7 +135,11 @@ def test_a_passing_failure_is_not_remembered(
         "digest": "emoscope.corpora.manifest.hashlib.file_digest",
     }
     monkeypatch.setattr(where[kind], fail)
-    (failure,) = ready([sample], spec, tmp_path / "cache").failures
+    prepared = ready([sample], spec, tmp_path / "cache")
+    (failure,) = prepared.failures
+    assert prepared.warnings == (
+        f"{path} could not be read and is left out this time: {failure.reason}.",
+    )
     assert re.search(f"{os.strerror(number)}|permission denied", failure.reason)
     assert list((tmp_path / "cache").rglob("*.json")) in ([], [tmp_path / "cache/digests.json"])
     monkeypatch.undo()
@@ -192,9 +196,7 @@ def test_a_clip_of_a_film_that_ended_early_is_not_kept_as_the_whole_films(
     assert short.samples == (sample,)
     note = "the picture ends at 0.20 of 0.80 s: the file is cut off or damaged"
     assert [one.reason for one in short.shortened] == [note]
-    assert short.warnings == (
-        f"A recording ends before the length in the header, first {film}: {note}.",
-    )
+    assert short.warnings == (f"{film} ends before the length in its header: {note}.",)
     assert list(short.report_lines())[1:] == [
         "used, but ends before the length in its header: 1",
         f"  {film}: {note}",

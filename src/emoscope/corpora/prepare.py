@@ -63,6 +63,7 @@ class Prepared:
     """The usable samples of a corpus in its order, with their clips; failures; counts by label.
 
     shortened   usable samples whose recording ends before the length in its header
+    unread      the failures that are not remembered: a later run tries these recordings again
     """
 
     samples: tuple[Sample, ...]
@@ -72,6 +73,7 @@ class Prepared:
     clips: ClipCache
     findings: Mapping[_Span, Finding]
     shortened: tuple[Failure, ...] = ()
+    unread: tuple[Failure, ...] = ()
 
     def key(self, sample: Sample) -> str:
         """The name of a usable sample's clip: the digest of all that determines its content."""
@@ -109,12 +111,17 @@ class Prepared:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A line about the recordings that end early; none if there are none."""
-        if not self.shortened:
-            return ()
-        first, count = self.shortened[0], len(self.shortened)
-        number = f"{count:,} recordings end" if count > 1 else "A recording ends"
-        return (f"{number} before the length in the header, first {first.path}: {first.reason}.",)
+        """Lines about recordings that end early or could not be read this time."""
+        kinds = (
+            (self.shortened, "ends before the length in its header"),
+            (self.unread, "could not be read and is left out this time"),
+        )
+        return tuple(
+            f"{failures[0].path} {text}: {failures[0].reason}."
+            + (f" {len(failures):,} recordings in all." if len(failures) > 1 else "")
+            for failures, text in kinds
+            if failures
+        )
 
     @property
     def size_bytes(self) -> int:
@@ -314,6 +321,9 @@ def _prepared(
         findings=findings,
         shortened=tuple(
             Failure(s.path, s.label, f.note) for s, f in pairs if f.note and not f.reason
+        ),
+        unread=tuple(
+            Failure(s.path, s.label, f.reason) for s, f in pairs if f.reason and not f.digest
         ),
     )
 
