@@ -102,9 +102,11 @@ def test_irregular_frames_keep_their_own_times(
 ) -> None:
     path = make_video(tmp_path / "vfr.mp4", times_s=IRREGULAR_S, options=LOSSLESS)
     timeline = by_frame(bundles, rate_hz).analyze(path)
-    assert timeline.spans_s[:, 0] == pytest.approx([IRREGULAR_S[i] for i in chosen], abs=1e-6)
-    assert timeline.probs == answers(*chosen)
     assert_covers(timeline, 0, 0.94)
+    seen = timeline.rows(timeline.seen)  # at 10 Hz, there are gaps before 0.31 and before 0.9 s
+    assert len(timeline) - len(seen) == (2 if rate_hz == 10 else 0)
+    assert seen.spans_s[:, 0] == pytest.approx([IRREGULAR_S[i] for i in chosen], abs=1e-6)
+    assert seen.probs == answers(*chosen)
 
 
 @pytest.mark.parametrize("rate_hz", [None, 10.0, 4.0])
@@ -336,7 +338,7 @@ def test_the_last_row_of_a_stream_lasts_a_step_or_its_frame(looking: Analyzer) -
     for duration_s, lasts_s in ((0.0, 0.1), (0.04, 0.1), (0.5, 0.5)):
         camera = (Frame(grey_picture(i), i / 2, i, duration_s) for i in range(2))
         timeline = Timeline.concatenate(looking.stream(camera))
-        assert timeline.spans_s == pytest.approx(np.array([(0, 0.5), (0.5, 0.5 + lasts_s)]))
+        assert timeline.spans_s[-1] == pytest.approx([0.5, 0.5 + lasts_s])
 
 
 def test_a_stream_whose_frames_go_back_in_time_is_refused(bundles: Path) -> None:

@@ -85,11 +85,11 @@ def watched(path: Path, who: Who) -> Iterator[Moment]:
     """The faces in a video as squares of 32 pixels, where `who` lists them."""
     spec = served().model_copy(update={"region": "frame"})
     for moment in moments(read_frames(path), spec, FaceTracker(WholeFrame())):
-        (whole,) = moment.sightings
         yield replace(
             moment,
             sightings=tuple(
                 Sighting(track, Box(x, 8, x + 32, 40), whole.picture[8:40, x : x + 32])
+                for whole in moment.sightings  # none in a gap
                 for track, x in who(moment.start_s)
             ),
         )

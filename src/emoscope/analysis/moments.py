@@ -16,7 +16,8 @@ from emoscope.media.video import Frame
 __all__ = ["Moment", "Moments", "moments"]
 
 
-_STEPS = 1.5  # a moment lasts this many sampling steps at most
+_STEPS = 1.5  # a moment before a gap lasts this many sampling steps at most
+_LATE = 2.0  # the next frame may come this many steps later without a gap
 _SPACINGS = 9  # of the latest frames, whose median is the sampling step of an irregular video
 
 
@@ -36,11 +37,11 @@ class Moment:
 class Moments:
     """Makes the moments of one video from frames that arrive one at a time.
 
-    A moment is final when the next frame gives its end. It lasts 1.5 sampling steps at most, or one
-    step and the frame's own duration if that is longer; a gap after it is a moment of its own. The
-    sampling step is that of `rate_hz` or the model, and not less than the usual distance between
-    frames. Boxes are converted to pixels of the source. The last moment lasts as long as its frame,
-    or one step of `rate_hz`, but ends at `until_s` at the latest.
+    A moment is final when the next frame gives its end. If that is more than two sampling steps
+    away, the moment lasts 1.5 steps, or the frame's own duration if that is longer, and the gap is a
+    moment of its own. The step is that of `rate_hz` or the model, or the usual distance of the
+    frames if that is longer. Boxes are converted to pixels of the source. The last moment lasts as
+    long as its frame, or one step of `rate_hz`, but ends at `until_s` at the latest.
     """
 
     def __init__(
@@ -99,11 +100,13 @@ class Moments:
         """A moment that lasts until the next frame, or a shorter one and the gap after it."""
         rate_hz = self._rate_hz or self._spec.rate_hz
         step_s = 1 / rate_hz if rate_hz else self._frame_s
-        if self._spacings_s:
-            step_s = max(step_s, float(np.median(self._spacings_s)))
-        end_s = waiting.start_s + max(_STEPS * step_s, step_s + self._frame_s)
-        if not step_s or next_s <= end_s + 1e-6:
+        usual_s = float(np.median(self._spacings_s)) if self._spacings_s else 0.0
+        if usual_s > _STEPS * step_s:
+            step_s = usual_s
+        length_s = next_s - waiting.start_s
+        if not step_s or length_s <= max(_LATE * step_s, self._frame_s) + 1e-6:
             return [replace(waiting, end_s=next_s)]
+        end_s = waiting.start_s + max(_STEPS * step_s, self._frame_s)
         return [replace(waiting, end_s=end_s), Moment(end_s, next_s, (), is_gap=True)]
 
 

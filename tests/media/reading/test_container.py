@@ -1,9 +1,7 @@
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
 from making import make_image_folder, make_sound, make_text, make_video
 
@@ -12,25 +10,6 @@ from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.images import read_image
 from emoscope.media.sound.audio import read_sound
 from emoscope.media.video import probe, read_frames
-
-
-class Demuxed:
-    """A container that yields packets and then fails."""
-
-    def __init__(self, given: list[Any], error: Exception) -> None:
-        self.given, self.error = given, error
-
-    def demux(self, _: object) -> Iterator[Any]:
-        yield from self.given
-        raise self.error
-
-
-@pytest.mark.parametrize("error", [av.InvalidDataError(1, "bad"), IndexError("out of range")])
-def test_packets_end_where_the_file_becomes_unreadable(error: Exception) -> None:
-    whole, damaged = av.Packet(b"whole"), av.Packet(b"damaged")
-    damaged.is_corrupt = True
-    result = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
-    assert [packet.size for packet in result] == [5, 5, 0]  # the empty one flushes the decoder
 
 
 def test_a_missing_file_and_one_below_a_file_do_not_exist(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import zero_s
-from emoscope.media.reading.packets import PacketReader, can_seek, stated_end_s
+from emoscope.media.reading.packets import PacketReader, can_seek, stated_end_s, states_own_end
 
 __all__ = ["Grid", "Picture", "PictureReader", "picture_stream"]
 
@@ -124,7 +124,8 @@ class PictureReader:
 
     @property
     def end_s(self) -> float:
-        return self._packets.end_s if self._stream.duration is None else self._decoded_s
+        own = states_own_end(self._container, self._stream)
+        return self._decoded_s if own else self._packets.end_s
 
     def pictures(self, from_s: float = 0.0) -> Iterator[Picture]:
         """Decode from a frame at or before `from_s` to the end.

@@ -1,7 +1,9 @@
 """Read images: a single file, or a folder of numbered ones."""
 
 import re
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -62,14 +64,31 @@ def read_image(path: Path) -> ByteArray:
 
 def _decoded(data: ByteArray) -> MatLike | None:
     """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
-    start, end = data[:4].tobytes(), data[-64:].tobytes()
-    if start == b"\x89PNG" and b"IEND" not in end:
-        return None  # libpng would write to stderr, bypassing OpenCV's logging
+    if _is_cut_off(data.tobytes()):
+        return None  # OpenCV may return the upper part, and libpng write to stderr
     try:
         with _SILENCE:
             return cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error:
         return None
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a JPEG has no end after its last scan, or a PNG has a damaged chunk or no last one.
+
+    Other damage inside a JPEG cannot be recognised: it has no checksum."""
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    position, kind = 8, b""
+    while kind != b"IEND" and position + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        end = position + 8 + length
+        if zlib.crc32(data[position + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return True
+        position = end + 4
+    return kind != b"IEND"
 
 
 class _Silence:

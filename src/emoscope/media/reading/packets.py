@@ -5,6 +5,8 @@ the file, so that both continue time in the same way where the file's clock rest
 """
 
 import math
+import os
+import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from av.video.stream import VideoStream
 from emoscope.core.errors import ReadError
 from emoscope.media.reading.container import zero_s
 
-__all__ = ["PacketReader", "can_seek", "stated_end_s"]
+__all__ = ["PacketReader", "can_seek", "stated_end_s", "states_own_end"]
 
 _BACK_S = 0.25  # a decoding time earlier by more is a restart; less is jitter of the file
 _FORWARD_S = 10.0  # a decoding time later by more is kept only if the next packet confirms it
@@ -31,23 +33,49 @@ _BEYOND_S = 1.0  # tolerance of the stated end
 _LOOK_AHEAD = 256  # packets
 # Formats whose header states the length. Others, such as MPEG-TS, Ogg and raw streams, state none:
 # FFmpeg estimates it from the file's size or its last timestamps.
-_STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "matroska", "mov", "w64", "wav"})
+_STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "w64", "wav"})
 _RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
+
+
+def states_own_end(container: InputContainer, stream: Stream) -> bool:
+    """Whether the header states the end of a stream itself, not of the longest one."""
+    return stream.duration is not None and container.format.name != "asf"
 
 
 def stated_end_s(container: InputContainer, stream: Stream) -> float:
     """End of a stream from time zero, as the file's header states it; NaN if it does not.
 
     It is the stream's own, or that of the longest stream where the container states only one."""
-    names = set(container.format.name.split(","))
-    if not names & _STATING:
+    name = container.format.name
+    has_lame_tag = name == "mp3" and bool(stream.start_time)  # else the length is estimated
+    if not has_lame_tag and not _STATING & set(name.split(",")):
         return math.nan
-    if stream.duration is not None and stream.time_base is not None:
+    if states_own_end(container, stream):
+        assert stream.duration is not None
+        assert stream.time_base is not None
         end = (stream.start_time or 0) + stream.duration
-        return float(end * stream.time_base) - zero_s(container)
-    if container.duration is None:
+        end_s = float(end * stream.time_base)
+    elif container.duration is None or container.streams.subtitles:  # which may end last
         return math.nan
-    return container.duration / av.time_base - zero_s(container)
+    else:
+        end_s = container.duration / av.time_base
+    return end_s * _missing_share(container) - zero_s(container)
+
+
+def _missing_share(container: InputContainer) -> float:
+    """Stated size of a RIFF file (AVI, WAV) by its size; 1 if it is whole, and for other files.
+
+    FFmpeg shortens the duration of such a file to the size that it has."""
+    if container.format.name not in ("avi", "wav"):
+        return 1.0
+    try:
+        with Path(container.name).open("rb") as file:
+            magic, stated = struct.unpack("<4sI", file.read(8))
+            size = file.seek(0, os.SEEK_END)
+    except (OSError, struct.error):
+        return 1.0
+    # A file written to a pipe states no size, or the largest one.
+    return (stated + 8) / size if magic == b"RIFF" and size < stated + 8 < 2**32 - 256 else 1.0
 
 
 def can_seek(container: InputContainer) -> bool:
@@ -89,8 +117,6 @@ class PacketReader:
     time. Raises ReadError if the system cannot read the file.
 
     restarts_s   when the file's clock restarted, from time zero
-    end_s        end of the packets read so far: of the stream, or of the longest one where the
-                 header states only that (see `stated_end_s`)
     """
 
     def __init__(
@@ -98,6 +124,11 @@ class PacketReader:
     ) -> None:
         self._container, self._stream, self._path = container, stream, path
         self._zero_s = zero_s(container)
+        self._ticks_s = {
+            one.index: float(one.time_base)
+            for one in container.streams
+            if one.time_base is not None and isinstance(one, VideoStream | AudioStream)
+        }
         self._latest_s = math.inf
         if container.duration and container.format.name not in _RESTARTING:
             self._latest_s = self._zero_s + container.duration / av.time_base + _BEYOND_S
@@ -105,7 +136,6 @@ class PacketReader:
 
     def _start(self) -> None:
         self.restarts_s: list[float] = []
-        self.end_s = 0.0
         self._longest_s = 0.0
         self._offsets_s = [0.0]  # added to the times after restart k
         self._clocks: dict[int, _Clock] = {}
@@ -129,17 +159,22 @@ class PacketReader:
                     return None
                 packet = ahead[position]
                 if packet.stream_index == index and packet.dts is not None:
-                    return _seconds(packet, packet.dts)
+                    return packet.dts * self._ticks_s[index]
             return None
 
         while ahead or read_ahead():
             packet = ahead.popleft()
-            if isinstance(packet.stream, AudioStream | VideoStream):
+            if packet.stream_index in self._ticks_s:
                 self._continue(packet, following_s)
-            self._see(packet)
+                self._see(packet)
             if packet.stream_index == self._stream.index:
                 yield packet
         yield Packet()
+
+    @property
+    def end_s(self) -> float:
+        """End of the packets read so far, of all pictures and sound, from time zero."""
+        return self._longest_s
 
     def decode(self, packet: "Packet[Any]") -> list[Any]:
         """Frames of a packet of the stream, none if it is damaged. Raises ReadError if the memory
@@ -178,28 +213,29 @@ class PacketReader:
 
     def _continue(self, packet: "Packet[Any]", following_s: Callable[[int], float | None]) -> None:
         """Move a packet's times to the clock that never restarts."""
-        index = packet.stream_index
-        if packet.dts is not None:
-            time_s = _seconds(packet, packet.dts)
-            clock = self._clocks.setdefault(index, _Clock(time_s))
-            jump_s = time_s - clock.latest_s
+        index, dts = packet.stream_index, packet.dts
+        tick_s, clock = self._ticks_s[index], self._clocks.get(index)
+        if dts is not None:
+            time_s = dts * tick_s
             if time_s > self._latest_s:
                 packet.pts = packet.dts = None
                 return
+            if clock is None:
+                clock = self._clocks[index] = _Clock(time_s)
+            jump_s = time_s - clock.latest_s
             if not -_BACK_S <= jump_s <= _FORWARD_S:
                 next_s = following_s(index)
                 if next_s is not None and abs(next_s - time_s) > abs(next_s - clock.latest_s):
                     packet.pts = packet.dts = None
                     return
                 if jump_s < 0:
-                    first = packet.dts if packet.pts is None else packet.pts
-                    clock.restarts = self._restart(clock.restarts + 1, _seconds(packet, first))
+                    first = dts if packet.pts is None else packet.pts
+                    clock.restarts = self._restart(clock.restarts + 1, first * tick_s)
             clock.latest_s = time_s
-        if index in self._clocks and self._clocks[index].restarts:
-            offset_s = self._offsets_s[self._clocks[index].restarts]
-            ticks = round(offset_s / packet.time_base) if packet.time_base else 0
+        if clock is not None and clock.restarts:
+            ticks = round(self._offsets_s[clock.restarts] / tick_s)
             packet.pts = None if packet.pts is None else packet.pts + ticks
-            packet.dts = None if packet.dts is None else packet.dts + ticks
+            packet.dts = None if dts is None else dts + ticks
 
     def _restart(self, number: int, time_s: float) -> int:
         """Number of the restart that continues with `time_s`: another stream's, or the next one."""
@@ -213,13 +249,10 @@ class PacketReader:
         return number
 
     def _see(self, packet: "Packet[Any]") -> None:
-        if packet.pts is None or packet.time_base is None:
+        pts = packet.pts
+        if pts is None:
             return
-        end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base) - self._zero_s
-        self._longest_s = max(self._longest_s, end_s)
-        if packet.stream_index == self._stream.index or self._stream.duration is None:
-            self.end_s = max(self.end_s, end_s)
-
-
-def _seconds(packet: "Packet[Any]", ticks: int) -> float:
-    return float(ticks * packet.time_base) if packet.time_base else 0.0
+        tick_s = self._ticks_s[packet.stream_index]
+        end_s = (pts + (packet.duration or 0)) * tick_s - self._zero_s
+        if end_s > self._longest_s:
+            self._longest_s = end_s

@@ -32,7 +32,7 @@ class Mixer:
         self._kind: tuple[str, str, int] | None = None
 
     def rows_of(self, frame: AudioFrame) -> Float32Array:
-        """(1 + channels, n): the mix, then every channel; (1, n) for mono.
+        """(1 + channels, n): the mix, then every channel in it; (1, n) for mono.
 
         The number of rows is that of the first frame, even if the layout changes."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
@@ -41,7 +41,7 @@ class Mixer:
             # By default the sum of floating-point channels can exceed 1.
             options = {"rematrix_maxval": "1.0"}
             self._mono = av.AudioResampler("flt", "mono", self.rate_hz, options=options)
-            self._split = av.AudioResampler("fltp", frame.layout, self.rate_hz)
+            self._split = av.AudioResampler("flt", frame.layout, self.rate_hz)
             self._weights = _weights([channel.name for channel in frame.layout.channels])
         frame.pts = None  # times are the caller's
         count = len(self._weights)
@@ -50,7 +50,7 @@ class Mixer:
         else:
             channels = joined(self._split.resample(frame), count)
             mix = self._weights @ channels if count > 2 else joined(self._mono.resample(frame))
-            rows = np.vstack([mix, channels])
+            rows = np.vstack([mix, channels[self._weights > 0]])
         self.rows = self.rows or len(rows)
         if len(rows) == self.rows:
             return rows
@@ -61,7 +61,7 @@ class Mixer:
 
 def _weights(channels: list[str]) -> Float32Array:
     """Weight of each channel in the mix; equal ones if the file does not name them."""
-    if not {"FC", "FL", "FR"} & set(channels):
+    if len(channels) <= 2 or not {"FC", "FL", "FR"} & set(channels):
         return np.full(len(channels), 1 / len(channels), dtype=np.float32)
     return np.array([_WEIGHTS.get(name, _OTHER) for name in channels], dtype=np.float32)
 
@@ -77,10 +77,10 @@ def mixed(blocks: Iterable[Float32Array], rate_hz: int) -> Iterator[Float32Array
             block = block[:, waiting[-1].shape[1] :]
             count += waiting[-1].shape[1]
             if count == rate_hz:
-                yield _mono(np.concatenate(waiting, axis=1))
+                yield np.ascontiguousarray(_mono(np.concatenate(waiting, axis=1)))
                 waiting, count = [], 0
     if waiting:
-        yield _mono(np.concatenate(waiting, axis=1))
+        yield np.ascontiguousarray(_mono(np.concatenate(waiting, axis=1)))
 
 
 def _mono(rows: Float32Array) -> Float32Array:
@@ -97,10 +97,11 @@ def _mono(rows: Float32Array) -> Float32Array:
 
 
 def joined(frames: list[AudioFrame], channels: int = 1) -> Float32Array:
-    """Concatenate float32 frames, mono to (n,), planar ones to (channels, n)."""
+    """Concatenate packed float32 frames, mono to (n,), others to (channels, n)."""
     parts = [
-        np.stack([np.frombuffer(plane, np.float32, frame.samples) for plane in frame.planes])  # type: ignore[call-overload]
+        # Planar frames are not used: PyAV counts the planes of eight channels wrongly.
+        np.frombuffer(frame.planes[0], np.float32, frame.samples * channels)  # type: ignore[call-overload]
         for frame in frames
     ]
-    samples = np.concatenate([*parts, np.zeros((channels, 0), dtype=np.float32)], axis=1)
-    return samples[0] if channels == 1 else samples
+    samples = np.concatenate([*parts, np.zeros(0, dtype=np.float32)])
+    return samples if channels == 1 else samples.reshape(-1, channels).T
