@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from emoscope.core.errors import MediaError
-from emoscope.corpora.prepare import default_cache
+from emoscope.core.offline import default_cache
 
 __all__ = ["clear_cache", "show_cache", "size_line", "size_text"]
 
@@ -20,6 +20,7 @@ _KINDS = {  # kind -> the files of it; others in the folder are not ours
     "features": "features/[0-9a-f][0-9a-f]/*.npy",
     "digests": "digests.json",
     "lists": "sets/*.json",
+    "matplotlib": "matplotlib/*.json",  # its list of fonts
 }
 _DAY_S = 86400.0
 

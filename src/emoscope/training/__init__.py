@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from emoscope.core.errors import MissingExtra
+from emoscope.core.offline import keep_matplotlib_in_cache
 
 if TYPE_CHECKING:
     from emoscope.training.experiment import resume, train
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from emoscope.training.run import Run
 
 __all__ = ["Recipe", "Run", "resume", "train"]
+
+keep_matplotlib_in_cache()  # before any import of Lightning, which imports matplotlib
 
 _HOMES = {
     "Recipe": "emoscope.training.recipe",

@@ -20,9 +20,10 @@ from lightning.fabric.utilities import rank_zero
 from emoscope.analysis.bundle import load_bundle
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.core.offline import default_cache
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample, digest
-from emoscope.corpora.prepare import Prepared, default_cache
+from emoscope.corpora.prepare import Prepared
 from emoscope.corpora.prepare import prepare as prepare_clips
 from emoscope.media.files import check_writable, replacing
 from emoscope.training.fold_training import FoldTraining
