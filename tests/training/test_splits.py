@@ -30,7 +30,7 @@ def corpus(people: int = 10, each: int = 6) -> list[Sample]:
 
 
 def assert_partition(folds: list[Fold], samples: list[Sample]) -> None:
-    """Every sample is judged once, and never by a fold that has seen it."""
+    """Every sample is tested once, by a fold that was not trained on it."""
     judged = Counter(sample.path for fold in folds for sample in fold.test)
     assert judged == Counter(sample.path for sample in samples)
     for fold in folds:
@@ -87,7 +87,7 @@ def test_persons_are_held_out_by_name() -> None:
     fold = held_out_subjects(samples, ("S4", "S2"))
     assert {s.subject for s in fold.test} == {"S2", "S4"}
     assert_partition([fold, held_out_subjects(samples, ("S1", "S3"))], samples)
-    with pytest.raises(CorpusError, match=r"shows the subject 'S44'\. Did you mean 'S4'\?"):
+    with pytest.raises(CorpusError, match=r"has the subject 'S44'\. Did you mean 'S4'\?"):
         held_out_subjects(samples, ("S4", "S44"))
     with pytest.raises(CorpusError, match=r"'P001'\. They are S1, S2, S3 \.\.\."):
         held_out_subjects(samples, ("P001",))
@@ -131,13 +131,13 @@ def test_twin_sequences_of_pictures_are_a_leak(tmp_path: Path) -> None:
         (tmp_path / folder / "000.jpeg").write_bytes(content)
     one, twin, other = (Sample(tmp_path / f"P00{i}", "fear", f"P00{i}") for i in (1, 2, 3))
     assert leaks(Fold("clean", (one,), (other,))) == {}
-    found = leaks(Fold("twins", (one,), (twin,)))
-    assert found == {"content": (f"{one.path} = {twin.path}",)}
+    leaked = leaks(Fold("twins", (one,), (twin,)))
+    assert leaked == {"content": (f"{one.path} = {twin.path}",)}
 
 
 def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
     samples = [*corpus(people=2, each=2), Sample(Path("x.mp4"), "fear")]
-    with pytest.raises(CorpusError, match="1 of 5 samples name no subject"):
+    with pytest.raises(CorpusError, match="1 of 5 samples have no subject"):
         list(leave_one_subject_out(samples))
 
 
@@ -154,3 +154,41 @@ def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
 def test_too_few_persons_are_refused(split: object) -> None:
     with pytest.raises(CorpusError, match=r"needs \d subjects or more, the corpus has 1"):
         list(split(corpus(people=1)))  # type: ignore[operator]
+
+
+# Issue 18, kind 4: the guard compared spellings, so that one person was on both sides
+
+SPELLINGS = ("S1", "S1 ", "S1\u00a0", "s1")
+NUMBERS = ("1", "1.0", "01")
+FORMS = ("Zo\u00eb", "Zoe\u0308")
+
+
+@pytest.mark.parametrize("names", [SPELLINGS, NUMBERS, FORMS], ids=ascii)
+@pytest.mark.parametrize("split", ["loso", "groups", "k-fold", "holdout", "held out"])
+def test_spellings_of_one_person_are_on_one_side(names: tuple[str, ...], split: str) -> None:
+    others = [Sample(Path(f"{who}-{i}.mp4"), "fear", f"p{who}") for who in range(3) for i in "ab"]
+    same = [Sample(Path(f"same-{i}.mp4"), "fear", name) for i, name in enumerate(names)]
+    samples = [*others, *same]
+    folds = {
+        "loso": lambda: list(leave_one_subject_out(samples)),
+        "groups": lambda: list(leave_one_group_out(samples, 4)),
+        "k-fold": lambda: list(group_k_fold(samples, 4)),
+        "holdout": lambda: [stratified_group_holdout(samples, 0.3, seed) for seed in range(8)],
+        "held out": lambda: [held_out_subjects(samples, (names[1],))],
+    }[split]()
+    for fold in folds:
+        assert sum(sample in fold.test for sample in same) in (0, len(names))
+        assert sum(sample in fold.train for sample in same) in (0, len(names))
+        assert leaks(fold) == {}
+    if split == "loso":
+        assert len(folds) == 4
+        assert names[0] in {fold.name for fold in folds}
+
+
+@pytest.mark.parametrize("names", [SPELLINGS, NUMBERS, FORMS], ids=ascii)
+def test_spellings_of_one_person_on_both_sides_are_a_leak(names: tuple[str, ...]) -> None:
+    one, other = (Sample(Path(f"{i}.mp4"), "fear", name) for i, name in enumerate(names[:2]))
+    fold = Fold("split", (one,), (other,))
+    assert leaks(fold) == {"subject": (" = ".join(sorted(names[:2])),)}
+    with pytest.raises(CorpusError, match="same subject in training and test"):
+        refuse_leaks(fold)

@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from emoscope.core.errors import CorpusError
-from emoscope.corpora.manifest import Manifest, Sample
+from emoscope.corpora.manifest import Manifest, Sample, exists
 from emoscope.media.reading.images import is_image, natural_key
 
-__all__ = ["Place", "contents", "files_below", "has_pictures", "read_recordings", "table_rows"]
+__all__ = [
+    "Place",
+    "contents",
+    "files_below",
+    "has_pictures",
+    "read_recordings",
+    "subfolders",
+    "table_rows",
+]
 
 Place = Callable[[Path], Sample | str]
 """A function from a recording's path, relative to the corpus folder, to its sample, or to the
@@ -111,6 +119,19 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
+
+
+def subfolders(parent: Path) -> list[Path]:
+    """The folders in a folder, also linked ones, sorted by name; hidden ones are left out.
+
+    Raises CorpusError for a link to a folder that does not exist."""
+    paths = sorted(parent.glob("[!.]*"))
+    for path in paths:
+        if path.is_symlink() and not path.suffix and not exists(path):
+            raise CorpusError(
+                f"{path}: the linked folder does not exist. Restore or delete the link."
+            )
+    return [path for path in paths if path.is_dir()]
 
 
 def contents(folder: Path) -> str:

@@ -72,8 +72,8 @@ def _with_splits(manifest: Manifest, root: Path) -> Manifest:
     others = [name for name in names if name not in splits]
     if others:
         raise CorpusError(
-            f"{root}: {splits[0]!r} is a split and {others[0]!r} a subject. Rename {splits[0]!r} if "
-            "it is a person, or list the files in a manifest with the columns subject and split."
+            f"{root}: {splits[0]!r} is a split and {others[0]!r} a subject. Rename {splits[0]!r} "
+            "if it is a person, or list the files in a manifest with the columns subject and split."
         )
     samples = tuple(
         replace(sample, subject="", split=_SPLITS[key(sample.subject)])
