@@ -38,8 +38,8 @@ class Moments:
     """Makes the moments of one video from frames that arrive one at a time.
 
     A moment is final when the next frame gives its end. If that is more than two sampling steps
-    away, the moment lasts 1.5 steps, or the frame's own duration if that is longer, and the gap is a
-    moment of its own. The step is that of `rate_hz` or the model, or the usual distance of the
+    away, the moment lasts 1.5 steps, or the frame's own duration if that is longer, and the gap is
+    a moment of its own. The step is that of `rate_hz` or the model, or the usual distance of the
     frames if that is longer. Boxes are converted to pixels of the source. The last moment lasts as
     long as its frame, or one step of `rate_hz`, but ends at `until_s` at the latest.
     """

@@ -6,6 +6,8 @@ import typer
 
 from emoscope.core.errors import MissingExtra
 from emoscope.media.files import check_writable
+from emoscope.media.reading.images import film_images
+from emoscope.reports.names import report_stem
 
 try:
     from emoscope.training.explain.attribution import explain_clip
@@ -28,8 +30,10 @@ def explain_video(
 ) -> None:
     """Explain the prediction of a run's network for a recording; print the files written."""
     check_writable(out)
+    if video.is_dir():
+        film_images(video)  # raises MediaError for separate pictures
     explanation = explain_clip(video, run, label, start_s, end_s, allow_code=allow_code)
-    for path in write_explanation(explanation, out, video.stem):
+    for path in write_explanation(explanation, out, report_stem(video)):
         typer.echo(f"written: {path}")
     prediction = f"{explanation.label} {explanation.probability:.1%}"
     for heat in explanation.gradcam:

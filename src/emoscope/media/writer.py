@@ -43,6 +43,7 @@ def write_video(
     sound_from: str | Path | None = None,
     start_s: float = 0.0,
     end_s: float | None = None,
+    comment: str = "",
 ) -> None:
     """Write frames to an MP4 that shows each at its own time; irregular times are supported.
 
@@ -50,6 +51,7 @@ def write_video(
                      encoded to AAC; a file without audio adds none
     start_s, end_s   span of the source that the frames cover: start_s becomes time zero, and only
                      audio within the span is written
+    comment          text to store in the file's metadata
 
     The size is that of the first frame. Frames of another size are fitted into it, with black bars
     where their shape differs. Odd sizes are padded to even ones by repeating the edge. The file is
@@ -62,7 +64,8 @@ def write_video(
         raise MediaError(f"{target}: writing it would replace the original. Choose another name.")
     try:
         with ExitStack() as stack, replacing(target) as part:
-            _write(part, target, frames, _audio(stack, sound_from, start_s, end_s), start_s)
+            audio = _audio(stack, sound_from, start_s, end_s)
+            _write(part, target, frames, audio, start_s, comment)
     except av.FFmpegError as error:  # errors that are also OSErrors: `replacing` raised MediaError
         raise MediaError(
             f"{target}: H.264 cannot encode these frames ({error.strerror}). Write smaller ones."
@@ -70,7 +73,12 @@ def write_video(
 
 
 def _write(
-    part: Path, target: Path, frames: Iterable[Frame], audio: "_Audio | None", start_s: float
+    part: Path,
+    target: Path,
+    frames: Iterable[Frame],
+    audio: "_Audio | None",
+    start_s: float,
+    comment: str,
 ) -> None:
     remaining = iter(frames)
     first = next(remaining, None)
@@ -78,6 +86,8 @@ def _write(
         raise MediaError(f"{target}: there are no frames to write. Choose a longer span.")
     output = av.open(str(part.absolute()), "w", format="mp4")
     try:
+        if comment:
+            output.metadata["comment"] = comment
         video = _Video(output, target, first, start_s)
         if audio is not None:
             audio.add_track(output)
@@ -260,7 +270,8 @@ class _Audio:
         """Time in the source, and timestamp in the output.
 
         It is None before the span, and for a packet that does not come after the previous one, as
-        at a restart of the file's clock. If the span starts at zero, the encoder's lead-in before time zero is kept."""
+        at a restart of the file's clock. If the span starts at zero, the encoder's lead-in before
+        time zero is kept."""
         time_s = float(pts * self._time_base) - self._zero_s
         if self._start_s > 0 and time_s + float(duration * self._time_base) <= self._start_s:
             return time_s, None

@@ -1,9 +1,13 @@
 """Read images: a single file, or a folder of numbered ones."""
 
+import math
 import re
 import struct
 import threading
 import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -14,9 +18,24 @@ from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError, ReadError
 from emoscope.media.reading.container import existing
 
-__all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNREADABLE_SUFFIXES",
+    "film_images",
+    "is_animated",
+    "is_animated_webp",
+    "is_film",
+    "is_image",
+    "natural_key",
+    "numbered_images",
+    "read_image",
+    "silent_opencv",
+]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+UNREADABLE_SUFFIXES = (".avif", ".heic", ".heif", ".jxl")  # images that cannot be decoded
+_HEAD_BYTES = 1 << 16  # a colour profile may come before the chunk that is looked for
+_COMPARED = 8  # images of a folder whose sizes are compared
 
 
 def is_image(path: Path) -> bool:
@@ -36,6 +55,77 @@ def numbered_images(folder: Path) -> list[Path]:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise MediaError(f"{folder}: the folder has no images. Give one that has ({suffixes}).")
     return sorted(images, key=lambda p: (natural_key(p.stem.casefold()), p.name))
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is a PNG or WebP with several frames."""
+    if path.suffix.lower() not in (".png", ".webp"):
+        return False
+    head = _head(path)
+    if not head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _has_animation_flag(head)
+    before_pixels = head.partition(b"IDAT")[0]
+    _, chunk, content = before_pixels.partition(b"acTL")
+    return bool(chunk) and int.from_bytes(content[:4], "big") > 1
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is a WebP with several frames."""
+    return path.suffix.lower() == ".webp" and _has_animation_flag(_head(path))
+
+
+def film_images(folder: Path) -> list[Path]:
+    """List the images of a folder that are the frames of one film, in order.
+
+    Raises MediaError if there are none, or if they are separate pictures."""
+    images = numbered_images(folder)
+    if len(images) > 1 and not is_film(images):
+        raise MediaError(
+            f"{folder}: its {len(images)} pictures are not a numbered sequence of one size. Analyse"
+            " them one by one."
+        )
+    return images
+
+
+def is_film(images: Sequence[Path]) -> bool:
+    """Whether the images of a folder are the frames of one film rather than separate pictures.
+
+    Their names differ in one number, which counts up in equal steps; one in ten may be missing.
+    Their sizes are equal: those of the first, the last and some between are compared. None is
+    animated."""
+    if len(images) < 2:
+        return False
+    parts = [re.split(r"(\d+)", path.name.casefold()) for path in images]
+    if len({len(words) for words in parts}) > 1:
+        return False
+    columns = [
+        {int(word) if word.isdecimal() else word for word in column}
+        for column in zip(*parts, strict=True)
+    ]
+    varying = [column for column in columns if len(column) > 1]
+    if len(varying) != 1 or not all(isinstance(value, int) for value in varying[0]):
+        return False
+    numbers = sorted(int(value) for value in varying[0])
+    if len(numbers) < len(images):  # 1 and 01
+        return False
+    step = math.gcd(*(b - a for a, b in pairwise(numbers)))
+    missing = (numbers[-1] - numbers[0]) // step + 1 - len(images)
+    if missing > len(images) // 10 or (len(images) == 2 and step > 1):
+        return False
+    if any(map(is_animated, images)):
+        return False
+    compared = np.linspace(0, len(images) - 1, min(len(images), _COMPARED)).round().astype(int)
+    sizes = {_reduced_size(images[i]) for i in compared} - {None}
+    return len(sizes) <= 1
+
+
+def _reduced_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image, divided by 8; None if it cannot be read."""
+    try:
+        picture = _decoded(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
+    except OSError:
+        return None
+    return None if picture is None else (picture.shape[0], picture.shape[1])
 
 
 def natural_key(name: str) -> list[str | int]:
@@ -62,15 +152,15 @@ def read_image(path: Path) -> ByteArray:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _decoded(data: ByteArray) -> MatLike | None:
+def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
     """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
     if _is_cut_off(data.tobytes()):
         return None  # OpenCV may return the upper part, and libpng write to stderr
-    try:
-        with _SILENCE:
-            return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+    with silent_opencv():
+        try:
+            return cv2.imdecode(data, flags)
+        except cv2.error:
+            return None
 
 
 def _is_cut_off(data: bytes) -> bool:
@@ -89,6 +179,19 @@ def _is_cut_off(data: bytes) -> bool:
             return True
         position = end + 4
     return kind != b"IEND"
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""  # reading the file reports what is wrong
+
+
+def _has_animation_flag(head: bytes) -> bool:
+    is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20
+    return is_extended and bool(head[20] & 2)
 
 
 class _Silence:
@@ -112,3 +215,8 @@ class _Silence:
 
 
 _SILENCE = _Silence()
+
+
+def silent_opencv() -> AbstractContextManager[None]:
+    """Let OpenCV log nothing inside a `with` block."""
+    return _SILENCE
