@@ -245,7 +245,7 @@ def _video_frames(path: Path, span: _Span, log: ReadLog) -> Iterator[Frame]:
         if video_end_s is None:
             raise _no_frame(path)
         log.add_restarts(reader.restarts_s)
-        log.add_end("picture", reader.end_s, reader.stated_end_s, span.end_s)
+        log.add_end("picture", reader.end_s, reader.expected_end_s(), span.end_s)
         _check_start(path, span.start_s, video_end_s)
 
 

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import zero_s
-from emoscope.media.reading.packets import PacketReader, can_seek, stated_end_s, states_own_end
+from emoscope.media.reading.packets import PacketReader, can_seek
 
 __all__ = ["Grid", "Picture", "PictureReader", "picture_stream"]
 
@@ -58,6 +58,11 @@ class Grid:
         self._latest = -1
         self._first_s: dict[int, float] = {}  # {cell between two instants: time of its first frame}
 
+    @property
+    def step_s(self) -> float:
+        """Time between two instants; 0 without a rate."""
+        return 1 / self._rate_hz if self._rate_hz else 0.0
+
     def _cell(self, time_s: float, rate_hz: float) -> int:
         return math.floor((time_s + _TOLERANCE_S) * rate_hz)
 
@@ -93,8 +98,7 @@ class Grid:
 class PictureReader:
     """Decodes the video stream of a container, once.
 
-    end_s          end of the pictures read so far
-    stated_end_s   end of the stream as the file's header states it; NaN if it does not
+    end_s          end of the pictures read so far, from time zero
     """
 
     def __init__(
@@ -103,8 +107,7 @@ class PictureReader:
         assert stream.time_base is not None  # set for every stream of an open file
         self._container, self._stream, self._grid = container, stream, grid
         self._packets = PacketReader(container, stream, path)
-        self._decoded_s = 0.0
-        self.stated_end_s = stated_end_s(container, stream)
+        self._decoded_s = self._unneeded_s = 0.0
         self._time_base = stream.time_base
         self._zero_s = zero_s(container)
         rate = stream.average_rate or stream.guessed_rate
@@ -124,8 +127,12 @@ class PictureReader:
 
     @property
     def end_s(self) -> float:
-        own = states_own_end(self._container, self._stream)
-        return self._decoded_s if own else self._packets.end_s
+        # Beyond one step of the grid, what was skipped should have had a frame that was decoded.
+        return max(self._decoded_s, min(self._unneeded_s, self._decoded_s + self._grid.step_s))
+
+    def expected_end_s(self) -> float:
+        """Where the pictures should end; see `PacketReader.expected_end_s`."""
+        return self._packets.expected_end_s()
 
     def pictures(self, from_s: float = 0.0) -> Iterator[Picture]:
         """Decode from a frame at or before `from_s` to the end.
@@ -215,5 +222,5 @@ class PictureReader:
         if is_unneeded:
             heapq.heappush(self._skipped, packet.pts)
             end_s = time_s + float((packet.duration or 0) * self._time_base)
-            self._decoded_s = max(self._decoded_s, end_s)
+            self._unneeded_s = max(self._unneeded_s, end_s)
         return is_unneeded

@@ -13,8 +13,8 @@ class ReadLog:
     """Remarks of `read_frames` and `read_sound` on a recording, complete after the last frame.
 
     notes        one line each, for the user
-    ends_early   whether the recording ends before the length that its header states: it is cut off
-                 or damaged, and what was read from it is not all of it
+    ends_early   whether the recording ends before the length that its header states, or before its
+                 last packets: it is cut off or damaged, and not all of it was read
     end_s        end of what was read, from time zero
     restarts     whether the file's clock restarts: its header may then state too short a length
     """
@@ -33,16 +33,14 @@ class ReadLog:
         more = f" and {len(restarts_s) - 3} more times" if len(restarts_s) > 3 else ""
         self._add(f"the file's clock restarts at {times}{more}: the parts follow one another")
 
-    def add_end(self, kind: str, end_s: float, stated_s: float, until_s: float | None) -> None:
-        """Note that a "picture" or "sound" ends before its stated end, or before `until_s` if that
-        is earlier. NaN is an end that is not stated."""
+    def add_end(self, kind: str, end_s: float, expected_s: float, until_s: float | None) -> None:
+        """Note that a "picture" or "sound" ends before its expected end, or before `until_s` if
+        that is earlier."""
         self.end_s = max(self.end_s, end_s)
-        if math.isnan(stated_s):
-            return
-        missing_s = min(stated_s, math.inf if until_s is None else until_s) - end_s
+        missing_s = min(expected_s, math.inf if until_s is None else until_s) - end_s
         if missing_s > _TOLERANCE_S:
             self.ends_early = True
-            ends = f"the {kind} ends at {end_s:.2f} of {stated_s:.2f} s"
+            ends = f"the {kind} ends at {end_s:.2f} of {expected_s:.2f} s"
             self._add(f"{ends}: the file is cut off or damaged")
 
     def _add(self, note: str) -> None:

@@ -24,25 +24,30 @@ from av.video.stream import VideoStream
 from emoscope.core.errors import ReadError
 from emoscope.media.reading.container import zero_s
 
-__all__ = ["PacketReader", "can_seek", "stated_end_s", "states_own_end"]
+__all__ = [
+    "PacketReader",
+    "can_seek",
+]
 
 _BACK_S = 0.25  # a decoding time earlier by more is a restart; less is jitter of the file
 _FORWARD_S = 10.0  # a decoding time later by more is kept only if the next packet confirms it
 _SAME_RESTART_S = 5.0  # streams that restart within this time share the restart
 _BEYOND_S = 1.0  # tolerance of the stated end
 _LOOK_AHEAD = 256  # packets
-# Formats whose header states the length. Others, such as MPEG-TS, Ogg and raw streams, state none:
-# FFmpeg estimates it from the file's size or its last timestamps.
-_STATING = frozenset({"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "w64", "wav"})
+# Formats that state the length, in the header or (Ogg) the last page. MPEG and raw streams do not:
+# FFmpeg estimates it from the size of the file or its last timestamps.
+_STATING = frozenset(
+    {"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "ogg", "w64", "wav"}
+)
 _RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
 
 
-def states_own_end(container: InputContainer, stream: Stream) -> bool:
+def _states_own_end(container: InputContainer, stream: Stream) -> bool:
     """Whether the header states the end of a stream itself, not of the longest one."""
     return stream.duration is not None and container.format.name != "asf"
 
 
-def stated_end_s(container: InputContainer, stream: Stream) -> float:
+def _stated_end_s(container: InputContainer, stream: Stream) -> float:
     """End of a stream from time zero, as the file's header states it; NaN if it does not.
 
     It is the stream's own, or that of the longest stream where the container states only one."""
@@ -50,7 +55,7 @@ def stated_end_s(container: InputContainer, stream: Stream) -> float:
     has_lame_tag = name == "mp3" and bool(stream.start_time)  # else the length is estimated
     if not has_lame_tag and not _STATING & set(name.split(",")):
         return math.nan
-    if states_own_end(container, stream):
+    if _states_own_end(container, stream):
         assert stream.duration is not None
         assert stream.time_base is not None
         end = (stream.start_time or 0) + stream.duration
@@ -136,7 +141,7 @@ class PacketReader:
 
     def _start(self) -> None:
         self.restarts_s: list[float] = []
-        self._longest_s = 0.0
+        self._longest_s = self._own_end_s = 0.0
         self._offsets_s = [0.0]  # added to the times after restart k
         self._clocks: dict[int, _Clock] = {}
 
@@ -171,10 +176,16 @@ class PacketReader:
                 yield packet
         yield Packet()
 
-    @property
-    def end_s(self) -> float:
-        """End of the packets read so far, of all pictures and sound, from time zero."""
-        return self._longest_s
+    def expected_end_s(self) -> float:
+        """Where the stream should end, from time zero, once all packets have been read.
+
+        It is the end that the header states, or that of the stream's last packet if that is later.
+        A header that states the end of the longest stream says nothing about the others."""
+        stated_s = _stated_end_s(self._container, self._stream)
+        is_own = _states_own_end(self._container, self._stream)
+        if math.isnan(stated_s) or (not is_own and self._longest_s >= stated_s - _BEYOND_S / 4):
+            return self._own_end_s
+        return max(stated_s, self._own_end_s)
 
     def decode(self, packet: "Packet[Any]") -> list[Any]:
         """Frames of a packet of the stream, none if it is damaged. Raises ReadError if the memory
@@ -256,3 +267,6 @@ class PacketReader:
         end_s = (pts + (packet.duration or 0)) * tick_s - self._zero_s
         if end_s > self._longest_s:
             self._longest_s = end_s
+        is_own = packet.stream_index == self._stream.index
+        if is_own and end_s > self._own_end_s and not packet.is_discard:
+            self._own_end_s = end_s

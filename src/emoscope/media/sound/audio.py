@@ -16,7 +16,7 @@ from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.log import ReadLog
-from emoscope.media.reading.packets import PacketReader, can_seek, stated_end_s, states_own_end
+from emoscope.media.reading.packets import PacketReader, can_seek
 from emoscope.media.sound.mixing import Mixer, joined, mixed
 
 __all__ = ["RATE_HZ", "Sound", "is_silent", "read_sound"]
@@ -136,9 +136,7 @@ def _decoded(
         samples = np.concatenate([np.zeros(0, dtype=np.float32), *blocks])
         log.add_restarts(packets.restarts_s)
         sound_end_s = base_s + len(samples) / rate_hz
-        if not states_own_end(container, track):
-            sound_end_s = max(sound_end_s, packets.end_s)
-        log.add_end("sound", sound_end_s, stated_end_s(container, track), end_s)
+        log.add_end("sound", sound_end_s, packets.expected_end_s(), end_s)
         return samples
 
 
