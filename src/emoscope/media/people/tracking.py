@@ -26,10 +26,10 @@ _SURE_SCORE = 0.7
 _CONFIRM_AFTER_S, _CONFIRM_WITHIN_S = 0.08, 0.25
 
 # Where a cascade misses a face, it searches for heads tilted to one side by so many degrees, and to
-# the other side next time. It then finds heads tilted by 15 to 45 degrees. False positives are more
-# frequent than in upright pictures, so more windows must agree on a face that is not tracked yet: 4,
-# and 6 in the first picture.
-_TILT = 30.0
+# the other side next time; at most this often unless a tilted head is tracked. It then finds heads
+# tilted by 15 to 45 degrees. False positives are more frequent than in upright pictures, so more
+# windows must agree on a face that is not tracked yet: 4, and 6 in the first picture.
+_TILT, _TILT_EVERY_S = 30.0, 0.4
 _MIN_SCORE_TILTED, _SURE_SCORE_TILTED = 0.66, 0.74
 
 _COST_LIMIT = 1.4  # a detection of higher cost does not continue a face: see FollowedFace.cost
@@ -115,7 +115,7 @@ class FaceTracker:
         self._next_id = 0
         self._time_s = self._detected_s = -math.inf
         self._view: View | None = None
-        self._tilt = _TILT
+        self._tilt, self._tilted_s = _TILT, -math.inf
 
     def update(self, rgb: Picture, time_s: float) -> list[TrackedFace]:
         """The faces visible in the next frame, (H, W, 3) uint8, ordered by track.
@@ -172,10 +172,12 @@ class FaceTracker:
     def _detect(self, rgb: Picture, view: View) -> None:
         """Assign each detection to the track that it continues, or start a track with it."""
         is_first, self._detected_s = math.isinf(self._detected_s), self._time_s
-        detections = self._detector.detect(rgb)
+        detector = self._detector
+        detections = detector.detect(rgb)
         matched = self._matched(detections, view)
-        if not detections or any(track not in matched for track in self._tracks):
-            detections += self._tilted(rgb, view, detections, is_first)
+        has_missed = not detections or any(track not in matched for track in self._tracks)
+        if has_missed and isinstance(detector, CascadeDetector) and self._is_tilt_due():
+            detections += self._tilted(detector, rgb, view, detections, is_first)
             matched = self._matched(detections, view)
         for detection, track in zip(detections, matched, strict=True):
             if track is not None:
@@ -192,17 +194,25 @@ class FaceTracker:
             if is_second or detection.score >= sure:
                 track.confirmed = True
 
+    def _is_tilt_due(self) -> bool:
+        is_due = self._time_s - self._tilted_s >= _TILT_EVERY_S - _ROUNDING_S
+        return is_due or any(track.face.roll for track in self._tracks)
+
     def _tilted(
-        self, rgb: Picture, view: View, upright: list[Detection], is_first: bool
+        self,
+        detector: CascadeDetector,
+        rgb: Picture,
+        view: View,
+        upright: list[Detection],
+        is_first: bool,
     ) -> list[Detection]:
         """Heads tilted to one side, or to either side in the first picture."""
-        if not isinstance(self._detector, CascadeDetector):
-            return []
+        self._tilted_s = self._time_s
         min_score = _SURE_SCORE_TILTED if is_first else _MIN_SCORE_TILTED
         for _ in range(2 if is_first else 1):
             heads = [
                 head
-                for head in self._detector.detect(rgb, self._tilt)
+                for head in detector.detect(rgb, self._tilt)
                 if not any(head.box.iou(other.box) > 0 for other in upright)
             ]
             tracks = self._matched(heads, view)
