@@ -37,7 +37,7 @@ def share(films: Sequence[Film], detector: Detector, degrees: float) -> str:
             height, width = rgb.shape[:2]
             turn = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1.0)
             faces = tracker.update(cv2.warpAffine(rgb, turn, (width, height)), time_s)  # type: ignore[arg-type]
-            hits = set()
+            hits: set[int] = set()
             for face in truth:
                 x, y = turn @ (*face.box.center, 1.0)
                 if not (0 <= x < width and 0 <= y < height):
