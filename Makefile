@@ -1,13 +1,18 @@
 # make demo    install the analysis half into .venv, read a clip, leave a report
 # make test    install everything into the same .venv, run the whole suite
 # make check   lint, types, layers        make bench   docs/benchmarks.md    make docs   docs/reference.md
+# make fuzz MINUTES=60 SUMMARY=fuzz.txt    damaged inputs (docs/fuzzing.md); make fuzz CASE=media:17
 PYTHON ?= python3
 VIDEO ?= examples/portrait.mp4
 OUT ?= demo-report
+MINUTES ?= 10
+SUMMARY ?= fuzz.txt
 BIN := .venv/bin
+# Some tests and benchmarks import onnxruntime before emoscope, which switches this off elsewhere.
+export ORT_DISABLE_TELEMETRY := 1
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format bench docs sample clean
+.PHONY: demo test fuzz check format bench docs sample clean
 
 demo: .venv/core
 	$(BIN)/emoscope analyze "$(VIDEO)" --out "$(OUT)" --format json,csv,html,mp4
@@ -16,11 +21,16 @@ demo: .venv/core
 test: .venv/full
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope
 
+fuzz: .venv/full
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(MINUTES) \
+	  --summary "$(SUMMARY)" $(if $(CASE),--case $(CASE))
+
 check: .venv/full
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_docstrings.py src tests benchmarks examples docs
 
 format: .venv/full
 	$(BIN)/ruff format .

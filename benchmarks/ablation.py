@@ -20,10 +20,10 @@ from synthetic import PAIRS, dynamics
 from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.evaluation.compare import compare
 from emoscope.training.evaluation.evaluate import evaluate
-from emoscope.training.evaluation.report import with_interval
+from emoscope.training.evaluation.tables import with_interval
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "enhanced-convlstm"
 SIZE = {"width": "0.0625", "size_px": "48", "frames": "8"}
@@ -47,7 +47,7 @@ SMALL = {
 }
 
 
-def row(name: str, run: Run, wall_s: float) -> list[str]:
+def row(name: str, run: RunFolder, wall_s: float) -> list[str]:
     figures = evaluate(run.folder)["figures"]
     share, (low, high), _ = dynamics(run.predictions())
     return [

@@ -26,11 +26,11 @@ from emoscope.corpora.manifest import Sample
 from emoscope.corpora.readers.ferplus import read_ferplus
 from emoscope.media.clips import Material, finish
 from emoscope.media.reading.images import read_image
+from emoscope.training.jobs import prepare_run
 from emoscope.training.metrics import accuracy, bootstrap_ci, uar, uar_ci
-from emoscope.training.networks.build import trained_network
 from emoscope.training.networks.dataset import ClipDataset
 from emoscope.training.networks.onnx_graph import in_eight_bits, network_graph, quantised
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 SIDE = (48, 48)
 REPEATS, CALLS = 9, 50
@@ -43,7 +43,7 @@ def seen(picture: npt.NDArray[np.uint8], spec: ClipSpec) -> FloatArray:
     return finish(Material({SIDE: picture[None]}, {}, {}), spec)["gray"]
 
 
-def learned_from(run: Run, root: Path, spec: ClipSpec) -> ClipDataset:
+def learned_from(run: RunFolder, root: Path, spec: ClipSpec) -> ClipDataset:
     """The training side of the run, its pictures read from `root`."""
     there = {(s.path.parent.name, s.path.name): s.path for s in read_ferplus(root).samples}
     samples = [run.samples[row] for row in run.planned[0]["train"]]
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--ferplus", type=Path)
     args = parser.parse_args()
     root, run = args.ferplus or unpacked("ferplus"), read_run(args.run)
-    model = trained_network(run)
+    model = prepare_run(run).trained_network(run)
     spec = model.clip_spec
     stills: list[Still] = read_stills(root, "valid")
     pictures = np.stack([seen(still.picture, spec) for still in stills])

@@ -21,7 +21,7 @@ from emoscope.corpora.synthetic.corpus import synthesise
 from emoscope.training.experiment import train
 from emoscope.training.papers.leakage import inflation_table
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "deformable-convlstm"
 SHORT = {
@@ -40,7 +40,7 @@ VARIANTS = "20"  # of a clip
 SEED = 1  # of the corpus: the estimators' settings were chosen on that of seed 0
 
 
-def last_losses(run: Run) -> str:
+def last_losses(run: RunFolder) -> str:
     """Median (smallest to largest) of the final losses, to check that every training converged."""
     ends = [float(history[-1]["loss"]) for history in run.histories().values() if history]
     return f"{run.info['name']} {spread(ends, '.2f')}" if ends else ""

@@ -21,7 +21,7 @@ from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.metrics import bootstrap_ci
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Predictions, Run, read_run
+from emoscope.training.run_folder import Predictions, RunFolder, read_run
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 PAIRS = (("smile-sudden", "smile-gradual"), ("frown-sudden", "frown-gradual"))
@@ -42,7 +42,7 @@ def dynamics(said: Predictions) -> tuple[float, tuple[float, float], int]:
     return float(np.mean(right)), interval, len(right)
 
 
-def row(run: Run, wall_s: float) -> list[str]:
+def row(run: RunFolder, wall_s: float) -> list[str]:
     figures = evaluate(run.folder)["figures"]
     share, interval, clips = dynamics(run.predictions())
     return [

@@ -19,7 +19,7 @@ from emoscope.training.estimators.search import words
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 KERNELS = (
@@ -43,7 +43,7 @@ RUNS: tuple[tuple[str, str, dict[str, str]], ...] = (
 )
 
 
-def line(name: str, run: Run) -> list[str]:
+def line(name: str, run: RunFolder) -> list[str]:
     figures = evaluate(run.folder)["figures"]
     low, high = figures["uar_ci95"]
     chosen = Counter(words(fold["chosen"]) for fold in run.results() if "chosen" in fold)

@@ -180,6 +180,17 @@ def make_image_folder(folder: Path, *, num_images: int = 12, suffix: str = ".png
     return folder
 
 
+def make_animation(path: Path, durations_ms: Sequence[int], *, alpha: bool = False) -> Path:
+    """An animated PNG, WebP or GIF whose frames tell their numbers."""
+    animation = cv2.Animation()
+    pictures = [grey_picture(index) for index in range(len(durations_ms))]
+    opaque = np.full((*pictures[0].shape[:2], 1), 255, np.uint8)
+    animation.frames = [np.dstack([p, opaque]) if alpha else p for p in pictures]
+    animation.durations = np.array(durations_ms)
+    assert cv2.imwriteanimation(str(path), animation)
+    return path
+
+
 def with_exif_orientation(jpeg: Path, orientation: int) -> Path:
     """Store an EXIF orientation (1 to 8) in a JPEG."""
     tiff = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHHI", 1, 0x112, 3, 1, orientation, 0, 0)

@@ -4,6 +4,8 @@ import re
 import runpy
 from pathlib import Path
 
+from emoscope.training.recipe import Recipe
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -11,6 +13,20 @@ def test_the_reference_names_what_the_registries_hold() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
     written = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     assert written == script["page"](), "run `make docs`"
+
+
+def test_the_recipe_reference_describes_every_key() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+    written = (ROOT / "docs" / "recipe-reference.md").read_text(encoding="utf-8")
+    assert written == script["recipe_page"](), "run `make docs`"
+    tables = [Recipe]
+    for table in tables:
+        for key, field in table.model_fields.items():
+            tables += script["models_of"](field.annotation)
+            is_heading = key == "name" and "holdout" in table.model_fields  # of a protocol
+            if not is_heading:
+                assert f"| `{key}` |" in written
+                assert field.description, f"{table.__name__}.{key} has no description"
 
 
 def test_every_module_stands_in_the_architecture_page() -> None:

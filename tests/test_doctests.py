@@ -11,6 +11,7 @@ import emoscope
 
 EXAMPLE = re.compile(r"^\s*>>> ", re.MULTILINE)
 ROOT = Path(emoscope.__file__).parent
+PROJECT = Path(__file__).parents[1]
 
 
 def modules_with_examples() -> list[str]:
@@ -30,6 +31,8 @@ def test_examples_are_discovered() -> None:
 @pytest.mark.parametrize("name", modules_with_examples())
 def test_examples_of_a_module(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)  # an example that writes a file leaves nothing in the project
+    for folder in ("recipes", "examples"):  # examples may read these
+        (tmp_path / folder).symlink_to(PROJECT / folder)
     results = doctest.testmod(
         importlib.import_module(name),
         optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,

@@ -7,6 +7,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from emoscope.core.offline import disable_telemetry
 from emoscope.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from emoscope.core.errors import EmoscopeError
     from emoscope.core.options import AnalyzeOptions
     from emoscope.core.results import Timeline
+
+disable_telemetry()  # before any import of onnxruntime
 
 __version__ = VERSION
 

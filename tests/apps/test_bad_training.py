@@ -1,4 +1,4 @@
-"""`emoscope train` with what cannot be trained: one line and its remedy, or a counted exclusion."""
+"""`emoscope train` with invalid input: a one-line error, or a counted exclusion."""
 
 import errno
 import os
@@ -47,8 +47,8 @@ def resume(home: Path) -> Any:
     return ask("train", "--resume", home / "run", "--cache", home / "cache")
 
 
-def told(ran: Any) -> str:
-    """The one line of ours on standard error; it must have failed with it."""
+def error_line(ran: Any) -> str:
+    """The one-line error of a failed command."""
     assert (ran.exit_code, ran.stdout) == (1, "")
     *progress, line = lines(ran.stderr)
     news = r"clips prepared|\d+ of \d+|Warning: "
@@ -57,7 +57,7 @@ def told(ran: Any) -> str:
     return line.removeprefix("emoscope: ")
 
 
-def test_a_full_disk_is_one_line_and_the_run_goes_on(
+def test_a_full_disk_is_one_line_and_the_run_can_be_resumed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replace = Path.replace
@@ -68,7 +68,7 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on(
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", failing)
-    assert told(train(home)) == (
+    assert error_line(train(home)) == (
         f"{home}/run/folds/holdout/seed-0/predictions.csv: cannot be written: No space left on "
         "device. Free some space or choose another folder."
     )
@@ -122,11 +122,11 @@ def test_ctrl_c_ends_a_real_training_with_130_and_leaves_a_run(home: Path) -> No
         assert time.monotonic() < until_s
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said, complaint = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == ""
-    assert lines(complaint)[-1] == "emoscope: interrupted; nothing half-written."
-    assert "Traceback" not in complaint
+    assert stdout == ""
+    assert lines(stderr)[-1] == "emoscope: interrupted; nothing half-written."
+    assert "Traceback" not in stderr
     run = read_run(home / "run")
     assert run.missing == [("holdout", 0)]
     assert names(run.part("holdout", 0) / "checkpoints") == ["last.ckpt"]
@@ -140,14 +140,14 @@ def test_a_recording_that_vanishes_is_one_line(
 ) -> None:
     gone = home / "corpus" / "p1" / "sadness" / "0.png"
     monkeypatch.setattr(
-        "emoscope.apps.training_progress.Console.part",
+        "emoscope.apps.training_progress.Console.fold_started",
         lambda self, *_: gone.unlink(missing_ok=True),
     )
-    line = told(train(home, "--workers", workers))
+    line = error_line(train(home, "--workers", workers))
     assert re.fullmatch(re.escape(f"{gone}: no longer readable (") + r".*\)\. Restore it\.", line)
-    line = told(resume(home))
-    assert line.startswith(f"{home}/run: 1 of its recordings cannot be read any more, first {gone}")
-    assert line.endswith(". Put them back, or train anew.")
+    line = error_line(resume(home))
+    assert line.startswith(f"{home}/run: 1 of its recordings can no longer be read, first {gone}")
+    assert line.endswith(". Restore them, or train again.")
 
 
 def test_an_unreadable_clip_of_the_test_part_is_left_out_and_counted(home: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_corpus_of_sounds_does_not_suit_a_face(home: Path) -> None:
             folder = home / "corpus" / f"p{who}" / label
             folder.mkdir(parents=True)
             write_wav(folder / "a.wav", tone(220 + 10 * who, 0.2))
-    line = told(train(home))
+    line = error_line(train(home))
     assert line.startswith("tiny: none of 6 samples can be used, 6 of them: ")
     assert line.endswith("Does face-cnn suit the corpus?")
     assert not (home / "run").exists()
@@ -179,26 +179,26 @@ def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
     pytest.importorskip("opensmile")
     model, still = {"name": "egemaps-svc", "options": {}}, {"flip": 0.0, "shift": 0.0}
     write(home, model=model, optimiser=None, schedule=None, augmentation=still)
-    line = told(train(home))
+    line = error_line(train(home))
     assert line.startswith("tiny: none of 12 samples can be used, 12 of them: ")
     assert line.endswith("Does egemaps-svc suit the corpus?")
 
 
-def test_an_estimator_has_no_epochs_to_augment_in(home: Path) -> None:
+def test_augmentation_is_refused_for_an_estimator(home: Path) -> None:
     write(home, model={"name": "mbmic-svm", "options": {}}, optimiser=None, schedule=None)
-    line = told(train(home))
-    assert line.startswith("tiny: mbmic-svm is an estimator and has no epochs to draw an augmen")
-    assert line.endswith("leave it out, or choose a protocol that makes variants.")
+    line = error_line(train(home))
+    assert line.startswith("tiny: mbmic-svm is an estimator and is not augmented per epoch")
+    assert line.endswith("leave the augmentation out, or choose a protocol that makes variants.")
     assert not (home / "run").exists()
 
 
-def test_an_empty_corpus_is_told(home: Path) -> None:
+def test_an_empty_corpus_is_refused(home: Path) -> None:
     shutil.rmtree(home / "corpus")
     (home / "corpus").mkdir()
-    assert told(train(home)).startswith(f"{home}/corpus: ")
+    assert error_line(train(home)).startswith(f"{home}/corpus: ")
 
 
-def test_a_label_of_one_sample_is_trained_and_told_where_it_cannot_be(home: Path) -> None:
+def test_a_label_of_one_sample_is_trained_with_a_warning(home: Path) -> None:
     (home / "corpus" / "p2" / "fear").mkdir()
     shutil.copy(home / "corpus/p2/sadness/0.png", home / "corpus/p2/fear/0.png")
     (home / "corpus/p2/sadness/0.png").unlink()
@@ -214,7 +214,7 @@ def test_a_label_of_one_sample_is_trained_and_told_where_it_cannot_be(home: Path
 def test_one_label_only_is_refused(home: Path) -> None:
     for who in range(3):
         shutil.rmtree(home / "corpus" / f"p{who}" / "sadness")
-    assert told(train(home)) == (
+    assert error_line(train(home)) == (
         "tiny: every sample has the label happiness. Training needs two or more."
     )
     assert not (home / "run").exists()
@@ -223,7 +223,7 @@ def test_one_label_only_is_refused(home: Path) -> None:
 def test_one_person_only_is_refused(home: Path) -> None:
     for who in (1, 2):
         shutil.rmtree(home / "corpus" / f"p{who}")
-    line = told(train(home))
+    line = error_line(train(home))
     assert line == "This protocol needs 2 subjects or more, the corpus has 1."
 
 
@@ -237,28 +237,28 @@ def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
     for path in sorted((home / "corpus").rglob("*.png")):
         if path.parts[-3:] not in [("p0", "sadness", "0.png"), ("p1", "happiness", "0.png")]:
             path.unlink()
-    line = told(train(home))
-    assert line.startswith("tiny: 1 clips are too few to learn from in batches of at least two")
+    line = error_line(train(home))
+    assert line.startswith("tiny: 1 training clips are too few for batches of two or more")
     read_run(home / "run")
 
 
-def test_a_network_that_breaks_in_its_last_step_is_not_measured(home: Path) -> None:
+def test_a_network_that_diverges_in_its_last_step_is_not_evaluated(home: Path) -> None:
     write(home, schedule={"epochs": 1}, optimiser={"name": "sgd", "lr": 1e30})
-    line = told(train(home))
+    line = error_line(train(home))
     assert line == (
-        "The network's answers are not numbers. Lower optimiser.lr or use precision = '32-true'."
+        "The network's logits are not finite. Lower optimiser.lr or use precision = '32-true'."
     )
     assert read_run(home / "run").missing == [("holdout", 0)]
 
 
 def test_a_damaged_checkpoint_is_one_line(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emoscope.training.fold_training.clip_probs", interrupt)
+    monkeypatch.setattr("emoscope.training.networks.job.clip_probs", interrupt)
     assert train(home).exit_code == 130
     monkeypatch.undo()
     (path,) = (home / "run").rglob("last.ckpt")
     path.write_bytes(path.read_bytes()[:999])
-    line = told(resume(home))
-    assert line.startswith(f"{path}: a damaged checkpoint (")
+    line = error_line(resume(home))
+    assert line.startswith(f"{path}: damaged checkpoint (")
     assert f"Delete {path.parent} and --resume the run" in line
     shutil.rmtree(path.parent)
     assert resume(home).exit_code == 0
@@ -268,15 +268,15 @@ def interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_output_folder_that_cannot_be_is_told_before_any_work(
+def test_an_unusable_output_folder_is_refused_before_any_work(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Root may write anywhere, so what the system says of a folder is made up here."""
+    """Root may write anywhere, so the answer of the system is replaced."""
     monkeypatch.setattr("emoscope.training.experiment.choose_samples", pytest.fail)
     below_a_file = home / "tiny.toml" / "run"
     remedy = "the folder cannot be written to. Choose another one for --out."
-    assert told(train(home, "--out", below_a_file)) == f"{below_a_file}: {remedy}"
+    assert error_line(train(home, "--out", below_a_file)) == f"{below_a_file}: {remedy}"
     access = os.access
     monkeypatch.setattr(os, "access", lambda p, mode: access(p, mode) and Path(p) != home)
-    assert told(train(home, "--out", home / "run")) == f"{home}/run: {remedy}"
+    assert error_line(train(home, "--out", home / "run")) == f"{home}/run: {remedy}"
     assert names(home) == ["corpus", "tiny.toml"]

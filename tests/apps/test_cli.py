@@ -136,7 +136,7 @@ def test_inputs_of_the_same_name_have_separate_reports(
 
 
 def test_a_folder_stands_for_its_videos(analyze: Analyze, media: Path, tmp_path: Path) -> None:
-    for name in ("b.mp4", "a.MP4", "._a.mp4", "notes.txt", "cover.png"):
+    for name in ("b.mp4", "a.MP4", "._a.mp4", "notes.txt", "a.annotated.mp4"):
         (tmp_path / name).write_bytes((media / "dark.mp4").read_bytes())
     (tmp_path / "deeper.mp4").mkdir()
     ran = analyze(tmp_path)

@@ -25,10 +25,10 @@ def test_without_a_recipe_the_changes_of_the_paper_are_counted(corpus: Path) -> 
     assert (ran.exit_code, ran.stderr) == (0, "")
     told = lines(ran.stdout)
     assert told[0] == "folder: 12 samples, augmented as the paper states"
-    assert "one kind at a time: 4 a sample, 48 in all" in told
-    assert "not in these counts: rotation, Gaussian blur, brightness" in told
-    assert "the paper (Section 3.1): 145 videos became 9,052, 62.4 a video" in told
-    assert "not printed, so not reproducible: the angles, " in told[-1]
+    assert "one kind at a time: 4 per sample, 48 in total" in told
+    assert "not counted: rotation, Gaussian blur, brightness" in told
+    assert "the paper (Section 3.1): 145 videos became 9,052, 62.4 per video" in told
+    assert "not given, so not reproducible: the angles, " in told[-1]
 
 
 def test_a_recipe_is_counted_on_the_samples_that_it_selects(corpus: Path, tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_recipe_is_counted_on_the_samples_that_it_selects(corpus: Path, tmp_pa
         "folder: 12 samples, augmented as in tiny",
         "augmented-random-80-20 draws 62 variants per sample, 744 in total",
     ]
-    assert "all combined: 2 x 5 = 10 a sample, 120 in all, the unchanged one among them" in told
+    assert "all combined: 2 x 5 = 10 per sample, 120 in total, including the unchanged one" in told
     make_corpus(tmp_path / "more", subjects=1, each=1)
     (tmp_path / "more" / "p0" / "sadness").rename(corpus / "p0" / "fear")
     wanted = {"name": "folder", "labels": ["happiness", "sadness"]}

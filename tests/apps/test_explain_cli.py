@@ -1,4 +1,4 @@
-"""`emoscope explain`: what it writes, says and refuses."""
+"""`emoscope explain`: files, output and errors."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ from emoscope.training.run_folder import FINAL, part_folder
 
 
 def run_of(folder: Path, name: str, detector: str = "none", **changes: object) -> Path:
-    """A finished run of a small network that has learnt nothing."""
+    """A finished run of a small, untrained network."""
     options = {**models.small(name), **changes}
     run = fake_runs.fake_run(
         folder,
@@ -42,15 +42,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_what_is_heard_is_named_and_not_drawn(tmp_path: Path) -> None:
+def test_sound_is_named_and_not_drawn(tmp_path: Path) -> None:
     film = make_video(tmp_path / "film.mp4", num_frames=8, sound_s=0.32)
     out = tmp_path / "out"
     ran = ask("explain", film, "--model", run_of(tmp_path / "both", "av-joint"), "--out", out)
     assert (ran.exit_code, ran.exception) == (0, None)
-    assert lines(ran.stdout)[-1].endswith(", heard and not drawn: logmel")
+    assert lines(ran.stdout)[-1].endswith(", not drawn (sound): logmel")
     sound = run_of(tmp_path / "sound", "av-joint", streams=["logmel"])
     assert_one_line(
-        ask("explain", film, "--model", sound, "--out", out), sound, "is shown no pictures"
+        ask("explain", film, "--model", sound, "--out", out), sound, "takes no pictures"
     )
 
 
@@ -60,13 +60,13 @@ def test_it_draws_sheets_and_films(place: Path, tmp_path: Path) -> None:
     assert (ran.exit_code, ran.exception) == (0, None)
     kinds = ("gradcam", "saliency", "offsets")
     made = [f"film-{kind}.{suffix}" for kind in kinds for suffix in ("png", "mp4")]
-    said = lines(ran.stdout)
-    assert said[:6] == [f"written: {out / name}" for name in made]
-    assert len(said) == 7
-    label, share, rest = said[6].split(" ", 2)
+    printed = lines(ran.stdout)
+    assert printed[:6] == [f"written: {out / name}" for name in made]
+    assert len(printed) == 7
+    label, share, rest = printed[6].split(" ", 2)
     assert label in fake_runs.LABELS
     assert 33 < float(share.rstrip("%,")) < 100
-    assert rest.startswith("Grad-CAM of cnn2d.8, read at cnn2d.10")
+    assert rest.startswith("Grad-CAM: convolution cnn2d.8, output of cnn2d.10")
     assert names(out) == sorted(made)
     sheets = [cv2.imread(str(out / f"film-{kind}.png")) for kind in ("gradcam", "saliency")]
     assert all(sheet.shape[0] > 2 * 224 for sheet in sheets), "eight frames in two rows"
@@ -96,7 +96,7 @@ def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> No
     assert ran.exit_code == 0
     assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
     assert lines(ran.stdout)[2].endswith(
-        "no Grad-CAM: no convolution with a map answers once a clip"
+        "no Grad-CAM: no convolution with a map runs once per clip"
     )
 
 
@@ -107,9 +107,9 @@ def test_classes_need_no_video(kind: str, place: Path, tmp_path: Path) -> None:
     assert (ran.exit_code, ran.exception) == (0, None)
     made = tmp_path / "out" / f"{kind}-classes.png"
     assert lines(ran.stdout)[0] == f"written: {made}"
-    said = [line.split() for line in lines(ran.stdout)[1:]]
-    assert [label for label, _ in said] == list(fake_runs.LABELS)
-    assert all(0 < float(share.rstrip("%")) < 100 for _, share in said)
+    printed = [line.split() for line in lines(ran.stdout)[1:]]
+    assert [label for label, _ in printed] == list(fake_runs.LABELS)
+    assert all(0 < float(share.rstrip("%")) < 100 for _, share in printed)
     assert names(tmp_path / "out") == [made.name]
     height, width, _ = cv2.imread(str(made)).shape
     if kind == "still":
@@ -118,7 +118,7 @@ def test_classes_need_no_video(kind: str, place: Path, tmp_path: Path) -> None:
         assert (width, height > 3 * 224) == (4 * 224, True), "a row a label, four frames of it"
 
 
-def test_what_does_not_go_with_classes_is_refused(place: Path, tmp_path: Path) -> None:
+def test_options_that_conflict_with_classes_are_refused(place: Path, tmp_path: Path) -> None:
     model = ["--model", place / "still"]
     for words, reason in (
         ([], "VIDEO: a video, or --classes."),
@@ -134,20 +134,20 @@ def test_what_does_not_go_with_classes_is_refused(place: Path, tmp_path: Path) -
     assert names(tmp_path) == []
     bundle = tmp_path / "mine.onnx"
     ran = ask("explain", "--classes", "--model", bundle)
-    assert_one_line(ran, bundle, "Give the folder of its run.")
+    assert_one_line(ran, bundle, "Give the run folder.")
     ran = ask("explain", "--classes", "--model", tmp_path)
     assert_one_line(ran, tmp_path, "not a run folder")
 
 
-def test_help_tells_the_steps() -> None:
-    assert f"By default {STEPS}." in ask("explain", "--help").stdout
+def test_help_shows_the_default_steps() -> None:
+    assert f"Default: {STEPS}." in ask("explain", "--help").stdout
 
 
-def test_what_has_no_gradients_is_refused(place: Path, tmp_path: Path) -> None:
+def test_bundles_and_estimators_are_refused(place: Path, tmp_path: Path) -> None:
     film = place / "film.mp4"
     bundle = tmp_path / "mine.onnx"
     bundle.write_bytes(b"")
-    assert_one_line(ask("explain", film, "--model", bundle), bundle, "Give the folder of its run.")
+    assert_one_line(ask("explain", film, "--model", bundle), bundle, "Give the run folder.")
     voice = fake_runs.fake_run(
         tmp_path / "voice", model={"name": "egemaps-svc"}, optimiser=None, schedule=None
     )
@@ -164,10 +164,10 @@ def test_missing_weights_are_refused(place: Path, tmp_path: Path) -> None:
     assert_one_line(ran, weights, "damaged")
     weights.unlink()
     ran = ask("explain", place / "film.mp4", "--model", run)
-    assert_one_line(ran, run, f"no {weights}. Go on with `emoscope train --resume {run}`.")
+    assert_one_line(ran, run, f"no {weights}. Resume it with `emoscope train --resume {run}`.")
 
 
-def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> None:
+def test_invalid_labels_films_and_spans_are_refused(place: Path, tmp_path: Path) -> None:
     film, still = place / "film.mp4", place / "still"
     ran = ask("explain", film, "--model", still, "--label", "sadnes")
     assert ran.exit_code == 2
@@ -176,7 +176,7 @@ def test_labels_films_and_spans_that_cannot_be(place: Path, tmp_path: Path) -> N
     assert "Known: anger, happiness, sadness." in ran.stderr
     looking = run_of(tmp_path / "looking", "face-cnn", detector="haar")
     ran = ask("explain", film, "--model", looking, "--out", tmp_path / "out")
-    assert_one_line(ran, film, "no face seen. Choose another stretch of it (--start, --end).")
+    assert_one_line(ran, film, "no face seen. Choose another part of it (--start, --end).")
     assert names(tmp_path / "out") == []
     gone = place / "gone.mp4"
     assert_one_line(ask("explain", gone, "--model", still), gone, "")

@@ -1,4 +1,4 @@
-"""The laboratory's commands: what they leave, print and refuse."""
+"""The training commands: files, output and errors."""
 
 import re
 import subprocess
@@ -20,13 +20,13 @@ LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
 LEAK = "LEAK: fold 'augmented-random' has the same subjects"
 REFERENCE = Path(__file__).parents[2] / "docs" / "make_reference.py"
 FIGURES = re.compile(
-    r"folder; .*: accuracy \d+\.\d% \(\d+\.\d% to \d+\.\d%\), UAR \d+\.\d% \(.*\), "
-    r"macro-F1 \d+\.\d%, ECE 0\.\d{3}; \d+ clips, intervals over subjects"
+    r"folder; .*: accuracy \d+\.\d % \(\d+\.\d to \d+\.\d\), UAR \d+\.\d % \(.*\), "
+    r"macro-F1 \d+\.\d %, ECE 0\.\d{3}; \d+ clips, intervals over subjects"
 )
 
 
 class Home(NamedTuple):
-    """A working folder with a corpus, recipes, and what training them said."""
+    """A working folder with a corpus, recipes, and the output of training them."""
 
     folder: Path
     clean: Any
@@ -65,14 +65,14 @@ def runs(home: Home) -> Path:
     return home.folder / "runs"
 
 
-def test_train_leaves_a_measured_run_and_its_bundle(home: Home, runs: Path) -> None:
+def test_train_leaves_an_evaluated_run_and_its_bundle(home: Home, runs: Path) -> None:
     ran = home.clean
     assert (ran.exit_code, ran.exception) == (0, None)
-    said = lines(ran.stdout)
-    assert FIGURES.fullmatch(said[0])
-    assert said[1] == "written: runs/clean/evaluation.html"
-    assert re.fullmatch(r"runs/clean/clean\.onnx: clean 1, 0\.\d MB", said[2])
-    assert len(said) == 3
+    printed = lines(ran.stdout)
+    assert FIGURES.fullmatch(printed[0])
+    assert printed[1] == "written: runs/clean/evaluation.html"
+    assert re.fullmatch(r"runs/clean/clean\.onnx: clean 1, 0\.\d MB", printed[2])
+    assert len(printed) == 3
     assert names(runs / "clean") == [
         "bundle.json",
         "clean.md",
@@ -94,10 +94,10 @@ def test_train_leaves_a_measured_run_and_its_bundle(home: Home, runs: Path) -> N
     assert names(runs / "clean" / "final" / "seed-0") == ["fold.json", "metrics.csv", "weights.pt"]
 
 
-def test_train_tells_how_far_it_is_line_by_line(home: Home) -> None:
-    said = lines(home.clean.stderr)
-    assert said[0].startswith("clips prepared: ")
-    begun = [line for line in said if re.fullmatch(r"\d of 7 \(\w+, seed \d\)", line)]
+def test_train_prints_its_progress_in_lines(home: Home) -> None:
+    printed = lines(home.clean.stderr)
+    assert printed[0].startswith("clips prepared: ")
+    begun = [line for line in printed if re.fullmatch(r"\d of 7 \(\w+, seed \d\)", line)]
     assert begun[0] == "1 of 7 (p0, seed 0)"
     assert begun[-1] == "7 of 7 (p2, seed 1)"
     assert re.search(
@@ -106,7 +106,7 @@ def test_train_tells_how_far_it_is_line_by_line(home: Home) -> None:
     assert "Warning" not in home.clean.stderr
 
 
-def test_the_bundle_says_what_was_measured(runs: Path) -> None:
+def test_the_bundle_contains_the_figures(runs: Path) -> None:
     card = load_bundle(runs / "clean" / "clean.onnx").card
     assert card.labels == ("happiness", "sadness")
     figures = read_json(runs / "clean" / "evaluation.json")["figures"]
@@ -115,13 +115,13 @@ def test_the_bundle_says_what_was_measured(runs: Path) -> None:
     assert figures["seeds"] == 2
 
 
-def test_a_leak_is_told_in_everything_that_is_said_of_the_run(home: Home, runs: Path) -> None:
+def test_a_leak_is_reported_in_every_output_of_a_run(home: Home, runs: Path) -> None:
     assert home.leaky.exit_code == 0
     assert f"Warning: {LEAK}" in home.leaky.stderr
     for name in ("evaluation.md", "evaluation.csv", "evaluation.json", "leaky.md", "run.json"):
         assert LEAK in (runs / "leaky" / name).read_text(encoding="utf-8"), name
     page = (runs / "leaky" / "evaluation.html").read_text(encoding="utf-8")
-    assert LEAK in page.replace("&#x27;", "'")
+    assert LEAK in page.replace("&#39;", "'")
     (warning,) = load_bundle(runs / "leaky" / "leaky.onnx").card.figures["warnings"]
     assert warning.startswith(LEAK)
     assert f"Warning: {LEAK}" in ask("evaluate", runs / "leaky").stderr
@@ -129,7 +129,7 @@ def test_a_leak_is_told_in_everything_that_is_said_of_the_run(home: Home, runs: 
     assert f"> **Warning**: leaky: {LEAK}" in compared
 
 
-def test_evaluate_measures_a_run_again_by_its_folder_or_its_recipe(home: Home, runs: Path) -> None:
+def test_evaluate_takes_a_run_folder_or_a_recipe(home: Home, runs: Path) -> None:
     before = (runs / "clean" / "evaluation.json").read_bytes()
     for name in ("md", "csv", "html", "json"):
         (runs / "clean" / f"evaluation.{name}").unlink()
@@ -162,21 +162,21 @@ def test_compare_prints_a_table_or_writes_it(home: Home, tmp_path: Path) -> None
     assert "| clean | face-cnn | folder | leave-one-subject-out |" in ran.stdout
     for suffix in ("md", "csv"):
         out = tmp_path / f"table.{suffix}"
-        told = ask("compare", "runs/clean", "runs/leaky", "-o", out)
-        assert lines(told.stdout) == [f"written: {out}"]
+        message = ask("compare", "runs/clean", "runs/leaky", "-o", out)
+        assert lines(message.stdout) == [f"written: {out}"]
     assert (tmp_path / "table.md").read_text(encoding="utf-8") == ran.stdout[:-1]
     assert (tmp_path / "table.csv").read_text().startswith("part,name,metric,value,low,high\n")
-    told = ask("compare", "runs/clean", "runs/leaky", "-o", tmp_path / "table.txt")
-    assert told.exit_code == 1
-    assert "written as .md or .csv" in told.stderr
-    told = ask("compare", "runs/clean")
-    assert (told.exit_code, lines(told.stderr)) == (
+    message = ask("compare", "runs/clean", "runs/leaky", "-o", tmp_path / "table.txt")
+    assert message.exit_code == 1
+    assert "written as .md or .csv" in message.stderr
+    message = ask("compare", "runs/clean")
+    assert (message.exit_code, lines(message.stderr)) == (
         1,
-        ["emoscope: Two runs or more can be compared. Give their folders."],
+        ["emoscope: A comparison needs two runs or more. Name their folders."],
     )
 
 
-def test_a_finished_run_resumed_is_measured_and_no_more(home: Home, runs: Path) -> None:
+def test_resuming_a_finished_run_only_evaluates_it(home: Home, runs: Path) -> None:
     weights = runs / "clean" / "final" / "seed-0" / "weights.pt"
     before = weights.stat().st_mtime_ns
     ran = ask("train", "--resume", "runs/clean", *home.cache)
@@ -186,14 +186,15 @@ def test_a_finished_run_resumed_is_measured_and_no_more(home: Home, runs: Path) 
     assert weights.stat().st_mtime_ns == before
 
 
-def test_a_fold_that_is_not_done_is_trained_alone(home: Home, runs: Path) -> None:
+def test_only_a_missing_fold_is_trained(home: Home, runs: Path) -> None:
     run = read_run(runs / "clean")
     before = run.predictions().probs
     (run.part("p1", 1) / "fold.json").unlink()
-    told = ask("evaluate", "runs/clean")
-    assert told.exit_code == 1
-    assert lines(told.stderr) == [
-        "emoscope: runs/clean: 5 of 6 folds done. Go on with `emoscope train --resume runs/clean`."
+    message = ask("evaluate", "runs/clean")
+    assert message.exit_code == 1
+    assert lines(message.stderr) == [
+        "emoscope: runs/clean: 5 of 6 folds done. "
+        "Resume it with `emoscope train --resume runs/clean`."
     ]
     ran = ask("train", "--resume", "runs/clean", *home.cache)
     assert ran.exit_code == 0
@@ -219,7 +220,7 @@ def test_settings_change_the_recipe_and_are_kept(home: Home, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (["clean.toml"], 1, "emoscope: clean needs folder: add --corpus NAME=DIR."),
         (
@@ -237,37 +238,40 @@ def test_settings_change_the_recipe_and_are_kept(home: Home, tmp_path: Path) -> 
         (["clean.toml", "--set", "epochs"], 2, "'epochs' is not of the form --set KEY=VALUE."),
         (["clean.toml", "--corpus", "corpus"], 2, "'corpus' is not of the form --corpus NAME=DIR"),
         ([], 2, "a recipe (TOML), or --resume RUN."),
-        (["clean.toml", "--resume", "runs/clean"], 2, "the run knows its recipe"),
+        (["clean.toml", "--resume", "runs/clean"], 2, "a run has its recipe"),
         (["--resume", "nowhere"], 1, "emoscope: nowhere: not a run folder: recipe.json, "),
-        (["clean.toml", "--accelerator", "tpu"], 1, "This machine cannot train so: "),
+        (
+            ["clean.toml", "--accelerator", "tpu"],
+            1,
+            "This machine cannot train with these settings: ",
+        ),
         (["clean.toml", "--devices", "0"], 2, "--devices"),
     ],
 )
-def test_what_cannot_be_trained_is_told_in_a_line(
-    home: Home, tmp_path: Path, words: list[str], code: int, told: str
+def test_training_errors_are_one_line(
+    home: Home, tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     place: list[object] = [] if "--resume" in words else ["--out", tmp_path / "run"]
     needs = "--set" in words or "--accelerator" in words
     ran = ask("train", *words, *(home.corpus if needs else ()), *home.cache, *place)
     assert ran.exit_code == code
     assert ran.stdout == ""
-    assert told in ran.stderr
+    assert message in ran.stderr
     if code == 1:
         assert lines(ran.stderr)[-1].startswith("emoscope: ")
         assert len([line for line in lines(ran.stderr) if line.startswith("emoscope: ")]) == 1
 
 
-def test_a_run_that_is_there_is_not_overwritten(home: Home) -> None:
+def test_an_existing_run_is_not_overwritten(home: Home) -> None:
     ran = train(home.folder, "clean.toml")
     assert ran.exit_code == 1
     assert lines(ran.stderr) == [
-        "emoscope: runs/clean: a run is there already. Go on with --resume, or choose another "
-        "folder."
+        "emoscope: runs/clean: holds a run. Resume it with --resume, or use another folder."
     ]
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compare", "export"])
-def test_what_is_no_run_is_told(home: Home, command: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(home: Home, command: str, tmp_path: Path) -> None:
     more = {"evaluate": [], "compare": ["runs/clean"], "export": ["-o", tmp_path / "a.onnx"]}
     ran = ask(command, "corpus", *more[command])
     assert (ran.exit_code, ran.stdout) == (1, "")
@@ -277,7 +281,7 @@ def test_what_is_no_run_is_told(home: Home, command: str, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def reproduced(home: Home) -> tuple[Path, Any]:
-    """Two recipes of one paper, one of which lacks its corpus, and one of nobody's."""
+    """Two recipes of one paper, one of them without its corpus, and one without a paper."""
     folder = home.folder / "recipes"
     folder.mkdir()
     row = {"paper": "time-fusion", "row": "cnn-gru-ckplus"}
@@ -297,7 +301,7 @@ def reproduce(home: Home, recipes: Path, *words: object, paper: str = "time-fusi
     return ask("reproduce", paper, *where, *home.corpus, *home.cache, *words)
 
 
-def test_reproduce_runs_what_it_has_the_corpora_for(
+def test_reproduce_trains_recipes_with_given_corpora(
     home: Home, reproduced: tuple[Path, Any]
 ) -> None:
     _, ran = reproduced
@@ -313,31 +317,29 @@ def test_reproduce_runs_what_it_has_the_corpora_for(
     assert f"> **Warning, ours**: {LEAK}" in table
 
 
-def test_reproduce_goes_on_with_what_is_there(home: Home, reproduced: tuple[Path, Any]) -> None:
+def test_reproduce_resumes_existing_runs(home: Home, reproduced: tuple[Path, Any]) -> None:
     recipes, before = reproduced
     ran = reproduce(home, recipes)
     assert ran.exit_code == 0
     assert ran.stdout == before.stdout
     assert "1 of 1" in before.stderr
     assert "1 of 1" not in ran.stderr, "nothing is trained again"
-    told = reproduce(home, recipes, "--set", "optimiser.lr=0.5")
-    assert told.exit_code == 1
-    assert lines(told.stderr)[-1] == (
-        f"emoscope: {home.folder}/again/ours: a run of another ours is there. Choose another --out."
+    message = reproduce(home, recipes, "--set", "optimiser.lr=0.5")
+    assert message.exit_code == 1
+    assert lines(message.stderr)[-1] == (
+        f"emoscope: {home.folder}/again/ours: holds a run of another ours. Choose another --out."
     )
 
 
-def test_reproduce_names_papers_and_says_where_there_are_no_recipes(
-    home: Home, tmp_path: Path
-) -> None:
-    told = reproduce(home, tmp_path, paper="time-fusio")
-    assert told.exit_code == 2
-    assert lines(told.stderr) == [
+def test_reproduce_suggests_papers_and_reports_missing_recipes(home: Home, tmp_path: Path) -> None:
+    message = reproduce(home, tmp_path, paper="time-fusio")
+    assert message.exit_code == 2
+    assert lines(message.stderr) == [
         "emoscope: No paper named 'time-fusio'. Did you mean 'time-fusion'?"
     ]
-    told = reproduce(home, tmp_path)
-    assert told.exit_code == 1
-    assert f"{tmp_path}: no recipe says [published]" in told.stderr
+    message = reproduce(home, tmp_path)
+    assert message.exit_code == 1
+    assert f"{tmp_path}: no recipe with [published]" in message.stderr
     page = "".join(ask("reproduce", "--help").stdout.split())
     assert all(paper in page for paper in papers())
 

@@ -51,6 +51,11 @@ class TestBox:
 
 
 class TestChecks:
+    @pytest.mark.parametrize("labels", [("fear", "fear", "joy"), ("", "fear", "joy")])
+    def test_labels_differ_and_are_not_empty(self, labels: tuple[str, ...]) -> None:
+        with pytest.raises(ValueError, match="must differ and not be empty"):
+            make((0, 1, 0, A), labels=labels)
+
     @pytest.mark.parametrize(
         ("column", "value"),
         [
@@ -237,6 +242,11 @@ class TestText:
         timeline = make((0, 3, 0, A), (3, 4, 0, B), provenance=Provenance(min_confidence=0.9))
         assert str(timeline).splitlines()[-1] == "person 0 (4.0 s): no label 100%"
 
+    def test_a_label_called_no_label_keeps_its_share(self) -> None:
+        labels = ("anger", "no label", "joy")
+        timeline = make((0, 3, 0, A), (3, 4, 0, B), labels=labels)
+        assert str(timeline).splitlines()[-1] == "person 0 (4.0 s): anger 75%, no label 25%"
+
     def test_a_file_name_that_is_not_text_can_be_printed(self) -> None:
         timeline = make((0, 1, 0, A), provenance=Provenance(path="caf\udce9.mp4"))
         assert str(timeline).encode("utf-8").startswith(rb"caf\udce9.mp4: 1.0 s, 1 row,")
@@ -249,13 +259,13 @@ class TestText:
 
 class TestTable:
     def test_columns_by_hand(self) -> None:
-        timeline = make((0, 0.5, 2, B), (0.5, 1, -1, ()), provenance=Provenance(path="a.mp4"))
+        timeline = make((0, 0.5, 2, B), (0.5, 1, -1, ()), provenance=Provenance("a.mp4", "m"))
         columns = timeline.to_columns()
         assert list(columns) == [
             *("start_s", "end_s", "track"),
             *("FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight"),
             *LABELS,
-            *("leading", "modalities", "padded", "input"),
+            *("leading", "modalities", "padded", "input", "model"),
         ]
         assert columns["track"] == [2, None]
         assert columns["FaceRectWidth"][0] == 40
@@ -263,6 +273,16 @@ class TestTable:
         assert np.isnan(columns["fear"][1])
         assert columns["leading"] == ["fear", None]
         assert columns["input"] == ["a.mp4", "a.mp4"]
+        assert columns["model"] == ["m", "m"]
+
+    def test_labels_do_not_replace_other_columns(self) -> None:
+        """Kind: labels called `track` or `start_s`."""
+        labels = ("track", "start_s", "leading")
+        columns = make((0.25, 0.5, 2, B), labels=labels).to_columns()
+        assert (columns["track"], columns["start_s"].tolist()) == ([2], [0.25])
+        assert columns["leading"] == ["start_s"]
+        assert [columns[f"p_{label}"][0] for label in labels] == list(B)
+        assert len(columns) == 15
 
     def test_pandas_gets_the_columns_with_their_types(self) -> None:
         pytest.importorskip("pandas")
@@ -272,6 +292,8 @@ class TestTable:
         assert table["track"].dtype == "Int64"
         assert table["track"].isna().tolist() == [False, True]
         assert table.groupby("leading")["end_s"].max().to_dict() == {"fear": 0.5}
+        assert table["leading"].isna().tolist() == [False, True]
+        assert table["modalities"].isna().tolist() == [False, True]
 
     def test_without_pandas_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "pandas", None)

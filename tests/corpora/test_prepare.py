@@ -26,7 +26,7 @@ from emoscope.corpora import cutting
 from emoscope.corpora import prepare as preparing
 from emoscope.corpora.cutting import Cutting
 from emoscope.corpora.manifest import Sample
-from emoscope.corpora.prepare import default_cache, prepare
+from emoscope.corpora.prepare import prepare
 from emoscope.media.clips import finish
 
 
@@ -273,13 +273,3 @@ def test_prepared_samples_can_be_pickled(film: Path, tmp_path: Path) -> None:
     sample = Sample(film, "joy")
     prepared = pickle.loads(pickle.dumps(ready([sample], spec_of(), tmp_path)))
     assert len(prepared.load(sample)) == 3
-
-
-def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EMOSCOPE_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert default_cache() == Path.home() / ".cache" / "emoscope"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
-    assert default_cache() == Path("/xdg/emoscope")
-    monkeypatch.setenv("EMOSCOPE_CACHE", "/own")
-    assert default_cache() == Path("/own")

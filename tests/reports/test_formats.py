@@ -96,6 +96,37 @@ def test_parquet_is_the_pandas_table_with_the_provenance(
     assert about["format_version"] == formats.FORMAT_VERSION
 
 
+def test_labels_do_not_replace_other_columns(two_people: Timeline, tmp_path: Path) -> None:
+    """Kind: labels called `track` or `start_s`, in CSV, Parquet and pandas alike."""
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    labels = ("track", "start_s", "leading", "input", "a", "b", "c", "p_track")
+    timeline = replace(two_people, labels=labels)
+    csv_path, parquet_path = write_report(timeline, tmp_path, ["csv", "parquet"])
+    for table in (timeline.to_pandas(), pd.read_csv(csv_path), pd.read_parquet(parquet_path)):
+        assert len(table.columns) == len(set(table.columns)) == 12 + len(labels)
+        assert table["track"].dropna().tolist() == two_people.track[two_people.seen].tolist()
+        assert table["start_s"].tolist() == two_people.spans_s[:, 0].tolist()
+        np.testing.assert_allclose(table["p_p_track"], two_people.probs[:, 0], atol=1e-6)
+        np.testing.assert_allclose(table["p_track"], two_people.probs[:, 7], atol=1e-6)
+        assert table["leading"].isna().tolist() == (~two_people.seen).tolist()
+
+
+def test_missing_texts_are_missing_and_typed_in_parquet(
+    two_people: Timeline, tmp_path: Path
+) -> None:
+    """Kind: the text "None" where there is none. Also if every text of a column is missing."""
+    pd, pq = pytest.importorskip("pandas"), pytest.importorskip("pyarrow.parquet")
+    nobody = two_people.rows(~two_people.seen)
+    for timeline in (two_people, nobody):
+        (path,) = write_report(timeline, tmp_path, ["parquet"])
+        for name in ("leading", "modalities"):
+            expected = (~timeline.seen).tolist()
+            assert pq.read_table(path)[name].is_null().to_pylist() == expected
+            assert pd.read_parquet(path)[name].isna().tolist() == expected
+            assert str(pq.read_schema(path).field(name).type) == "large_string"
+
+
 def test_an_empty_timeline_keeps_its_columns_and_types(
     two_people: Timeline, tmp_path: Path
 ) -> None:
@@ -169,6 +200,11 @@ def test_an_unknown_format_is_refused_before_anything_is_written(
         (None, None, "two.csv"),
         ("films/day one.v2.mov", None, "day one.v2.csv"),
         ("films/x.mov", "take-1", "take-1.csv"),
+        ("films/.hidden.mov", None, "hidden.csv"),  # kind: hidden and odd names
+        ("films/...", None, "timeline.csv"),
+        ("films/ .mov", None, "timeline.csv"),
+        ("films/..mp4", None, "timeline.csv"),
+        ("films/clips/..", None, "films.csv"),
     ],
 )
 def test_files_are_named_after_the_video(

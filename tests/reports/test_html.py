@@ -60,6 +60,19 @@ class Page(HTMLParser):
         return read
 
 
+def test_notes_stand_at_the_top_of_the_page(two_people: Timeline) -> None:
+    """Kind: notes reach console, page and JSON."""
+    notes = ("The film ends at 3.1 of 8.0 s.", "No voice was heard.")
+    noted = replace(two_people, provenance=replace(two_people.provenance, notes=notes))
+    parsed = Page(page(noted))
+    assert len(parsed.all("ul", class_="notes")) == 1
+    places = [parsed.text.index(note) for note in notes]
+    assert places == sorted(places)
+    assert places[-1] < parsed.text.index("Person 1")
+    without = replace(two_people, provenance=replace(two_people.provenance, notes=()))
+    assert not Page(page(without)).all("ul", class_="notes")
+
+
 def test_nothing_is_fetched_from_a_network(two_people: Timeline) -> None:
     parsed = Page(page(two_people))
     for tag, attributes in parsed.tags:

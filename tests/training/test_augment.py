@@ -343,8 +343,8 @@ def test_light_and_blur_leave_flow_and_nothing_moves_under_a_cover() -> None:
 
 def test_sound_is_left_alone() -> None:
     egemaps = np.arange(88, dtype=np.float32)
-    heard = Material({}, {}, {"egemaps": egemaps})
-    after = draw(EVERYTHING, np.random.default_rng(0)).apply(heard)
+    sound = Material({}, {}, {"egemaps": egemaps})
+    after = draw(EVERYTHING, np.random.default_rng(0)).apply(sound)
     np.testing.assert_array_equal(after.vectors["egemaps"], egemaps)
 
 
@@ -366,6 +366,6 @@ def test_sound_is_left_alone() -> None:
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(settings))):
         Augmentation(**settings)

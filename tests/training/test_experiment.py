@@ -1,4 +1,4 @@
-"""From a recipe and a corpus to a run folder: protocols, what is kept, what is refused."""
+"""Training a recipe: protocols, the files of the run folder, refused recipes."""
 
 import itertools
 import shutil
@@ -13,30 +13,31 @@ from tiny_corpora import LABELS, make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.training import experiment
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
 from emoscope.training.networks import dataset, fit
 from emoscope.training.networks.fit import Hardware
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 cv2 = pytest.importorskip("cv2")
 
 
 class Listener(Observer):
-    """Remembers what it was told."""
+    """Collects the calls."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, int, str, int]] = []
         self.steps: list[int] = []
         self.warnings: list[str] = []
 
-    def part(self, index: int, parts: int, fold: str, seed: int) -> None:
-        self.parts.append((index, parts, fold, seed))
+    def fold_started(self, index: int, total: int, fold: str, seed: int) -> None:
+        self.parts.append((index, total, fold, seed))
 
     def progress(self, progress: Any) -> None:
         self.steps.append(progress.step)
 
-    def warned(self, text: str) -> None:
+    def warning(self, text: str) -> None:
         self.warnings.append(text)
 
 
@@ -45,36 +46,38 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_corpus(tmp_path_factory.mktemp("corpus") / "folder")
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     return train(recipe, {"folder": corpus}, folder, cache=folder.parent / "cache", **options)
 
 
 @pytest.fixture(scope="module")
-def told() -> Listener:
+def listener() -> Listener:
     return Listener()
 
 
 @pytest.fixture(scope="module")
-def run(corpus: Path, told: Listener, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(corpus: Path, listener: Listener, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     recipe = tiny_recipe(seeds=[0, 3], schedule={"epochs": 3})
-    return go(recipe, corpus, folder, observer=told)
+    return go(recipe, corpus, folder, observer=listener)
 
 
-def test_every_person_is_judged_once_a_seed_by_weights_that_have_not_seen_them(run: Run) -> None:
-    said = run.predictions()
-    assert len(said.samples) == 2 * 24
-    assert set(said.folds) == {"p0", "p1", "p2"}
+def test_every_person_is_tested_once_per_seed_by_weights_not_trained_on_them(
+    run: RunFolder,
+) -> None:
+    predictions = run.predictions()
+    assert len(predictions.samples) == 2 * 24
+    assert set(predictions.folds) == {"p0", "p1", "p2"}
     for fold in run.folds:
         tested = {run.samples[row].subject for row in fold["test"]}
         assert tested == {fold["name"]}
         assert tested.isdisjoint(run.samples[row].subject for row in fold["train"])
-    np.testing.assert_allclose(said.probs.sum(axis=1), 1, atol=1e-6)
-    assert np.mean(said.predicted == said.truth) > 0.9
+    np.testing.assert_allclose(predictions.probs.sum(axis=1), 1, atol=1e-6)
+    assert np.mean(predictions.predicted == predictions.truth) > 0.9
 
 
-def test_the_weights_to_export_have_learned_from_everybody(run: Run, told: Listener) -> None:
-    assert [part[2:] for part in told.parts] == [
+def test_exported_weights_are_trained_on_all_samples(run: RunFolder, listener: Listener) -> None:
+    assert [part[2:] for part in listener.parts] == [
         ("p0", 0), ("p1", 0), ("p2", 0), ("final", 0), ("p0", 3), ("p1", 3), ("p2", 3)
     ]  # fmt: skip
     assert run.exported == ("final", 0)
@@ -83,9 +86,9 @@ def test_the_weights_to_export_have_learned_from_everybody(run: Run, told: Liste
     assert not list(run.folder.rglob("*.ckpt")), "a hundred folds of them would fill a disk"
 
 
-def test_seeds_differ_and_a_seed_gives_the_same_again(run: Run, corpus: Path) -> None:
-    said = run.predictions()
-    by_seed = [said.probs[said.seeds == seed] for seed in (0, 3)]
+def test_seeds_differ_and_each_is_reproducible(run: RunFolder, corpus: Path) -> None:
+    predictions = run.predictions()
+    by_seed = [predictions.probs[predictions.seeds == seed] for seed in (0, 3)]
     assert not np.allclose(*by_seed, atol=1e-4)
     again = go(
         tiny_recipe(seeds=[0], schedule={"epochs": 3}), corpus, run.folder.parent / "again"
@@ -93,7 +96,7 @@ def test_seeds_differ_and_a_seed_gives_the_same_again(run: Run, corpus: Path) ->
     np.testing.assert_array_equal(again.probs, by_seed[0])
 
 
-def test_the_run_says_where_it_comes_from(run: Run) -> None:
+def test_a_run_stores_its_provenance(run: RunFolder) -> None:
     info = run.info
     assert info["labels"] == list(LABELS)
     assert info["parameters"] == 1_990 or info["parameters"] > 1000
@@ -102,7 +105,7 @@ def test_the_run_says_where_it_comes_from(run: Run) -> None:
     assert read_run(run.folder).recipe == run.recipe
 
 
-def test_the_log_has_a_row_an_epoch(run: Run) -> None:
+def test_the_log_has_one_row_per_epoch(run: RunFolder) -> None:
     for rows in run.histories().values():
         assert [row["epoch"] for row in rows] == ["0", "1", "2"]
         losses = [float(row["loss"]) for row in rows]
@@ -113,7 +116,7 @@ def test_the_log_has_a_row_an_epoch(run: Run) -> None:
     assert all(result["seconds"] > 0 for result in run.results())
 
 
-def test_a_hold_out_of_other_persons_chooses_the_epoch_and_the_temperature(
+def test_a_hold_out_of_other_persons_selects_the_epoch_and_fits_the_temperature(
     corpus: Path, tmp_path: Path
 ) -> None:
     recipe = tiny_recipe(
@@ -177,18 +180,18 @@ def test_gradient_accumulation_takes_a_step_for_several_batches(
     assert [row["step"] for row in rows] == ["2", "4"]
 
 
-def test_a_leak_is_refused_and_if_allowed_follows_the_run(tmp_path: Path) -> None:
+def test_a_leak_is_refused_or_if_allowed_noted_in_the_run(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "folder")
     shutil.copy(corpus / "p0/happiness/0.png", corpus / "p1/happiness/9.png")
     with pytest.raises(CorpusError, match=r"same content.*p0.*allow_leak"):
         go(tiny_recipe(), corpus, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
 
-    told = Listener()
+    listener = Listener()
     allowed = tiny_recipe(protocol={"name": "leave-one-subject-out", "allow_leak": True})
-    run = go(allowed, corpus, tmp_path / "allowed", observer=told)
-    assert [text[:5] for text in told.warnings] == ["LEAK:", "LEAK:"]
-    assert run.info["warnings"] == told.warnings
+    run = go(allowed, corpus, tmp_path / "allowed", observer=listener)
+    assert [text[:5] for text in listener.warnings] == ["LEAK:", "LEAK:"]
+    assert run.info["warnings"] == listener.warnings
 
     without = tiny_recipe(protocol={"name": "leave-one-subject-out", "drop_twins": True})
     run = go(without, corpus, tmp_path / "without")
@@ -196,7 +199,7 @@ def test_a_leak_is_refused_and_if_allowed_follows_the_run(tmp_path: Path) -> Non
     assert [n for reason, n in run.info["left_out"].items() if "same bytes" in reason] == [2]
 
 
-def test_augmented_random_shows_variants_of_a_clip_on_both_sides(
+def test_augmented_random_has_variants_of_a_clip_on_both_sides(
     corpus: Path, tmp_path: Path
 ) -> None:
     protocol = {"name": "augmented-random-80-20", "variants": 3}
@@ -210,7 +213,7 @@ def test_augmented_random_shows_variants_of_a_clip_on_both_sides(
     assert run.info["warnings"][0].startswith("LEAK: fold 'augmented-random'")
 
 
-def test_labels_and_groups_that_the_recipe_does_not_want_are_left_out_and_counted(
+def test_samples_of_other_labels_and_groups_are_left_out_and_counted(
     tmp_path: Path,
 ) -> None:
     root = make_corpus(tmp_path / "folder")
@@ -235,7 +238,7 @@ def test_labels_and_groups_that_the_recipe_does_not_want_are_left_out_and_counte
         train(odd, {"manifest": table}, tmp_path / "odd", cache=tmp_path / "cache")
 
 
-def test_a_broken_recording_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_broken_recording_is_left_out_and_reported(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "folder")
     (corpus / "p0/sadness/1.png").write_bytes(b"no picture")
     run = go(tiny_recipe(schedule={"epochs": 1}), corpus, tmp_path / "run")
@@ -251,14 +254,14 @@ def test_sequences_that_are_too_short_are_left_out_and_counted(
     for i, (who, label) in enumerate((who, label) for who in ("p0", "p1") for label in LABELS):
         make_video(corpus / who / label / "film.mp4", num_frames=3 + i, size_wh=(48, 48))
     make_video(corpus / "p0" / "sadness" / "short.mp4", num_frames=2, size_wh=(48, 48))
-    asked: list[Any] = []
+    settings_used: list[Any] = []
 
     def prepare(*given: Any, **how: Any) -> Any:
-        asked.append((how["faces"], how["min_frames"]))
+        settings_used.append((how["faces"], how["min_frames"]))
         return experiment_prepare(*given, **how)
 
-    experiment_prepare = experiment.prepare
-    monkeypatch.setattr(experiment, "prepare", prepare)
+    experiment_prepare = experiment.prepare_clips
+    monkeypatch.setattr(experiment, "prepare_clips", prepare)
     recipe = tiny_recipe(
         corpus={"min_frames": 3, "faces": "every-frame"}, schedule={"epochs": 1, "batch_size": 2}
     )
@@ -266,10 +269,10 @@ def test_sequences_that_are_too_short_are_left_out_and_counted(
     assert run.info["left_out"] == {"fewer than 3 frames": 5}  # four are stills
     assert {sample.path.name for sample in run.samples} == {"film.mp4"}
     assert sum(counts["frames"] for counts in run.info["faces"].values()) == 3 + 4 + 5 + 6
-    assert asked == [("every-frame", 3)]
+    assert settings_used == [("every-frame", 3)]
 
 
-def test_one_training_answers_by_every_vote(tmp_path: Path) -> None:
+def test_a_training_stores_predictions_for_every_vote(tmp_path: Path) -> None:
     corpus = tmp_path / "folder"
     for who, label in ((who, label) for who in ("p0", "p1") for label in LABELS):
         (corpus / who / label).mkdir(parents=True)
@@ -293,7 +296,7 @@ def test_one_training_answers_by_every_vote(tmp_path: Path) -> None:
     np.testing.assert_allclose(added.probs.sum(axis=1), 1, atol=1e-6)
 
 
-def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:
+def test_a_class_without_training_samples_gives_a_warning(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "folder")
     for who in ("p1", "p2"):
         shutil.rmtree(corpus / who / "sadness")
@@ -302,7 +305,7 @@ def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"model": {"options": {"depth": 3}}}, r"model\.options do not fit.*depth"),
         ({"model": {"name": "face-cn"}}, "no model named 'face-cn'"),
@@ -312,14 +315,14 @@ def test_a_class_that_a_fold_cannot_learn_is_told(tmp_path: Path) -> None:
         ({"model": {"name": "egemaps-svc", "options": {}}}, "leave optimiser and schedule out"),
         (
             {"model": {"name": "vgg16", "options": {}}, "schedule": {"grow": [[0.5, 0.1]]}},
-            "vgg16 takes one size alone",
+            "vgg16 takes one size only",
         ),
     ],
 )
-def test_a_recipe_that_cannot_be_run_is_refused_before_anything_is_written(
-    changes: dict[str, Any], told: str, corpus: Path, tmp_path: Path
+def test_an_invalid_recipe_is_refused_before_anything_is_written(
+    changes: dict[str, Any], message: str, corpus: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises((RecipeError, KeyError), match=told):
+    with pytest.raises((RecipeError, KeyError), match=message):
         go(tiny_recipe(**changes), corpus, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -334,15 +337,15 @@ def test_a_corpus_that_was_not_given_is_named(tmp_path: Path) -> None:
         train(tiny_recipe(), {}, tmp_path / "run")
 
 
-def test_a_loss_that_is_no_number_stops_with_advice(corpus: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_with_advice(corpus: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(optimiser={"name": "sgd", "lr": 1e30}, schedule={"epochs": 9})
     with pytest.raises(RecipeError, match=r"tiny: the loss is (nan|inf).*Lower optimiser\.lr"):
         go(recipe, corpus, tmp_path / "run")
     read_run(tmp_path / "run")
 
 
-def test_hardware_that_is_not_there_is_told_in_a_line(corpus: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="This machine cannot train so: "):
+def test_missing_hardware_is_reported_in_one_line(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="This machine cannot train with these settings: "):
         go(tiny_recipe(), corpus, tmp_path / "run", hardware=Hardware(accelerator="tpu"))
 
 
@@ -352,31 +355,33 @@ def test_tensorboard_is_written_if_asked(corpus: Path, tmp_path: Path) -> None:
     assert list(run.folder.rglob("events.out.tfevents*"))
 
 
-def test_a_run_folder_is_not_overwritten(run: Run, corpus: Path) -> None:
-    with pytest.raises(RecipeError, match="a run is there already"):
+def test_a_run_folder_is_not_overwritten(run: RunFolder, corpus: Path) -> None:
+    with pytest.raises(RecipeError, match="holds a run"):
         go(run.recipe, corpus, run.folder)
 
 
-def test_a_finished_run_resumes_to_nothing_more_to_do(run: Run) -> None:
-    told = Listener()
-    resume(run.folder, observer=told, cache=run.folder.parent / "cache")
-    assert told.parts == []
+def test_resuming_a_finished_run_trains_nothing(run: RunFolder) -> None:
+    listener = Listener()
+    resume(run.folder, observer=listener, cache=run.folder.parent / "cache")
+    assert listener.parts == []
 
 
-def test_a_resumed_run_misses_a_recording_that_is_gone(tmp_path: Path) -> None:
+def test_a_resumed_run_names_a_missing_recording(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "folder")
     run = go(tiny_recipe(schedule={"epochs": 1}), corpus, tmp_path / "run")
     (run.part("p2", 0) / "fold.json").unlink()
     (corpus / "p1/sadness/1.png").unlink()
-    with pytest.raises(RecipeError, match=r"1 of its recordings cannot be read.*Put them back"):
+    with pytest.raises(
+        RecipeError, match=r"1 of its recordings can no longer be read.*Restore them"
+    ):
         resume(run.folder, cache=tmp_path / "cache")
 
 
 def test_bf16_learns_too_and_fp16_on_a_cpu_is_refused(corpus: Path, tmp_path: Path) -> None:
     protocol = {"name": "stratified-group-holdout", "part": 0.34}
     recipe = tiny_recipe(protocol=protocol, schedule={"epochs": 3, "precision": "bf16-mixed"})
-    said = go(recipe, corpus, tmp_path / "run").predictions()
-    assert np.mean(said.predicted == said.truth) > 0.9
+    predictions = go(recipe, corpus, tmp_path / "run").predictions()
+    assert np.mean(predictions.predicted == predictions.truth) > 0.9
     recipe = tiny_recipe(protocol=protocol, schedule={"precision": "16-mixed"})
     with pytest.raises(RecipeError, match=r"schedule\.precision = 'bf16-mixed'"):
         go(recipe, corpus, tmp_path / "refused", hardware=Hardware(accelerator="cpu"))

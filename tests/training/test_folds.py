@@ -1,4 +1,4 @@
-"""Every protocol of a recipe as folds: who is learned from, held out, judged; what is refused."""
+"""Folds of every protocol: training side, hold-out, test side, and refused leaks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ FIXED = {"name": "fixed", "test": "valid"}
 
 
 def corpus(people: int = 6, each: int = 3) -> list[Sample]:
-    """`each` clips of every person, of a label each."""
+    """`each` clips of every person, with a different label each."""
     return [
         Sample(Path(f"{who}-{i}.mp4"), LABELS[i % 3], subject=f"S{who}")
         for who in range(people)
@@ -33,7 +33,7 @@ def corpus(people: int = 6, each: int = 3) -> list[Sample]:
 
 
 def split_corpus(**counts: int) -> list[Sample]:
-    """Nameless samples, so many of each part."""
+    """Samples without a subject, this many of each part."""
     return [
         Sample(Path(f"{part}{i}.png"), LABELS[i % 3], split=part)
         for part, count in counts.items()
@@ -46,12 +46,12 @@ def plan(samples: Sequence[Sample], protocol: dict[str, Any], seed: int = 0, **m
     return plan_folds(samples, LABELS, settings, seed, final="final")
 
 
-def who(found: Plan, rows: Sequence[int]) -> set[str]:
-    return {found.samples[row].subject for row in rows}
+def who(planned: Plan, rows: Sequence[int]) -> set[str]:
+    return {planned.samples[row].subject for row in rows}
 
 
-def paths(found: Plan, rows: Sequence[int]) -> list[str]:
-    return [found.samples[row].path.stem for row in rows]
+def paths(planned: Plan, rows: Sequence[int]) -> list[str]:
+    return [planned.samples[row].path.stem for row in rows]
 
 
 def refusal(samples: Sequence[Sample], protocol: dict[str, Any], **more: Any) -> str:
@@ -70,37 +70,37 @@ def write(folder: Path, **contents: str) -> dict[str, Path]:
 
 @pytest.mark.parametrize("holdout", [0.0, 0.3])
 @pytest.mark.parametrize("protocol", BY_PERSON, ids=lambda protocol: protocol["name"])
-def test_persons_stand_on_one_side_each(protocol: dict[str, Any], holdout: float) -> None:
+def test_each_person_is_on_one_side(protocol: dict[str, Any], holdout: float) -> None:
     samples = corpus()
-    found = plan(samples, protocol, holdout=holdout)
-    assert found.samples == tuple(samples), "row i is sample i of the corpus"
-    for fold in found.folds:
+    planned = plan(samples, protocol, holdout=holdout)
+    assert planned.samples == tuple(samples), "row i is sample i of the corpus"
+    for fold in planned.folds:
         sides = (fold.train, fold.holdout, fold.test)
         assert sorted(row for side in sides for row in side) == list(range(18))
-        people = [who(found, side) for side in sides]
+        people = [who(planned, side) for side in sides]
         assert sum(map(len, people)) == len(set.union(*people)) == 6
         assert bool(people[1]) == (holdout > 0)
         assert fold.leaks == {}
         assert all(list(side) == sorted(side) for side in sides)
-    assert found.warnings == ()
-    assert found.left_out == {}
+    assert planned.warnings == ()
+    assert planned.left_out == {}
 
 
 @pytest.mark.parametrize("protocol", BY_PERSON[:3], ids=lambda protocol: protocol["name"])
-def test_everybody_is_judged_once_and_the_final_training_has_everybody(
+def test_every_sample_is_tested_once_and_the_final_training_has_all(
     protocol: dict[str, Any],
 ) -> None:
-    found = plan(corpus(), protocol)
-    assert sorted(row for fold in found.folds for row in fold.test) == list(range(18))
-    assert found.final == Rows("final", train=tuple(range(18)), holdout=(), test=())
+    planned = plan(corpus(), protocol)
+    assert sorted(row for fold in planned.folds for row in fold.test) == list(range(18))
+    assert planned.final == Rows("final", train=tuple(range(18)), holdout=(), test=())
     held = plan(corpus(), protocol, holdout=0.3).final
     assert held is not None
     assert sorted(held.train + held.holdout) == list(range(18))
-    assert who(found, held.train).isdisjoint(who(found, held.holdout))
+    assert who(planned, held.train).isdisjoint(who(planned, held.holdout))
     assert held.test == ()
 
 
-def test_where_there_is_one_fold_its_weights_are_the_final_ones() -> None:
+def test_a_single_fold_has_no_final_training() -> None:
     assert plan(corpus(), BY_PERSON[3]).final is None
     assert plan(split_corpus(train=3, valid=3), FIXED).final is None
 
@@ -122,23 +122,23 @@ def test_folds_are_those_that_the_protocol_names() -> None:
     assert len(who(held, held.folds[0].test)) == 4
 
 
-def test_the_fixed_split_leaves_out_the_part_that_nobody_asked_for() -> None:
+def test_the_fixed_split_leaves_out_the_unused_part() -> None:
     samples = split_corpus(test=2, valid=2, train=4)
-    found = plan(samples, FIXED)
-    (fold,) = found.folds
-    assert paths(found, fold.train) == ["train0", "train1", "train2", "train3"]
-    assert paths(found, fold.test) == ["valid0", "valid1"]
-    assert paths(found, range(6)) == [
+    planned = plan(samples, FIXED)
+    (fold,) = planned.folds
+    assert paths(planned, fold.train) == ["train0", "train1", "train2", "train3"]
+    assert paths(planned, fold.test) == ["valid0", "valid1"]
+    assert paths(planned, range(6)) == [
         "valid0", "valid1", "train0", "train1", "train2", "train3"
     ]  # fmt: skip
     assert paths(*_tested(plan(samples, {**FIXED, "test": "test"}))) == ["test0", "test1"]
 
 
-def _tested(found: Plan) -> tuple[Plan, tuple[int, ...]]:
-    return found, found.folds[0].test
+def _tested(planned: Plan) -> tuple[Plan, tuple[int, ...]]:
+    return planned, planned.folds[0].test
 
 
-def test_a_protocols_seed_draws_its_folds_and_the_recipes_seed_its_hold_out() -> None:
+def test_the_protocols_seed_draws_folds_and_the_recipes_seed_the_hold_out() -> None:
     by_seed = [plan(corpus(people=12), BY_PERSON[2] | {"seed": seed}) for seed in (0, 0, 1)]
     assert by_seed[0] == by_seed[1]
     assert by_seed[0].folds != by_seed[2].folds
@@ -148,7 +148,7 @@ def test_a_protocols_seed_draws_its_folds_and_the_recipes_seed_its_hold_out() ->
     assert [fold.holdout for fold in held[0]] != [fold.holdout for fold in held[2]]
 
 
-def test_where_persons_are_not_known_whole_contents_are_held_out(tmp_path: Path) -> None:
+def test_without_known_persons_whole_recordings_are_held_out(tmp_path: Path) -> None:
     """Every picture is there twice, under two names."""
     samples = [
         Sample(path, LABELS[int(name[1:]) % 3], split="train")
@@ -156,38 +156,38 @@ def test_where_persons_are_not_known_whole_contents_are_held_out(tmp_path: Path)
             tmp_path, **{f"{copy}{i}": f"picture {i}" for copy in "ab" for i in range(10)}
         ).items()
     ]
-    found = plan([*samples, *split_corpus(valid=1)], FIXED, holdout=0.3)
-    (fold,) = found.folds
-    kept, held = ({path[1:] for path in paths(found, s)} for s in (fold.train, fold.holdout))
+    planned = plan([*samples, *split_corpus(valid=1)], FIXED, holdout=0.3)
+    (fold,) = planned.folds
+    kept, held = ({path[1:] for path in paths(planned, s)} for s in (fold.train, fold.holdout))
     assert kept.isdisjoint(held)
     assert len(held) == 3
     assert len(fold.train) + len(fold.holdout) == 20
 
 
-def test_a_seed_holds_out_what_it_always_has() -> None:
+def test_the_hold_out_of_a_seed_never_changes() -> None:
     samples = split_corpus(train=10, valid=1)
-    found = plan(samples, FIXED, holdout=0.3)
-    assert paths(found, found.folds[0].holdout) == ["train2", "train4", "train6"]
+    planned = plan(samples, FIXED, holdout=0.3)
+    assert paths(planned, planned.folds[0].holdout) == ["train2", "train4", "train6"]
     other = plan(samples, FIXED, seed=1, holdout=0.3)
-    assert other.folds[0].holdout != found.folds[0].holdout
+    assert other.folds[0].holdout != planned.folds[0].holdout
     turned = plan(samples[::-1], FIXED, holdout=0.3)
     assert set(paths(turned, turned.folds[0].holdout)) == {"train2", "train4", "train6"}
 
 
 @pytest.mark.parametrize("holdout", [0.01, 0.99])
-def test_a_hold_out_takes_something_and_leaves_something(holdout: float) -> None:
-    for found in (
+def test_neither_the_hold_out_nor_the_training_side_is_empty(holdout: float) -> None:
+    for planned in (
         plan(split_corpus(train=4, valid=1), FIXED, holdout=holdout),
         plan(corpus(), BY_PERSON[0], holdout=holdout),
     ):
-        assert all(fold.train and fold.holdout for fold in found.folds)
+        assert all(fold.train and fold.holdout for fold in planned.folds)
 
 
-def test_nothing_can_be_held_out_of_one_person_or_one_recording() -> None:
-    told = refusal(corpus(people=2), BY_PERSON[0], holdout=0.3)
-    assert told.startswith("Fold 'S0' has one person to learn from: none can be held out.")
-    told = refusal(split_corpus(train=1, valid=1), FIXED, holdout=0.3)
-    assert told.startswith("Fold 'valid' has one recording to learn from")
+def test_a_hold_out_needs_two_persons_or_recordings() -> None:
+    message = refusal(corpus(people=2), BY_PERSON[0], holdout=0.3)
+    assert message.startswith("Fold 'S0' has one person to learn from: none can be held out.")
+    message = refusal(split_corpus(train=1, valid=1), FIXED, holdout=0.3)
+    assert message.startswith("Fold 'valid' has one recording to learn from")
 
 
 def test_a_hold_out_of_tied_votes_only_is_refused() -> None:
@@ -195,8 +195,8 @@ def test_a_hold_out_of_tied_votes_only_is_refused() -> None:
         Sample(Path(f"{i}.png"), "fear", split=part, votes=(0.5, 0.5, 0.0))
         for i, part in enumerate(["train"] * 4 + ["valid"])
     ]
-    told = refusal(tied, FIXED, holdout=0.3)
-    assert told.startswith("Fold 'valid': the votes on all that is held out are tied.")
+    message = refusal(tied, FIXED, holdout=0.3)
+    assert message.startswith("Fold 'valid': the votes on all held-out samples are tied.")
 
 
 def twin_corpus(folder: Path) -> list[Sample]:
@@ -210,47 +210,47 @@ def twin_corpus(folder: Path) -> list[Sample]:
 
 
 def test_twins_on_both_sides_are_refused(tmp_path: Path) -> None:
-    told = refusal(twin_corpus(tmp_path), BY_PERSON[0])
-    assert f"same content in training and test: {tmp_path}/a = {tmp_path}/c" in told
+    message = refusal(twin_corpus(tmp_path), BY_PERSON[0])
+    assert f"same content in training and test: {tmp_path}/a = {tmp_path}/c" in message
 
 
-def test_twins_are_left_out_of_training_if_asked_and_counted(tmp_path: Path) -> None:
+def test_drop_twins_leaves_twins_out_of_training_and_counts_them(tmp_path: Path) -> None:
     samples = twin_corpus(tmp_path)
-    found = plan(samples, BY_PERSON[0], drop_twins=True)
-    first, second = found.folds
-    assert paths(found, first.test) == ["a", "b"]
-    assert paths(found, first.train) == ["d"]
-    assert paths(found, second.train) == ["b"]
-    assert found.left_out == {"training sides: same bytes as on the test side": 2}
-    assert found.final is not None
-    assert len(found.final.train) == 4, "it is judged on nothing"
+    planned = plan(samples, BY_PERSON[0], drop_twins=True)
+    first, second = planned.folds
+    assert paths(planned, first.test) == ["a", "b"]
+    assert paths(planned, first.train) == ["d"]
+    assert paths(planned, second.train) == ["b"]
+    assert planned.left_out == {"training sides: same bytes as on the test side": 2}
+    assert planned.final is not None
+    assert len(planned.final.train) == 4, "it is judged on nothing"
 
     halves = [Sample(s.path, s.label, split=p) for s, p in zip(samples, _HALVES, strict=True)]
-    found = plan(halves, FIXED, drop_twins=True)
-    assert [sample.path.name for sample in found.samples] == ["b", "c", "d"]
-    assert paths(found, found.folds[0].train) == ["b"]
-    assert found.left_out == {"training side: same bytes as on the test side": 1}
+    planned = plan(halves, FIXED, drop_twins=True)
+    assert [sample.path.name for sample in planned.samples] == ["b", "c", "d"]
+    assert paths(planned, planned.folds[0].train) == ["b"]
+    assert planned.left_out == {"training side: same bytes as on the test side": 1}
 
 
 _HALVES = ("train", "train", "valid", "valid")
 
 
-def test_a_fold_that_has_nothing_to_learn_from_but_twins_is_refused(tmp_path: Path) -> None:
+def test_a_fold_with_only_twins_to_train_on_is_refused(tmp_path: Path) -> None:
     files = write(tmp_path, a="one", b="one")
     samples = [Sample(path, "fear", subject) for subject, path in files.items()]
-    told = refusal(samples, BY_PERSON[0], drop_twins=True)
-    assert told == "Fold 'a' has no training sample. Choose another protocol."
+    message = refusal(samples, BY_PERSON[0], drop_twins=True)
+    assert message == "Fold 'a' has no training sample. Choose another protocol."
 
 
-def test_a_leak_that_is_allowed_is_told_of_every_fold(tmp_path: Path) -> None:
+def test_an_allowed_leak_gives_a_warning_for_every_fold(tmp_path: Path) -> None:
     samples = twin_corpus(tmp_path)
-    found = plan(samples, BY_PERSON[0], allow_leak=True)
+    planned = plan(samples, BY_PERSON[0], allow_leak=True)
     pair = f"{tmp_path}/a = {tmp_path}/c"
-    assert [fold.leaks for fold in found.folds] == [{"content": (pair,)}] * 2
-    assert found.warnings[0] == (
+    assert [fold.leaks for fold in planned.folds] == [{"content": (pair,)}] * 2
+    assert planned.warnings[0] == (
         "LEAK: fold 'S0' has the same contents (1) in training and test. Its figures are inflated."
     )
-    assert len([text for text in found.warnings if text.startswith("LEAK")]) == 2
+    assert len([text for text in planned.warnings if text.startswith("LEAK")]) == 2
 
 
 def test_a_recording_on_both_sides_of_a_fixed_split_is_a_leak() -> None:
@@ -270,31 +270,31 @@ def test_a_person_on_both_sides_of_a_fixed_split_is_a_leak() -> None:
     assert "has the same subject in training and test: S1" in refusal(samples, FIXED)
 
 
-def test_variants_stand_on_both_sides_and_each_is_a_row_of_its_own() -> None:
+def test_variants_are_on_both_sides_and_each_has_its_own_row() -> None:
     protocol = {"name": "augmented-random-80-20", "variants": 5}
     assert "has the same subject" in refusal(corpus(), protocol)
-    found = plan(corpus(), protocol, allow_leak=True, holdout=0.2)
-    (fold,) = found.folds
+    planned = plan(corpus(), protocol, allow_leak=True, holdout=0.2)
+    (fold,) = planned.folds
     sides = (fold.train, fold.holdout, fold.test)
     assert sorted(row for side in sides for row in side) == list(range(18 * 5))
     assert len(fold.test) == 18
-    keys = {(sample.path, sample.groups["variant"]) for sample in found.samples}
+    keys = {(sample.path, sample.groups["variant"]) for sample in planned.samples}
     assert len(keys) == 18 * 5
-    assert found.final is None
+    assert planned.final is None
     assert set(fold.leaks) == {"subject", "recording"}
-    held, kept = (set(paths(found, side)) for side in (fold.holdout, fold.train))
+    held, kept = (set(paths(planned, side)) for side in (fold.holdout, fold.train))
     assert held.isdisjoint(kept), "the hold-out at least is of other recordings"
-    assert who(found, fold.holdout) & who(found, fold.train), "of persons it cannot be"
+    assert who(planned, fold.holdout) & who(planned, fold.train), "of persons it cannot be"
     people, films = len(fold.leaks["subject"]), len(fold.leaks["recording"])
-    assert found.warnings[0].startswith(
+    assert planned.warnings[0].startswith(
         f"LEAK: fold 'augmented-random' has the same subjects ({people}) and recordings ({films})"
     )
 
 
-def test_a_label_that_a_fold_cannot_learn_is_told() -> None:
+def test_a_label_without_training_samples_gives_a_warning() -> None:
     samples = [s for s in corpus(people=3) if s.label != "fear" or s.subject == "S1"]
-    found = plan(samples, BY_PERSON[0])
-    assert found.warnings == ("Fold 'S1' has nothing to learn fear from.",)
+    planned = plan(samples, BY_PERSON[0])
+    assert planned.warnings == ("Fold 'S1' has nothing to learn fear from.",)
     one_of_a_kind = plan([*samples, Sample(Path("x.mp4"), "fear", "S2")], BY_PERSON[0])
     assert one_of_a_kind.warnings == ()
 
@@ -306,12 +306,12 @@ def test_one_person_only_is_refused(protocol: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("protocol", BY_PERSON, ids=lambda protocol: protocol["name"])
 def test_a_corpus_without_persons_is_refused(protocol: dict[str, Any]) -> None:
-    assert "4 of 4 samples name no subject" in refusal(split_corpus(train=4), protocol)
+    assert "4 of 4 samples have no subject" in refusal(split_corpus(train=4), protocol)
 
 
 def test_a_part_that_the_corpus_does_not_have_is_named() -> None:
-    told = refusal(split_corpus(train=2, test=2), FIXED)
-    assert told == "The corpus has no part 'valid', it has: test, train."
+    message = refusal(split_corpus(train=2, test=2), FIXED)
+    assert message == "The corpus has no part 'valid', it has: test, train."
 
 
 def test_a_person_named_as_the_final_training_is_refused() -> None:

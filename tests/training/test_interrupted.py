@@ -1,5 +1,4 @@
-"""A training that is stopped, by whatever and wherever: the run folder stays readable, and what is
-resumed ends with the weights and answers of one that was not stopped."""
+"""Interrupted trainings: the run folder stays readable, and the resumed result is identical."""
 
 import errno
 import os
@@ -16,9 +15,10 @@ import torch
 from tiny_corpora import make_corpus, tiny_recipe
 
 from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, RecipeError
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
 from emoscope.training.networks import callbacks
 from emoscope.training.networks.fit import Hardware
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import read_run
 
@@ -31,7 +31,7 @@ CHECKPOINTS = Path("folds/holdout/seed-0/checkpoints")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus, a cache, and what the recipe comes to if nothing stops it."""
+    """A corpus, a cache, and an uninterrupted run of the recipe."""
     home = tmp_path_factory.mktemp("home")
     make_corpus(home / "corpus", each=2)
     go(home, home / "whole")
@@ -43,7 +43,7 @@ def go(home: Path, folder: Path, recipe: Recipe = RECIPE, **options: Any) -> Non
 
 
 def finish(home: Path, folder: Path, **options: Any) -> None:
-    """Resume where there is a run, else begin anew; it must end as the whole one did."""
+    """Resume or start the run; the result must equal the uninterrupted run."""
     if (folder / "run.json").is_file():
         assert read_run(folder).missing
         resume(folder, cache=home / "cache", **options)
@@ -77,7 +77,7 @@ def refusal(home: Path, folder: Path, kind: type[EmoscopeError], **options: Any)
 
 @contextmanager
 def full_at(name: str, at: int = 1) -> Iterator[None]:
-    """The disk is full when a file of this name is to take its place for the `at`-th time."""
+    """Fail with a full disk when a file of this name is renamed for the `at`-th time."""
     usual, seen = Path.replace, []
 
     def failing(self: Path, target: Any) -> Path:
@@ -109,36 +109,38 @@ def full_at(name: str, at: int = 1) -> Iterator[None]:
         ("fold.json", 1),
     ],
 )
-def test_a_disk_that_fills_up_stops_a_training_that_can_go_on(
+def test_a_training_stopped_by_a_full_disk_can_be_resumed(
     home: Path, tmp_path: Path, name: str, at: int
 ) -> None:
     with full_at(name, at):
-        told = refusal(home, tmp_path / "run", MediaError)
-    assert told.startswith(f"{tmp_path}/run/")
-    assert f"/{name}: cannot be written: No space left on device." in told
+        message = refusal(home, tmp_path / "run", MediaError)
+    assert message.startswith(f"{tmp_path}/run/")
+    assert f"/{name}: cannot be written: No space left on device." in message
     finish(home, tmp_path / "run")
 
 
-def test_a_disk_that_is_full_behind_torch_is_told_as_such(home: Path, tmp_path: Path) -> None:
-    """A checkpoint is larger than any file may be here, and all else is smaller."""
+def test_a_full_disk_inside_torch_is_reported_as_such(home: Path, tmp_path: Path) -> None:
+    """The size limit is below a checkpoint and above all other files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, hard))
     try:
-        told = refusal(home, tmp_path / "run", MediaError)
+        message = refusal(home, tmp_path / "run", MediaError)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     place = tmp_path / "run" / CHECKPOINTS
-    assert told == f"{place}/best.ckpt: cannot be written: File too large. Choose another folder."
+    assert (
+        message == f"{place}/best.ckpt: cannot be written: File too large. Choose another folder."
+    )
     assert list(place.iterdir()) == []
     finish(home, tmp_path / "run")
 
 
 class Killed(BaseException):
-    """Nothing of ours catches it, as nothing catches kill -9."""
+    """Stands for kill -9: no code catches it."""
 
 
 def kill_at(patch: pytest.MonkeyPatch, place: object, what: str, at: int) -> None:
-    """Die where the training is about to do something for the `at`-th time."""
+    """Raise Killed at the `at`-th call of a function."""
     usual, calls = getattr(place, what), []
 
     def dying(*args: Any) -> Any:
@@ -171,12 +173,12 @@ def test_a_kill_between_two_files_of_an_epoch_loses_nothing(
 
 
 class Vandal(Observer):
-    """Does something when the training begins."""
+    """Calls a function when a fold starts."""
 
     def __init__(self, deed: Any) -> None:
         self.deed = deed
 
-    def part(self, *_: Any) -> None:
+    def fold_started(self, *_: Any) -> None:
         self.deed()
 
 
@@ -188,15 +190,15 @@ def test_a_recording_that_vanishes_during_training_is_named(
     shutil.copytree(home / "corpus", tmp_path / "corpus")
     gone = tmp_path / "corpus" / "p0" / "sadness" / "1.png"
     kept = gone.read_bytes()
-    told = refusal(
+    message = refusal(
         tmp_path,
         tmp_path / "run",
         CorpusError,
         observer=Vandal(gone.unlink),
         hardware=Hardware(workers=workers),
     )
-    assert told.startswith(f"{gone}: no longer readable (")
-    assert told.endswith("). Restore it.")
+    assert message.startswith(f"{gone}: no longer readable (")
+    assert message.endswith("). Restore it.")
     gone.write_bytes(kept)
     resume(tmp_path / "run", cache=tmp_path / "cache")
     assert_same(tmp_path / "run", home / "whole")
@@ -204,7 +206,7 @@ def test_a_recording_that_vanishes_during_training_is_named(
 
 @pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt"])
 @pytest.mark.parametrize("damage", ["half", "empty", "other", "pickled"])
-def test_a_damaged_checkpoint_is_named_with_what_to_do(
+def test_a_damaged_checkpoint_is_named_with_a_remedy(
     home: Path, tmp_path: Path, name: str, damage: str
 ) -> None:
     with full_at("weights.pt"):
@@ -218,18 +220,20 @@ def test_a_damaged_checkpoint_is_named_with_what_to_do(
         path.write_bytes({"half": whole[: len(whole) // 2], "empty": b""}.get(damage, b"text"))
     with pytest.raises(RecipeError) as raised:
         resume(tmp_path / "run", cache=home / "cache")
-    told = str(raised.value)
-    assert told.startswith(f"{path}: a damaged checkpoint (")
-    assert told.endswith(
-        f". Delete {place} and --resume the run: this part of it is then trained anew."
+    message = str(raised.value)
+    assert message.startswith(f"{path}: damaged checkpoint (")
+    assert message.endswith(
+        f". Delete {place} and --resume the run: this fold is then trained from the start."
     )
-    assert "\n" not in told
+    assert "\n" not in message
     shutil.rmtree(place)
     finish(home, tmp_path / "run")
 
 
-def test_a_training_shorter_than_an_epoch_is_judged_and_kept(home: Path, tmp_path: Path) -> None:
-    """Two of the epoch's batches; Lightning alone would not look at the hold-out."""
+def test_a_training_shorter_than_an_epoch_is_evaluated_and_saved(
+    home: Path, tmp_path: Path
+) -> None:
+    """Two batches of an epoch; Lightning alone would skip the hold-out."""
     schedule = {"epochs": None, "iterations": 3, "batch_size": 2, "keep": "best-uar"}
     recipe = tiny_recipe(protocol=RECIPE.protocol.model_dump(), schedule=schedule)
     go(home, tmp_path / "run", recipe)
@@ -244,10 +248,10 @@ def test_a_training_shorter_than_an_epoch_is_judged_and_kept(home: Path, tmp_pat
     assert read_run(tmp_path / "short").results()[0]["chosen_epoch"] == 0
 
 
-def test_where_saving_takes_longer_than_epochs_few_of_them_are_saved(
+def test_slow_checkpoints_are_written_less_often(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first and the last; killed in between, it goes on from the first."""
+    """The first and the last epoch are saved; a kill in between resumes from the first."""
     monkeypatch.setattr(callbacks, "_TIMES_THE_COST", 1e9)
     saved, usual = [], callbacks.save_tensors
 

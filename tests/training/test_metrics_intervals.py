@@ -18,8 +18,8 @@ IntArray = npt.NDArray[np.int64]
 METRICS: tuple[Literal["accuracy", "uar"], ...] = ("accuracy", "uar")
 
 
-def moody(subjects: int, each: int, seed: int = 0) -> tuple[IntArray, IntArray, IntArray]:
-    """Truth, answers and subjects: some people are read well, others badly."""
+def uneven_subjects(subjects: int, each: int, seed: int = 0) -> tuple[IntArray, IntArray, IntArray]:
+    """Truth, predictions and subjects: accuracy differs from subject to subject."""
     rng = np.random.default_rng(seed)
     ids = np.repeat(np.arange(subjects), each)
     truth = rng.integers(0, 4, size=len(ids))
@@ -46,7 +46,7 @@ def test_groups_that_agree_within_widen_the_interval() -> None:
     assert ratio == pytest.approx(np.sqrt(20), rel=0.25)
 
 
-def test_groups_may_bear_any_names_in_any_order() -> None:
+def test_group_names_and_their_order_do_not_matter() -> None:
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 9, size=120)
     right = rng.random(120) < 0.3 + ids / 18
@@ -63,7 +63,7 @@ def test_groups_count_by_their_size() -> None:
     assert means == pytest.approx((0.9, 0.9))  # the median draw: one of each, 90 of 100 right
 
 
-def test_the_interval_covers_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_at_its_level() -> None:
     rng = np.random.default_rng(0)
     held = 0
     for seed in range(200):
@@ -85,7 +85,7 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(112 / 1024)
 
 
-def test_models_that_never_or_evenly_differ_are_not_told_apart() -> None:
+def test_models_that_never_or_evenly_differ_have_p_1() -> None:
     a = np.array([True, False, True, False])
     assert mcnemar(a, a) == 1.0
     assert mcnemar(a, ~a) == 1.0
@@ -98,94 +98,96 @@ def test_mcnemar_of_thousands_of_clips_does_not_overflow() -> None:
 
 
 def test_mcnemar_needs_the_same_clips() -> None:
-    with pytest.raises(ValueError, match="one value a sample"):
+    with pytest.raises(ValueError, match="expected one value per sample"):
         mcnemar(np.ones(3, bool), np.ones(4, bool))
 
 
-def test_the_uar_interval_of_even_classes_of_like_recall_is_that_of_accuracy() -> None:
+def test_the_uar_interval_equals_that_of_accuracy_for_even_classes_of_equal_recall() -> None:
     truth = np.tile(np.arange(4), 100)
-    said = np.where(np.arange(400) % 20 < 12, truth, (truth + 1) % 4)
-    of_uar = uar_ci(truth, said, draws=4000)
-    assert of_uar == pytest.approx(bootstrap_ci(truth == said, draws=4000), abs=0.006)
+    predicted = np.where(np.arange(400) % 20 < 12, truth, (truth + 1) % 4)
+    of_uar = uar_ci(truth, predicted, draws=4000)
+    assert of_uar == pytest.approx(bootstrap_ci(truth == predicted, draws=4000), abs=0.006)
 
 
-def test_the_uar_interval_by_its_definition() -> None:
+def test_the_uar_interval_agrees_with_a_plain_bootstrap() -> None:
     """Against draws one by one, with `uar` itself; of 150 subjects Student's t is a normal."""
-    truth, said, ids = moody(subjects=150, each=3)
+    truth, predicted, ids = uneven_subjects(subjects=150, each=3)
     rng = np.random.default_rng(1)
     members = np.arange(450).reshape(150, 3)
     drawn = []
     for _ in range(1500):
         rows = members[rng.integers(0, 150, 150)].ravel()
-        drawn.append(uar(truth[rows], said[rows]))
+        drawn.append(uar(truth[rows], predicted[rows]))
     plain = np.quantile(drawn, [0.025, 0.975])
-    assert uar_ci(truth, said, ids) == pytest.approx(tuple(plain), abs=0.007)
+    assert uar_ci(truth, predicted, ids) == pytest.approx(tuple(plain), abs=0.007)
 
 
-def test_a_rare_class_that_a_draw_misses_is_left_out_of_it() -> None:
-    truth, said = np.array([0] * 30 + [1]), np.array([0] * 31)
-    low, high = uar_ci(truth, said)  # 1/2 with the rare one, 1 without
+def test_a_draw_without_a_rare_class_averages_over_the_others() -> None:
+    truth, predicted = np.array([0] * 30 + [1]), np.array([0] * 31)
+    low, high = uar_ci(truth, predicted)  # 1/2 with the rare one, 1 without
     assert (low, high) == (0.5, 1.0)
 
 
 def test_subjects_who_differ_widen_every_interval() -> None:
-    truth, said, ids = moody(subjects=15, each=40)
-    better = np.where(ids % 3 == 0, truth, said)
+    truth, predicted, ids = uneven_subjects(subjects=15, each=40)
+    better = np.where(ids % 3 == 0, truth, predicted)
 
     def widths(groups: IntArray | None) -> npt.NDArray[Any]:
-        differences = [paired_bootstrap(truth, said, better, groups, metric=m) for m in METRICS]
+        differences = [
+            paired_bootstrap(truth, predicted, better, groups, metric=m) for m in METRICS
+        ]
         intervals = [(d.low, d.high) for d in differences]
-        intervals += [uar_ci(truth, said, groups), bootstrap_ci(truth == said, groups)]
+        intervals += [uar_ci(truth, predicted, groups), bootstrap_ci(truth == predicted, groups)]
         return np.diff(intervals, axis=1)
 
     assert np.all(widths(ids) > 1.5 * widths(None))
 
 
-def test_ten_subjects_are_enough_for_an_interval_that_holds_its_word() -> None:
+def test_the_interval_covers_the_truth_at_its_level_with_ten_subjects() -> None:
     """The plain percentile interval covers about 91 % here, over samples far less."""
     skills = 1 / (1 + np.exp(-0.3 - np.random.default_rng(0).normal(size=100_000)))
     held, over_samples = 0, 0
     for seed in range(400):
-        truth, said, ids = moody(subjects=10, each=15, seed=seed)
-        low, high = bootstrap_ci(truth == said, ids, draws=400)
+        truth, predicted, ids = uneven_subjects(subjects=10, each=15, seed=seed)
+        low, high = bootstrap_ci(truth == predicted, ids, draws=400)
         held += low <= skills.mean() <= high
-        low, high = bootstrap_ci(truth == said, draws=400)
+        low, high = bootstrap_ci(truth == predicted, draws=400)
         over_samples += low <= skills.mean() <= high
     assert 0.925 <= held / 400 <= 0.98
     assert over_samples / 400 < 0.8
 
 
-def test_nothing_follows_from_one_subject() -> None:
-    truth, said, _ = moody(subjects=1, each=50)
+def test_a_single_subject_gives_the_widest_interval() -> None:
+    truth, predicted, _ = uneven_subjects(subjects=1, each=50)
     one = np.zeros(50, dtype=int)
-    assert bootstrap_ci(truth == said, one) == uar_ci(truth, said, one) == (0, 1)
-    found = paired_bootstrap(truth, said, truth, one)
-    assert found.difference > 0
-    assert (found.low, found.high, found.p) == (-1, 1, 1)
+    assert bootstrap_ci(truth == predicted, one) == uar_ci(truth, predicted, one) == (0, 1)
+    result = paired_bootstrap(truth, predicted, truth, one)
+    assert result.difference > 0
+    assert (result.low, result.high, result.p) == (-1, 1, 1)
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_a_difference_is_b_less_a(metric: Literal["accuracy", "uar"]) -> None:
-    truth, said, ids = moody(subjects=20, each=15)
-    better = np.where(np.arange(300) % 4 == 0, truth, said)
-    found = paired_bootstrap(truth, said, better, ids, metric=metric)
+def test_a_difference_is_b_minus_a(metric: Literal["accuracy", "uar"]) -> None:
+    truth, predicted, ids = uneven_subjects(subjects=20, each=15)
+    better = np.where(np.arange(300) % 4 == 0, truth, predicted)
+    result = paired_bootstrap(truth, predicted, better, ids, metric=metric)
     figure = {"accuracy": accuracy, "uar": uar}[metric]
-    assert found.difference == pytest.approx(figure(truth, better) - figure(truth, said))
-    assert 0 < found.low < found.difference < found.high
-    assert 0 < found.p < 0.01
-    back = paired_bootstrap(truth, better, said, ids, metric=metric)
-    assert (back.difference, back.p) == (-found.difference, found.p)
-    assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=0.005)
+    assert result.difference == pytest.approx(figure(truth, better) - figure(truth, predicted))
+    assert 0 < result.low < result.difference < result.high
+    assert 0 < result.p < 0.01
+    back = paired_bootstrap(truth, better, predicted, ids, metric=metric)
+    assert (back.difference, back.p) == (-result.difference, result.p)
+    assert (back.low, back.high) == pytest.approx((-result.high, -result.low), abs=0.005)
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_model_does_not_differ_from_itself(metric: Literal["accuracy", "uar"]) -> None:
-    truth, said, ids = moody(subjects=8, each=10)
-    found = paired_bootstrap(truth, said, said, ids, metric=metric)
-    assert (found.difference, found.low, found.high, found.p) == (0, 0, 0, 1)
+    truth, predicted, ids = uneven_subjects(subjects=8, each=10)
+    result = paired_bootstrap(truth, predicted, predicted, ids, metric=metric)
+    assert (result.difference, result.low, result.high, result.p) == (0, 0, 0, 1)
 
 
-def test_recalls_that_add_up_to_the_same_do_not_differ() -> None:
+def test_recalls_with_equal_sums_do_not_differ() -> None:
     truth = np.repeat(np.arange(3), 10)
     a, b = np.full(30, -1), np.full(30, -1)
     a[[0, 10, 11]] = truth[[0, 10, 11]]  # 0.1 + 0.2 + 0.0
@@ -201,20 +203,20 @@ def test_accuracy_and_uar_may_disagree_on_which_model_is_better() -> None:
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_p_and_interval_speak_with_one_voice(seed: int) -> None:
-    truth, a, ids = moody(subjects=12, each=10, seed=seed)
+def test_p_and_interval_agree(seed: int) -> None:
+    truth, a, ids = uneven_subjects(subjects=12, each=10, seed=seed)
     shifted = np.random.default_rng(seed).random(120) < 0.08
-    found = paired_bootstrap(truth, a, np.where(shifted, truth, a), ids, level=0.9, seed=seed)
-    if abs(found.p - 0.1) > 0.01:
-        assert (found.p < 0.1) == (found.low > 0 or found.high < 0)
+    result = paired_bootstrap(truth, a, np.where(shifted, truth, a), ids, level=0.9, seed=seed)
+    if abs(result.p - 0.1) > 0.01:
+        assert (result.p < 0.1) == (result.low > 0 or result.high < 0)
 
 
-def test_false_alarms_are_as_rare_as_p_says_where_mcnemar_cries_wolf() -> None:
-    """Two models of equal worth, each of which reads some people better than others."""
+def test_the_false_positive_rate_matches_p_while_mcnemars_is_too_high() -> None:
+    """Two equally good models, each better on other subjects."""
     alarms = mcnemar_alarms = 0
     for seed in range(200):
-        truth, a, ids = moody(subjects=12, each=20, seed=seed)
-        other_truth, other, _ = moody(subjects=12, each=20, seed=1000 + seed)
+        truth, a, ids = uneven_subjects(subjects=12, each=20, seed=seed)
+        other_truth, other, _ = uneven_subjects(subjects=12, each=20, seed=1000 + seed)
         b = np.where(other == other_truth, truth, (truth + 1) % 4)
         alarms += paired_bootstrap(truth, a, b, ids, draws=400).p < 0.05
         mcnemar_alarms += mcnemar(a == truth, b == truth) < 0.05
@@ -222,12 +224,12 @@ def test_false_alarms_are_as_rare_as_p_says_where_mcnemar_cries_wolf() -> None:
     assert mcnemar_alarms / 200 > 0.2
 
 
-def test_groups_weigh_by_their_samples_and_thousands_of_clips_are_quick() -> None:
+def test_thousands_of_clips_are_resampled_quickly() -> None:
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 8, 30_000)
-    said = np.where(rng.random(30_000) < 0.8, truth, 0)
-    low, high = uar_ci(truth, said)
-    assert low < uar(truth, said) < high
+    predicted = np.where(rng.random(30_000) < 0.8, truth, 0)
+    low, high = uar_ci(truth, predicted)
+    assert low < uar(truth, predicted) < high
     assert high - low < 0.02
 
 
@@ -239,12 +241,12 @@ def test_groups_weigh_by_their_samples_and_thousands_of_clips_are_quick() -> Non
         ({"right": [0.5, 1.0], "level": 95}, "level must be between 0 and 1, got 95"),
     ],
 )
-def test_an_interval_of_nonsense_is_refused(settings: dict[str, Any], reason: str) -> None:
+def test_invalid_settings_of_an_interval_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         bootstrap_ci(**settings)
 
 
 def test_an_unknown_metric_is_refused() -> None:
-    truth, said, ids = moody(subjects=2, each=2)
+    truth, predicted, ids = uneven_subjects(subjects=2, each=2)
     with pytest.raises(ValueError, match="accuracy or uar, got 'f1'"):
-        paired_bootstrap(truth, said, said, ids, metric="f1")  # type: ignore[arg-type]
+        paired_bootstrap(truth, predicted, predicted, ids, metric="f1")  # type: ignore[arg-type]

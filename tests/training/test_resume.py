@@ -1,4 +1,4 @@
-"""kill -9 at any moment, then --resume: the run ends with the weights it would have had."""
+"""kill -9 at any moment, then --resume: the weights are those of an uninterrupted run."""
 
 import os
 import signal
@@ -61,8 +61,8 @@ def whole(recipe: Recipe, corpus: Path, folder: Path) -> dict[str, torch.Tensor]
     return weights(folder)
 
 
-def told(log: Path) -> list[dict[str, str]]:
-    """Its rows but for the seconds: an epoch that was not saved yet is gone through again."""
+def log_rows(log: Path) -> list[dict[str, str]]:
+    """The rows without the seconds: an epoch that was not saved is repeated."""
     return [{**row, "seconds": ""} for row in read_table(log)]
 
 
@@ -82,19 +82,19 @@ def test_a_killed_training_ends_with_the_weights_of_an_uninterrupted_one(
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    rows = told(log)
+    rows = log_rows(log)
     assert not (log.parent / "fold.json").exists(), "the training was quicker than the kill"
     read_run(tmp_path / "killed")
 
     again = resume(tmp_path / "killed")
     _, complaint = again.communicate(timeout=120)
     assert again.returncode == 0, complaint.decode()
-    assert told(log)[: len(rows)] == rows, "nothing of the log is lost"
-    assert len(told(log)) == 6
-    found = weights(tmp_path / "killed")
-    assert set(found) == set(expected)
+    assert log_rows(log)[: len(rows)] == rows, "nothing of the log is lost"
+    assert len(log_rows(log)) == 6
+    trained = weights(tmp_path / "killed")
+    assert set(trained) == set(expected)
     for name, value in expected.items():
-        assert torch.equal(found[name], value), name
+        assert torch.equal(trained[name], value), name
     assert not list((tmp_path / "killed").rglob(".emoscope-*"))
     assert (tmp_path / "killed" / "tiny.onnx").is_file()
 
@@ -129,10 +129,10 @@ def test_a_training_killed_again_and_again_ends_with_the_same_weights(
     _, complaint = process.communicate(timeout=120)
     assert process.returncode == 0, complaint.decode()
     assert kills >= 3, "the training was quicker than the kills"
-    found = weights(killed)
-    assert all(torch.equal(found[name], value) for name, value in expected.items())
-    said = [read_run(tmp_path / name).predictions().probs for name in ("whole", "killed")]
-    assert (said[0] == said[1]).all()
+    trained = weights(killed)
+    assert all(torch.equal(trained[name], value) for name, value in expected.items())
+    predictions = [read_run(tmp_path / name).predictions().probs for name in ("whole", "killed")]
+    assert (predictions[0] == predictions[1]).all()
     epochs = [row["epoch"] for row in read_run(killed).histories()["holdout", 0]]
     assert epochs == [str(epoch) for epoch in range(60)]
     assert not list(killed.rglob(".emoscope-*"))
@@ -155,7 +155,7 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
     assert run.missing == []
     # Sixteen clips, eight a process, four at a time: two steps an epoch instead of four.
     assert [row["step"] for row in run.histories()["fold 1", 0]] == ["2", "4", "6", "8"]
-    said = run.predictions()
-    assert len(said.samples) == 24
-    assert (said.truth == said.predicted).mean() > 0.6
+    predictions = run.predictions()
+    assert len(predictions.samples) == 24
+    assert (predictions.truth == predictions.predicted).mean() > 0.6
     assert out.decode().count("written: ") == 1, "one process writes and prints"

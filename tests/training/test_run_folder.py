@@ -1,4 +1,4 @@
-"""A run folder as it is read: what training left, and what is told of a damaged one."""
+"""Reading run folders, complete and damaged."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path) -> str:
-    """What is told of a run whose predictions are asked for: one line."""
+    """The one-line message for a run whose predictions are read."""
     with pytest.raises(EmoscopeError) as raised:
         read_run(folder).predictions()
     message = str(raised.value)
@@ -46,22 +46,26 @@ def test_a_run_is_read_as_it_was_written(folder: Path) -> None:
 
 def test_predictions_join_every_fold_and_seed(folder: Path) -> None:
     run = read_run(folder)
-    said = run.predictions()
-    assert len(said.samples) == 2 * 72
-    assert said.probs.shape == (144, 3)
-    assert said.seeds.tolist() == [0] * 72 + [1] * 72
-    assert said.folds == ("group 1",) * 36 + ("group 2",) * 36 + said.folds[:72]
+    predictions = run.predictions()
+    assert len(predictions.samples) == 2 * 72
+    assert predictions.probs.shape == (144, 3)
+    assert predictions.seeds.tolist() == [0] * 72 + [1] * 72
+    assert predictions.folds == ("group 1",) * 36 + ("group 2",) * 36 + predictions.folds[:72]
     for place in (0, 40, 100):
-        row = run.samples.index(said.samples[place])
-        table = read_table(run.part(said.folds[place], said.seeds[place]) / "predictions.csv")
+        row = run.samples.index(predictions.samples[place])
+        table = read_table(
+            run.part(predictions.folds[place], predictions.seeds[place]) / "predictions.csv"
+        )
         (line,) = [line for line in table if line["row"] == str(row)]
-        assert said.probs[place].tolist() == [float(line[label]) for label in LABELS]
-    assert [LABELS[column] for column in said.truth] == [sample.label for sample in said.samples]
-    assert said.subjects.tolist() == [sample.subject for sample in said.samples]
-    assert (said.predicted == said.probs.argmax(axis=1)).all()
+        assert predictions.probs[place].tolist() == [float(line[label]) for label in LABELS]
+    assert [LABELS[column] for column in predictions.truth] == [
+        sample.label for sample in predictions.samples
+    ]
+    assert predictions.subjects.tolist() == [sample.subject for sample in predictions.samples]
+    assert (predictions.predicted == predictions.probs.argmax(axis=1)).all()
 
 
-def test_predictions_are_read_by_the_vote_that_is_asked_for(tmp_path: Path) -> None:
+def test_predictions_are_read_for_the_requested_vote(tmp_path: Path) -> None:
     voted = {"every": 1, "vote": "max-probability"}
     run = read_run(fake_run(tmp_path / "run", evaluation=voted))
     assert run.votes == ("max-probability", "sum-probability", "expressive-weighted")
@@ -80,16 +84,16 @@ def test_predictions_are_read_by_the_vote_that_is_asked_for(tmp_path: Path) -> N
         run.predictions("sum-probability")
 
 
-def test_a_vote_that_was_not_held_is_told(folder: Path) -> None:
+def test_a_vote_without_predictions_is_refused(folder: Path) -> None:
     run = read_run(folder)
     assert run.votes == ("sum-probability",)
-    with pytest.raises(RecipeError, match=r"no answers by max-probability.*evaluation\.every"):
+    with pytest.raises(RecipeError, match=r"no predictions by max-probability.*evaluation\.every"):
         run.predictions("max-probability")
     with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
         run.predictions("max-prob")
 
 
-def test_an_unfinished_run_gives_what_is_done(folder: Path) -> None:
+def test_an_unfinished_run_has_the_predictions_of_its_finished_folds(folder: Path) -> None:
     run = read_run(folder)
     (run.part("group 2", 1) / "fold.json").unlink()
     assert run.missing == [("group 2", 1)]
@@ -100,7 +104,7 @@ def test_an_unfinished_run_gives_what_is_done(folder: Path) -> None:
     for part in run.parts:
         (run.part(*part) / "fold.json").unlink(missing_ok=True)
     assert refusal(folder) == (
-        f"{folder}: no fold is done. Go on with `emoscope train --resume {folder}`."
+        f"{folder}: no fold is finished. Resume it with `emoscope train --resume {folder}`."
     )
 
 
@@ -113,18 +117,18 @@ def test_histories_are_the_logs_of_every_part(folder: Path) -> None:
     assert list(read_run(folder).histories()) == [run.parts[0], run.parts[1], run.parts[3]]
 
 
-def test_the_only_folds_weights_are_the_runs(tmp_path: Path) -> None:
+def test_the_weights_of_a_single_fold_are_exported(tmp_path: Path) -> None:
     run = read_run(fake_run(tmp_path / "run", protocol={"name": "fixed"}, seeds=(4, 2)))
     assert run.exported == ("valid", 4)
 
 
 @pytest.mark.parametrize("name", ["recipe.json", "run.json", "corpus.csv", "folds.json"])
-def test_a_half_run_folder_names_what_it_lacks(folder: Path, name: str) -> None:
+def test_the_missing_file_of_a_run_folder_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     assert refusal(folder) == f"{folder}: not a run folder: {name} missing."
 
 
-def test_a_folder_without_any_run_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "recipe.json, run.json, corpus.csv, folds.json missing" in refusal(tmp_path)
     assert "not a run folder" in refusal(tmp_path / "none")
 
@@ -136,16 +140,16 @@ def test_a_damaged_file_is_named(folder: Path, name: str, content: bytes) -> Non
     assert refusal(folder).startswith(f"{folder / name}")
 
 
-def test_a_recipe_of_another_version_is_told_by_its_key(folder: Path) -> None:
+def test_an_unknown_key_in_the_stored_recipe_is_named(folder: Path) -> None:
     path = folder / "recipe.json"
     path.write_text(path.read_text().replace('"batch_size"', '"portion"'))
     assert refusal(folder).startswith(f"{path}: schedule.portion: ")
 
 
-def test_a_table_that_lost_rows_is_told(folder: Path) -> None:
+def test_missing_rows_of_a_table_are_reported(folder: Path) -> None:
     path = folder / "corpus.csv"
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
-    assert refusal(folder) == f"{path}: damaged: rows are missing. Train anew."
+    assert refusal(folder) == f"{path}: damaged: rows are missing. Train again."
 
 
 @pytest.mark.parametrize(
@@ -159,13 +163,13 @@ def test_a_table_that_lost_rows_is_told(folder: Path) -> None:
         lambda lines: [],
     ],
 )
-def test_damaged_predictions_are_never_taken_for_whole_ones(folder: Path, change: object) -> None:
+def test_damaged_predictions_are_detected(folder: Path, change: object) -> None:
     path = part_folder(folder, "group 2", 0) / "predictions.csv"
     lines = change(path.read_text().splitlines())  # type: ignore[operator]
     path.write_text("\n".join(lines) + "\n")
     assert refusal(folder) == (
-        f"{path}: damaged: not an answer to each of 36 test clips. Delete {path.parent}. "
-        f"Go on with `emoscope train --resume {folder}`."
+        f"{path}: damaged: not one prediction for each of 36 test clips. Delete {path.parent}. "
+        f"Resume it with `emoscope train --resume {folder}`."
     )
 
 
@@ -207,6 +211,6 @@ def test_usual_names_of_folds_stay_as_they_are(tmp_path: Path) -> None:
     assert part_folder(tmp_path, FINAL, 0) == tmp_path / "final" / "seed-0"
 
 
-def test_what_is_no_json_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_json_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"none\.json: not readable: "):
         read_json(tmp_path / "none.json")

@@ -30,7 +30,7 @@ def corpus(people: int = 10, each: int = 6) -> list[Sample]:
 
 
 def assert_partition(folds: list[Fold], samples: list[Sample]) -> None:
-    """Every sample is judged once, and never by a fold that has seen it."""
+    """Every sample is tested once, by a fold that was not trained on it."""
     judged = Counter(sample.path for fold in folds for sample in fold.test)
     assert judged == Counter(sample.path for sample in samples)
     for fold in folds:
@@ -87,7 +87,7 @@ def test_persons_are_held_out_by_name() -> None:
     fold = held_out_subjects(samples, ("S4", "S2"))
     assert {s.subject for s in fold.test} == {"S2", "S4"}
     assert_partition([fold, held_out_subjects(samples, ("S1", "S3"))], samples)
-    with pytest.raises(CorpusError, match=r"shows the subject 'S44'\. Did you mean 'S4'\?"):
+    with pytest.raises(CorpusError, match=r"has the subject 'S44'\. Did you mean 'S4'\?"):
         held_out_subjects(samples, ("S4", "S44"))
     with pytest.raises(CorpusError, match=r"'P001'\. They are S1, S2, S3 \.\.\."):
         held_out_subjects(samples, ("P001",))
@@ -131,13 +131,13 @@ def test_twin_sequences_of_pictures_are_a_leak(tmp_path: Path) -> None:
         (tmp_path / folder / "000.jpeg").write_bytes(content)
     one, twin, other = (Sample(tmp_path / f"P00{i}", "fear", f"P00{i}") for i in (1, 2, 3))
     assert leaks(Fold("clean", (one,), (other,))) == {}
-    found = leaks(Fold("twins", (one,), (twin,)))
-    assert found == {"content": (f"{one.path} = {twin.path}",)}
+    leaked = leaks(Fold("twins", (one,), (twin,)))
+    assert leaked == {"content": (f"{one.path} = {twin.path}",)}
 
 
 def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
     samples = [*corpus(people=2, each=2), Sample(Path("x.mp4"), "fear")]
-    with pytest.raises(CorpusError, match="1 of 5 samples name no subject"):
+    with pytest.raises(CorpusError, match="1 of 5 samples have no subject"):
         list(leave_one_subject_out(samples))
 
 

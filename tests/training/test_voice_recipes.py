@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emoscope.training import estimators
-from emoscope.training.networks.build import is_estimator
+from emoscope.training.jobs import prepare
 from emoscope.training.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -42,7 +42,7 @@ def test_of_each_there_is_a_scaled_variant_that_is_tuned_on_the_training_part(na
     printed, tuned = (read(f"audio-visual/{name}{which}-afew.toml") for which in ("", "-tuned"))
     rows = {"egemaps-svc": "svc", "egemaps-rf": "random-forest"}
     for recipe, row in ((printed, rows[name]), (tuned, None)):
-        assert is_estimator(recipe)
+        assert prepare(recipe, ("anger", "happiness")).kind == "estimator"
         assert (recipe.corpus.name, recipe.protocol.name) == (("afew",), "fixed")
         assert recipe.published is not None
         assert (recipe.published.paper, recipe.published.row) == ("audio-visual", row)
@@ -55,7 +55,7 @@ def test_of_each_there_is_a_scaled_variant_that_is_tuned_on_the_training_part(na
 @pytest.mark.parametrize("name", ["ravdess-egemaps-svc", "ravdess-egemaps-rf", "voice-ravdess"])
 def test_voices_of_ravdess_are_split_by_actor_and_stay_non_commercial(name: str) -> None:
     recipe = read(f"{name}.toml")
-    assert is_estimator(recipe)
+    assert prepare(recipe, ("anger", "happiness")).kind == "estimator"
     assert recipe.name == name
     assert recipe.protocol.name == "group-k-fold"
     assert recipe.bundle.licence == "CC-BY-NC-SA-4.0"

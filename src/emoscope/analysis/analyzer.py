@@ -11,7 +11,8 @@ from emoscope.analysis.system import System, SystemAnalyzer, is_system
 from emoscope.core.errors import MediaError
 from emoscope.core.options import DEFAULT_MODEL, AnalyzeKeywords, AnalyzeOptions
 from emoscope.core.results import Timeline
-from emoscope.media.reading.container import SOUND_SUFFIXES, open_media
+from emoscope.media.reading.container import SOUND_SUFFIXES, existing, open_media
+from emoscope.media.reading.images import film_images
 from emoscope.media.video import Frame
 
 __all__ = ["Analyzer", "analyze"]
@@ -96,16 +97,18 @@ class Analyzer:
     ) -> Timeline:
         """The Timeline of a recording, or of a span of it.
 
-        path            a video, an image or a folder of numbered images; a sound file for models of
-                        sound alone
+        path            a video, an image or a folder of numbered images, which is read as a film
+                        at 25 fps; a sound file for models of sound alone
         start_s, end_s  the span in seconds; None is the end of the recording
         progress        called with the seconds of video analysed so far
         watch           called with every moment analysed (`analysis.moments.Moment`)
 
         A video without sound has no voice: its rows come from the face alone, or have no
         probabilities if the model uses sound alone. A note in the provenance says so. Raises
-        MediaError for a file that cannot be read.
+        MediaError for a file that cannot be read, and for a folder of separate pictures.
         """
+        if self.looks and existing(path).is_dir():
+            film_images(Path(path))
         try:
             return self._analyzer.analyze(
                 path, start_s=start_s, end_s=end_s, progress=progress, watch=watch

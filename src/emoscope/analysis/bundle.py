@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from emoscope.core.arrays import FloatArray
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
+from emoscope.core.offline import import_openvino
 from emoscope.core.options import Prior
 from emoscope.core.processors import usable_processors
 from emoscope.core.registry import Registry
@@ -336,7 +337,7 @@ def _openvino(path: Path, _: ort.InferenceSession) -> Run:
     """OpenVINO on the CPU in float32: the same probabilities as ONNX Runtime, or within half a
     percent for int8 models, which it rounds differently."""
     try:
-        import openvino
+        openvino = import_openvino()
     except ImportError:
         raise MissingExtra("The OpenVINO backend", "openvino") from None
     settings = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,9 +18,10 @@ from emoscope.core.options import AnalyzeOptions
 from emoscope.core.results import Timeline
 from emoscope.media.files import check_writable
 from emoscope.media.reading.container import SOUND_SUFFIXES, VIDEO_SUFFIXES
-from emoscope.media.reading.images import is_image
+from emoscope.media.reading.images import UNREADABLE_SUFFIXES, is_animated, is_film, is_image
 from emoscope.media.video import probe
-from emoscope.reports.formats import write_report
+from emoscope.reports.formats import FORMATS, write_report
+from emoscope.reports.names import report_stem
 from emoscope.reports.palette import UNSURE
 
 __all__ = ["Request", "analyze_all"]
@@ -64,16 +64,19 @@ def analyze_all(request: Request) -> int:
     if "rate_hz" in request.options.model_fields_set and not analyzer.uses_rate:
         console.print(f"--rate has no effect: {analyzer.name} is not a model of single images.")
     failures: list[str] = []
-    stems: set[str] = set()
-    for path in _inputs(request.videos, analyzer.looks, failures):
+    inputs = (
+        path for given in request.videos for path in _inputs(given, analyzer, console, failures)
+    )
+    for path in inputs:
+        renamed = ""
         try:
             with _progress(path, request, console) as progress:
                 timeline = analyzer.analyze(
                     path, start_s=request.start_s, end_s=request.end_s, progress=progress
                 )
                 if request.formats:
-                    stem = _unused_stem(path, stems)
-                    write_report(timeline, folder, request.formats, video=path, stem=stem)
+                    reports = write_report(timeline, folder, request.formats, video=path)
+                    renamed = _renamed(path, reports[0], request.formats[0])
         except EmoscopeError as error:
             if request.debug:
                 traceback.print_exc()
@@ -82,48 +85,100 @@ def analyze_all(request: Request) -> int:
         if request.to_stdout:
             _print_json(timeline)
         console.print(_summary_line(path, timeline, analyzer.looks))
+        for note in (*timeline.provenance.notes, renamed):
+            if note:
+                console.print(f"{path}: note: {note}")
     for failure in failures:
         sys.stderr.write(f"emoscope: {failure}\n")
     return len(failures)
 
 
-def _inputs(given: tuple[Path, ...], looks: bool, failures: list[str]) -> Iterator[Path]:
-    """Yield the files to analyse.
-
-    A folder stands for its videos, or for itself if it holds numbered images. For a model of sound
-    alone it stands for its videos and sound files. Hidden files and the annotated videos that
-    `--format mp4` writes are left out."""
-    suffixes = VIDEO_SUFFIXES if looks else VIDEO_SUFFIXES | SOUND_SUFFIXES
-    for path in given:
-        try:
-            files = sorted(path.iterdir()) if path.is_dir() else None
-        except OSError:
-            files = None  # the analysis reports what is wrong
-        if files is None:
-            yield path
-            continue
-        files = [
-            file
-            for file in files
-            if file.is_file() and not file.name.startswith(".") and ".annotated." not in file.name
-        ]
-        recordings = [item for item in files if item.suffix.lower() in suffixes]
-        if recordings:
-            yield from recordings
-        elif looks and any(is_image(item) for item in files):
-            yield path
-        else:
-            kinds = "videos or images" if looks else "videos or sound files"
-            failures.append(f"{path}: the folder has no {kinds}. Choose another one.")
+def _renamed(path: Path, report: Path, format_name: str) -> str:
+    """A note if the reports are not named after the file, "" otherwise."""
+    usual = report_stem(path)
+    stem = report.name.removesuffix(FORMATS[format_name].suffix)
+    if stem == usual:
+        return ""
+    return f"its reports are named {stem}: {usual} is taken by another recording, model or file"
 
 
-def _unused_stem(path: Path, stems: set[str]) -> str:
-    """A name for the reports of a file that no earlier file has."""
-    candidates = [path.stem, re.sub(r"\W", "_", path.name)]
-    candidates += [f"{path.stem}-{i}" for i in range(2, len(stems) + 3)]
-    stem = next(name for name in candidates if name not in stems)
-    stems.add(stem)
-    return stem
+def _inputs(
+    given: Path, analyzer: Analyzer, console: Console, failures: list[str]
+) -> Iterator[Path]:
+    """Yield the files to analyse: a file itself, or the recordings in a folder and its subfolders.
+
+    Prints how the images of a folder are read, and counts what the model cannot use."""
+    try:
+        is_folder = given.is_dir()
+    except OSError:
+        is_folder = False  # the analysis reports what is wrong
+    if not is_folder:
+        yield given
+        return
+    is_empty, seen, left_out = True, set[Path](), list[str]()
+    for path in _recordings(given, analyzer, console, seen, left_out):
+        is_empty = False
+        yield path
+    if is_empty:
+        kinds = "videos or images" if analyzer.looks else "videos or sound files"
+        failures.append(f"{given}: the folder has no {kinds}. Choose another one.")
+    else:
+        for line in left_out:
+            console.print(line)
+
+
+def _recordings(
+    folder: Path, analyzer: Analyzer, console: Console, seen: set[Path], left_out: list[str]
+) -> Iterator[Path]:
+    """Yield the recordings in a folder and its subfolders; links are followed.
+
+    Hidden files, the annotated videos that `--format mp4` writes and folders in `seen` are left
+    out. Files that the model cannot use are counted in `left_out`, one line per folder."""
+    real = folder.resolve()
+    if real in seen:  # a link to a folder that has been read, or that this one is in
+        return
+    seen.add(real)
+    files: list[Path] = []
+    subfolders: list[Path] = []
+    try:
+        for item in sorted(folder.iterdir()):
+            if not item.name.startswith(".") and ".annotated." not in item.name:
+                (subfolders if item.is_dir() else files).append(item)
+    except OSError:
+        yield folder  # the analysis reports what is wrong
+        return
+    videos = [item for item in files if item.suffix.lower() in VIDEO_SUFFIXES]
+    sounds = [item for item in files if item.suffix.lower() in SOUND_SUFFIXES]
+    images = [item for item in files if is_image(item)]
+    if analyzer.looks and is_film(images):
+        console.print(f"{folder}: {len(images)} numbered images, read as a film at 25 fps")
+        yield from (*videos, folder)
+        unused = _count(len(sounds), "sound file")
+    elif analyzer.looks:
+        pictures = [image for image in images if not is_animated(image)]
+        if pictures:
+            console.print(f"{folder}: {_count(len(pictures), 'picture')}, read one by one")
+        yield from sorted(videos + images)
+        unused = _count(len(sounds), "sound file")
+    else:
+        yield from sorted(videos + sounds)
+        unused = _count(len(images), "picture")
+    if unused:
+        needs = "a picture" if analyzer.looks else "sound"
+        left_out.append(f"{folder}: {unused} left out: {analyzer.name} needs {needs}")
+    unreadable = [item for item in files if item.suffix.lower() in UNREADABLE_SUFFIXES]
+    if unreadable and analyzer.looks:
+        kinds = ", ".join(sorted({item.suffix.lower() for item in unreadable}))
+        left_out.append(
+            f"{folder}: {_count(len(unreadable), 'picture')} left out: {kinds} cannot be read;"
+            " convert to JPEG"
+        )
+    for subfolder in subfolders:
+        yield from _recordings(subfolder, analyzer, console, seen, left_out)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}" if number else ""
 
 
 def _print_json(timeline: Timeline) -> None:
@@ -151,7 +206,7 @@ def _summary_line(path: Path, timeline: Timeline, looks: bool) -> str:
         named = ", ".join(f"{label} {value:.0%}" for label, value in best if value >= 0.05)
         unsure = "" if person.leading else f"{UNSURE}: "
         parts.append(f"#{person.track} {unsure}{named} ({person.seen_s:.1f} s)")
-    count = f"{len(people)} {'face' if looks else 'voice'}{'s' if len(people) > 1 else ''}"
+    count = _count(len(people), "face" if looks else "voice")
     return f"{path}: {count}; {'; '.join(parts)}"
 
 

@@ -16,8 +16,9 @@ Videos = Annotated[
     list[Path],
     typer.Argument(
         metavar="VIDEO",
-        help="Videos, images, folders of videos, or folders of numbered images; sound files for "
-        "a voice model.",
+        help="Videos, images or folders; sound files for a voice model. A folder stands for all "
+        "recordings in it and its subfolders. Numbered images of one size, such as 0001.png "
+        "0002.png, are read as a film, other images one by one.",
         show_default=False,
     ),
 ]
@@ -31,7 +32,12 @@ Model = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for the reports.", file_okay=False, show_default=False),
+    typer.Option(
+        help="Folder for the reports, named after the recordings. Earlier reports of the same "
+        "recording and model are replaced; others are kept, and the name is extended.",
+        file_okay=False,
+        show_default=False,
+    ),
 ]
 Formats = Annotated[
     str | None,
@@ -65,8 +71,8 @@ def analyze(
 ) -> None:
     """Analyse the emotions in videos.
 
-    Prints one line per file and, with --out, writes reports. Files that cannot be read are listed
-    at the end; the others are analysed all the same.
+    Prints one line per file, with notes on what limits its result, and writes reports with --out.
+    Files that cannot be read are listed at the end; the others are analysed all the same.
     """
     from emoscope.apps.analyzing import Request, analyze_all
 

@@ -1,4 +1,4 @@
-"""The laboratory's commands: what they take. Each imports what is heavy when it is called."""
+"""Commands for training: their arguments and help. Heavy imports happen when one is called."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,24 +9,42 @@ from emoscope.apps.cli_options import Debug, End, Start, check_span, pair
 
 __all__ = ["add_training_commands"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
 Corpora = Annotated[
     list[str] | None,
-    typer.Option("--corpus", help="NAME=DIR, once for each corpus.", show_default=False),
+    typer.Option(
+        "--corpus",
+        help="Folder of a corpus as NAME=DIR; repeat for each corpus.",
+        show_default=False,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Change a setting: schedule.epochs=2.", show_default=False),
+    typer.Option(
+        "--set", help="Change a setting of the recipe, e.g. schedule.epochs=2.", show_default=False
+    ),
 ]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu, gpu ... as Lightning names them.")]
-Devices = Annotated[int, typer.Option(min=1, help="How many, each in a process of its own.")]
-Nodes = Annotated[int, typer.Option(min=1, help="How many machines.")]
-Strategy = Annotated[str, typer.Option(help="How they share the work: ddp ...")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that load clips; 0: none.")]
+Accelerator = Annotated[str, typer.Option(help="Lightning accelerator: auto, cpu, gpu ...")]
+Devices = Annotated[int, typer.Option(min=1, help="Number of devices; one process per device.")]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines.")]
+Strategy = Annotated[str, typer.Option(help="Lightning strategy for several devices: ddp ...")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Processes that load clips (0 loads them in the main process).")
+]
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="Where clips are kept, as of `corpus prepare`.", file_okay=False, show_default=False
+        help="Cache folder for cut clips, as in `corpus prepare`.",
+        file_okay=False,
+        show_default=False,
+    ),
+]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run the Python file that the recipe names as its model (model.name = "
+        "'module:class'). Only for code that you trust.",
     ),
 ]
 
@@ -38,12 +56,12 @@ def train(
     corpus: Corpora = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="The run's folder. By default runs/NAME.", show_default=False),
+        typer.Option(help="Run folder to write. Default: runs/NAME.", show_default=False),
     ] = None,
     settings: Settings = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Go on with the run in this folder.", show_default=False),
+        typer.Option(help="Resume the interrupted run in this folder.", show_default=False),
     ] = None,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -51,15 +69,16 @@ def train(
     strategy: Strategy = "auto",
     workers: Workers = 0,
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Log for TensorBoard, too.")
+        bool, typer.Option("--tensorboard", help="Write logs for TensorBoard.")
     ] = False,
     cache: Cache = None,
+    allow_code: AllowCode = False,
     debug: Debug = False,
 ) -> None:
-    """Train a recipe, measure it, export its bundle.
+    """Train a recipe, evaluate the run and export its bundle.
 
-    Every fold and seed of its protocol. A run that was stopped, however, goes on with --resume and
-    ends as it would have.
+    Trains every fold and seed of the recipe's protocol. Resume an interrupted run with --resume;
+    the result is identical.
     """
     from emoscope.apps.training import resume_run, train_recipe
     from emoscope.training.networks.fit import Hardware
@@ -68,44 +87,50 @@ def train(
     if resume is not None:
         if recipe or corpus or out or settings:
             raise typer.BadParameter(
-                "the run knows its recipe and its corpora: give nothing else.",
+                "a run has its recipe and corpora: give no RECIPE, --corpus, --out or --set.",
                 param_hint="--resume",
             )
-        resume_run(resume, hardware, cache)
+        resume_run(resume, hardware, cache, allow_code)
         return
     if recipe is None:
         raise typer.BadParameter("a recipe (TOML), or --resume RUN.", param_hint="RECIPE")
     changes = dict(pair(text, "--set KEY=VALUE") for text in settings or [])
-    train_recipe(recipe, _folders(corpus), out, changes, hardware, cache)
+    train_recipe(recipe, _folders(corpus), out, changes, hardware, cache, allow_code)
 
 
 def evaluate(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN|RECIPE", help="A run's folder, or the recipe it is of.")
+        Path,
+        typer.Argument(
+            metavar="RUN|RECIPE", help="A run folder, or the recipe of the run in runs/NAME."
+        ),
     ],
     debug: Debug = False,
 ) -> None:
-    """Measure a run by the predictions it has left.
+    """Evaluate a finished run.
 
-    Writes evaluation.json, .md, .csv and .html into the run's folder; needs no corpus.
+    Computes accuracy, UAR and more from the predictions in the run folder, and writes
+    evaluation.json, .md, .csv and .html into it. Needs no corpus.
     """
-    from emoscope.apps.training import evaluate_run
+    from emoscope.apps.evaluation import evaluate_run
 
     evaluate_run(run)
 
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
     ],
     out: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="Write .md or .csv instead.", show_default=False),
+        typer.Option(
+            "-o", "--out", help="Write a .md or .csv file instead of printing.", show_default=False
+        ),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: figures side by side, and what of the difference is chance."""
-    from emoscope.apps.training import compare_runs
+    """Compare the figures of runs, and test whether their differences are significant."""
+    from emoscope.apps.evaluation import compare_runs
 
     compare_runs(runs, out)
 
@@ -119,17 +144,17 @@ def fuse(
     rule: Annotated[
         str,
         typer.Option(
-            help="Of the system: average, weighted-average, product, highest-confidence, svm, "
-            "random-forest or adaboost."
+            help="Rule of the exported system: average, weighted-average, product, "
+            "highest-confidence, svm, random-forest or adaboost."
         ),
     ] = "average",
-    seed: Annotated[int, typer.Option(min=0, help="Of the rules that learn.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the trained rules.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Join runs of the same clips and folds; judge every fusion rule.
+    """Fuse runs on the same clips and folds, and evaluate every fusion rule.
 
-    Rules that learn do so from the runs' answers to other folds. Writes fusion.md and .json, and a
-    system file that `emoscope analyze --model` takes.
+    Trained rules learn from the runs' predictions for other folds. Writes fusion.md and
+    fusion.json, and a system file for `emoscope analyze --model`.
     """
     from emoscope.apps.training import fuse_runs
 
@@ -145,10 +170,12 @@ def reproduce(
         ),
     ],
     corpus: Corpora = None,
-    recipes: Annotated[Path, typer.Option(help="Where the recipes lie.", file_okay=False)] = Path(
+    recipes: Annotated[Path, typer.Option(help="Folder of the recipes.", file_okay=False)] = Path(
         "recipes"
     ),
-    out: Annotated[Path, typer.Option(help="Where the runs and the table go.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="Folder for the run folders and the table.")] = Path(
+        "runs"
+    ),
     settings: Settings = None,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -156,11 +183,11 @@ def reproduce(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Run all recipes of one paper that the corpora given allow.
+    """Reproduce a paper: train its recipes and compare the figures with the printed ones.
 
-    Goes on with runs that are there already. The paper's printed figures stand in a column of their
-    own beside ours, in PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml alone; a
-    recipe whose file of published weights is not there is left out.
+    Trains all recipes whose corpora are given, resumes existing runs, and writes the figures beside
+    the paper's into PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml only. Recipes
+    whose file of published weights is missing are left out.
     """
     from emoscope.apps.training import reproduce_paper
     from emoscope.training.networks.fit import Hardware
@@ -172,13 +199,14 @@ def reproduce(
 
 def export(
     run: RunFolder,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The bundle to write.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The bundle (.onnx) to write.")],
+    allow_code: AllowCode = False,
     debug: Debug = False,
 ) -> None:
-    """Write a measured run as a bundle, with its card."""
+    """Export an evaluated run as a bundle with its card."""
     from emoscope.apps.training import export_bundle_of
 
-    export_bundle_of(run, out)
+    export_bundle_of(run, out, allow_code)
 
 
 def explain(
@@ -189,49 +217,51 @@ def explain(
     *,
     run: Annotated[
         Path,
-        typer.Option("--model", metavar="RUN", help="The run of a network.", show_default=False),
+        typer.Option("--model", metavar="RUN", help="Run folder of a network.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.", file_okay=False)] = Path(),
+    out: Annotated[Path, typer.Option(help="Folder for the drawings.", file_okay=False)] = Path(),
     label: Annotated[
         str | None,
-        typer.Option(help="What to explain. By default the likeliest.", show_default=False),
+        typer.Option(help="Label to explain. Default: the most probable.", show_default=False),
     ] = None,
     start: Start = 0.0,
     end: End = None,
     classes: Annotated[
-        bool, typer.Option("--classes", help="Draw what it expects of each label; no video.")
+        bool,
+        typer.Option("--classes", help="Draw a class image of every label instead of a video."),
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Of --classes. By default 64.", show_default=False),
+        typer.Option(min=1, help="Steps of --classes. Default: 64.", show_default=False),
     ] = None,
+    allow_code: AllowCode = False,
     debug: Debug = False,
 ) -> None:
-    """Draw what a trained network looks at in a video.
+    """Explain the prediction of a trained network for a video.
 
-    Grad-CAM and saliency over the frames that it is shown; where a network has deformable steps,
-    the points that they sample. With --classes, by gradient ascent, an image of each label.
+    Draws Grad-CAM and saliency over the frames, and the sampling points of deformable steps if the
+    network has any. With --classes, draws the image that maximises each label, by gradient ascent.
     """
     from emoscope.apps.explaining import explain_classes, explain_video
 
     if classes:
         if video or label or start or end is not None:
             raise typer.BadParameter(
-                "it is of all labels and of no video: leave VIDEO, --label, --start and --end out.",
+                "draws all labels and takes no video: leave VIDEO, --label, --start and --end out.",
                 param_hint="--classes",
             )
-        explain_classes(run, out, steps)
+        explain_classes(run, out, steps, allow_code)
         return
     if video is None:
         raise typer.BadParameter("a video, or --classes.", param_hint="VIDEO")
     if steps is not None:
         raise typer.BadParameter("only with --classes.", param_hint="--steps")
     check_span(start, end)
-    explain_video(video, run, out, label, start, end)
+    explain_video(video, run, out, label, start, end, allow_code)
 
 
 def add_training_commands(app: typer.Typer) -> None:
-    """Hang the laboratory's commands under `emoscope`."""
+    """Add the training commands to `emoscope`."""
     for command in (train, evaluate, compare, fuse, reproduce, export, explain):
         app.command()(command)
 

@@ -9,9 +9,10 @@ import typer
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError, SpecError
+from emoscope.core.offline import default_cache
 from emoscope.corpora.cutting import Faces
 from emoscope.corpora.manifest import Manifest
-from emoscope.corpora.prepare import Prepared, default_cache
+from emoscope.corpora.prepare import Prepared
 from emoscope.corpora.prepare import prepare as prepare_samples
 from emoscope.corpora.registry import CORPORA, read_corpus, reader_options
 from emoscope.corpora.synthetic.corpus import synthesise

@@ -1,4 +1,4 @@
-"""`emoscope train`, `evaluate`, `compare`, `reproduce`, `export`."""
+"""`emoscope train`, `fuse`, `reproduce` and `export`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +7,10 @@ from typing import Any
 import typer
 
 from emoscope.core.errors import MissingExtra, RecipeError
-from emoscope.media.files import replacing
 
 try:
+    from emoscope.apps.evaluation import evaluate_run, write_table
     from emoscope.apps.training_progress import Console
-    from emoscope.training.evaluation.compare import compare
-    from emoscope.training.evaluation.evaluate import evaluate
     from emoscope.training.evaluation.fuse_runs import fuse
     from emoscope.training.experiment import is_leader, resume, train
     from emoscope.training.export.bundle import export_run
@@ -20,21 +18,18 @@ try:
     from emoscope.training.papers.published import recipes_of
     from emoscope.training.papers.reproduce import reproduction_table
     from emoscope.training.recipe import Recipe
-    from emoscope.training.run_folder import Run, read_run
+    from emoscope.training.run import Run
+    from emoscope.training.run_folder import read_run
 except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 
 __all__ = [
-    "compare_runs",
-    "evaluate_run",
     "export_bundle_of",
     "fuse_runs",
     "reproduce_paper",
     "resume_run",
     "train_recipe",
 ]
-
-RUNS = Path("runs")
 
 
 def train_recipe(
@@ -44,70 +39,46 @@ def train_recipe(
     changes: dict[str, str],
     hardware: Hardware,
     cache: Path | None,
+    allow_code: bool,
 ) -> None:
-    """Train, measure, export."""
-    recipe = Recipe.read(path, changes)
-    folder = out or RUNS / recipe.name
+    """Train a recipe, evaluate the run and export its bundle."""
     with Console() as observer:
-        run = train(recipe, corpora, folder, hardware=hardware, cache=cache, observer=observer)
-    _conclude(run)
+        run = train(
+            path,
+            corpora,
+            out,
+            settings=changes,
+            allow_code=allow_code,
+            hardware=hardware,
+            cache=cache,
+            observer=observer,
+        )
+    _evaluate_and_export(run)
 
 
-def resume_run(folder: Path, hardware: Hardware, cache: Path | None) -> None:
-    """Go on, measure, export."""
+def resume_run(folder: Path, hardware: Hardware, cache: Path | None, allow_code: bool) -> None:
+    """Resume a run, evaluate it and export its bundle."""
     with Console() as observer:
-        run = resume(folder, hardware=hardware, cache=cache, observer=observer)
-    _conclude(run)
+        run = resume(
+            folder, allow_code=allow_code, hardware=hardware, cache=cache, observer=observer
+        )
+    _evaluate_and_export(run)
 
 
-def _conclude(run: Run) -> None:
-    """What comes after training, in one process of them."""
-    if is_leader():
+def _evaluate_and_export(run: Run) -> None:
+    if is_leader():  # one of the processes of a training
         evaluate_run(run.folder)
-        export_bundle_of(run.folder, run.folder / f"{run.recipe.name}.onnx")
+        export_bundle_of(run.folder, run.bundle_path, run.allow_code)
 
 
-def evaluate_run(run_or_recipe: Path) -> None:
-    """Measure and print the main figures."""
-    folder = run_or_recipe
-    if folder.suffix == ".toml":
-        folder = RUNS / Recipe.read(folder).name
-    figures = evaluate(folder)["figures"]
-    for warning in figures["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
-    accuracy, uar = (_with_interval(figures, name) for name in ("accuracy", "uar"))
-    typer.echo(
-        f"{figures['what']}: accuracy {accuracy}, UAR {uar}, macro-F1 {figures['macro_f1']:.1%}, "
-        f"ECE {figures['ece']:.3f}; {figures['samples']:,} clips, intervals over "
-        f"{figures['interval_over']}"
-    )
-    typer.echo(f"written: {folder / 'evaluation.html'}")
-
-
-def _with_interval(figures: Mapping[str, Any], name: str) -> str:
-    low, high = figures[f"{name}_ci95"]
-    return f"{figures[name]:.1%} ({low:.1%} to {high:.1%})"
-
-
-def export_bundle_of(run: Path, out: Path) -> None:
-    """Export and say what was written."""
-    card = export_run(run, out)
+def export_bundle_of(run: Path, out: Path, allow_code: bool) -> None:
+    """Export a run's bundle and print its name and size."""
+    card = export_run(run, out, allow_code=allow_code)
     typer.echo(f"{out}: {card.name} {card.version}, {out.stat().st_size / 1e6:.1f} MB")
 
 
-def compare_runs(folders: list[Path], out: Path | None) -> None:
-    """Print the comparison, or write it. Raises RecipeError for a file of another kind."""
-    if out is not None and out.suffix not in (".md", ".csv"):
-        raise RecipeError(f"{out}: a comparison is written as .md or .csv.")
-    comparison = compare(folders)
-    if out is None:
-        typer.echo(comparison.markdown())
-        return
-    _write(out, comparison.csv() if out.suffix == ".csv" else comparison.markdown())
-
-
 def fuse_runs(folders: list[Path], out: Path, rule: str, seed: int) -> None:
-    """Print the table and name the system file."""
+    """Fuse runs, print the table and the path of the system file."""
     typer.echo(fuse(folders, out, rule, seed))
     typer.echo(f"written: {out / out.resolve().name}.toml")
 
@@ -121,52 +92,56 @@ def reproduce_paper(
     hardware: Hardware,
     cache: Path | None,
 ) -> None:
-    """Run every recipe whose corpora and weights are there, or go on with it; print and write the
-    table. A change of "STEM:key" is of the recipe in STEM.toml alone.
+    """Train or resume every recipe of a paper, then print and write its table.
 
-    Raises RecipeError for a change of a recipe that is not there."""
+    Recipes whose corpora or weights are missing are left out. A change "STEM:key" applies to the
+    recipe in STEM.toml only. Raises RecipeError for a change of an unknown recipe."""
     runs = []
-    for path, mine in _each_with_changes(recipes_of(paper, recipes), changes):
-        recipe = Recipe.read(path, mine)
+    for path, own_changes in _each_with_changes(recipes_of(paper, recipes), changes):
+        recipe = Recipe.read(path, own_changes)
         folder = out / recipe.name
-        if lacking := _lacking(recipe, corpora, folder):
-            typer.echo(f"{recipe.name}: left out, {lacking}", err=True)
+        if missing := _missing_input(recipe, corpora, folder):
+            typer.echo(f"{recipe.name}: left out, {missing}", err=True)
             continue
         with Console() as observer:
             options: Any = {"hardware": hardware, "cache": cache, "observer": observer}
             if (folder / "run.json").is_file():
-                _same_recipe(folder, recipe)
+                if read_run(folder).recipe != recipe:
+                    raise RecipeError(
+                        f"{folder}: holds a run of another {recipe.name}. Choose another --out."
+                    )
                 run = resume(folder, **options)
             else:
                 run = train(recipe, corpora, folder, **options)
-        _conclude(run)
+        _evaluate_and_export(run)
         runs.append(run)
     if not is_leader():
         return
     table = reproduction_table(paper, runs, out)
     typer.echo(table)
-    _write(out / f"{paper}.md", table)
+    write_table(out / f"{paper}.md", table)
 
 
 def _each_with_changes(
     paths: list[Path], changes: Mapping[str, str]
 ) -> list[tuple[Path, dict[str, str]]]:
+    """Recipes with the changes that apply to them. Raises RecipeError for an unknown recipe."""
     stems = {path.stem for path in paths}
     for key in changes:
         stem, colon, _ = key.partition(":")
         if colon and stem not in stems:
             raise RecipeError(f"--set {key}: no recipe {stem}. Known: {', '.join(sorted(stems))}.")
     for_all = {key: value for key, value in changes.items() if ":" not in key}
-    found = []
+    split = {key.partition(":")[::2]: value for key, value in changes.items()}
+    pairs = []
     for path in paths:
-        own = {key.partition(":")[::2]: value for key, value in changes.items()}
-        mine = {key: value for (stem, key), value in own.items() if stem == path.stem and key}
-        found.append((path, for_all | mine))
-    return found
+        own = {key: value for (stem, key), value in split.items() if stem == path.stem and key}
+        pairs.append((path, for_all | own))
+    return pairs
 
 
-def _lacking(recipe: Recipe, corpora: Mapping[str, Path], folder: Path) -> str:
-    """What a recipe cannot be run without; "" where all is there, or the run has begun already."""
+def _missing_input(recipe: Recipe, corpora: Mapping[str, Path], folder: Path) -> str:
+    """The corpus or file of weights that is missing; "" if none is, or the run exists already."""
     missing = [name for name in recipe.corpus.name if name not in corpora]
     if missing:
         return f"no --corpus {missing[0]}=DIR"
@@ -174,16 +149,3 @@ def _lacking(recipe: Recipe, corpora: Mapping[str, Path], folder: Path) -> str:
     if weights is not None and not weights.exists() and not (folder / "run.json").is_file():
         return f"no file {weights} (model.weights)"
     return ""
-
-
-def _same_recipe(folder: Path, recipe: Recipe) -> None:
-    if read_run(folder).recipe != recipe:
-        raise RecipeError(
-            f"{folder}: a run of another {recipe.name} is there. Choose another --out."
-        )
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
-    typer.echo(f"written: {path}")

@@ -1,1 +1,1 @@
-"""What every room speaks: errors, labels, the ClipSpec contract, results. No I/O, no torch."""
+"""Errors, labels, the ClipSpec contract and results, which every room uses. No I/O, no torch."""

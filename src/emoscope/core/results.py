@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from emoscope.core.arrays import BoolArray, FloatArray, IntArray, StrArray
-from emoscope.core.errors import MissingExtra
 from emoscope.core.provenance import Provenance
 from emoscope.core.stretches import absorb_short, stretches
+from emoscope.core.table import AFTER, BEFORE, data_frame, probability_columns
 from emoscope.core.votes import VOTES, Vote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["NO_TRACK", "Box", "Provenance", "Segment", "Timeline", "TrackSummary"]
-
+__all__ = ["NO_TRACK", "Box", "Provenance", "Segment", "Timeline", "TrackSummary", "printable"]
 
 NO_TRACK = -1
 _COLUMNS = ("spans_s", "track", "boxes_xyxy", "probs", "modalities", "padded")
@@ -125,6 +124,8 @@ class Timeline:
 
     def __post_init__(self) -> None:
         n, c = len(self.spans_s), len(self.labels)
+        if len(set(self.labels)) < c or "" in self.labels:
+            raise ValueError(f"Timeline.labels must differ and not be empty, got {self.labels}")
         shapes = ((n, 2), (n,), (n, 4), (n, c), (n,), (n,))
         for name, shape in zip(_COLUMNS, shapes, strict=True):
             actual = np.shape(getattr(self, name))
@@ -179,7 +180,7 @@ class Timeline:
     def __str__(self) -> str:
         """At most five lines: the file, the model, and per person the labels that led longest."""
         source, people = self.provenance, self.summary()
-        name = _printable(PurePath(source.path).name) or "Timeline"
+        name = printable(PurePath(source.path).name) or "Timeline"
         rows = f"{len(self)} {'row' if len(self) == 1 else 'rows'}"
         count = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
         lines = [f"{name}: {self.duration_s:.1f} s, {rows}, {count}"]
@@ -187,8 +188,8 @@ class Timeline:
             lines.append(f"model: {source.model} {source.model_version}".strip())
         longest = sorted(people, key=lambda person: -person.seen_s)
         for person in longest[: 3 if len(people) <= 3 else 2]:
-            shares = person.shares | {"no label": 1 - sum(person.shares.values())}
-            first = sorted(shares.items(), key=lambda entry: -entry[1])[:3]
+            shares = [*person.shares.items(), ("no label", 1 - sum(person.shares.values()))]
+            first = sorted(shares, key=lambda entry: -entry[1])[:3]
             leading = ", ".join(f"{label} {share:.0%}" for label, share in first if share >= 0.005)
             lines.append(f"person {person.track} ({person.seen_s:.1f} s): {leading}")
         if len(people) > 3:
@@ -325,20 +326,19 @@ class Timeline:
         """Convert to a table: the (N,) values of each column of `to_pandas`, None or NaN where no
         face was seen."""
         x1, y1, x2, y2 = self.boxes_xyxy.T.astype(np.float64)
-        return {
-            "start_s": self.spans_s[:, 0].astype(np.float64),
-            "end_s": self.spans_s[:, 1].astype(np.float64),
-            "track": [None if track == NO_TRACK else track for track in self.track.tolist()],
-            "FaceRectX": x1,
-            "FaceRectY": y1,
-            "FaceRectWidth": x2 - x1,
-            "FaceRectHeight": y2 - y1,
-            **dict(zip(self.labels, self.probs.T.astype(np.float64), strict=True)),
-            "leading": [label or None for label in self.leading],
-            "modalities": [str(name) or None for name in self.modalities],
-            "padded": self.padded,
-            "input": [_printable(self.provenance.path)] * len(self),
-        }
+        start_s, end_s = self.spans_s.T.astype(np.float64)
+        track = [None if track == NO_TRACK else track for track in self.track.tolist()]
+        before = (start_s, end_s, track, x1, y1, x2 - x1, y2 - y1)
+        after = (
+            [label or None for label in self.leading],
+            [str(name) or None for name in self.modalities],
+            self.padded,
+            [printable(self.provenance.path)] * len(self),
+            [self.provenance.model] * len(self),
+        )
+        names = (*BEFORE, *probability_columns(self.labels), *AFTER)
+        values = (*before, *self.probs.T.astype(np.float64), *after)
+        return dict(zip(names, values, strict=True))
 
     def to_pandas(self) -> "pd.DataFrame":
         """Convert to a pandas table with one row per face and span of time.
@@ -348,23 +348,21 @@ class Timeline:
             start_s, end_s      the span in seconds
             track               stable id of a face; missing where none was seen
             FaceRectX, FaceRectY, FaceRectWidth, FaceRectHeight    box in source pixels
-            anger, happiness ...    one column per label: its probability
+            anger, happiness ...    one column per label: its probability. A label that is the
+                                name of another column is preceded by "p_": p_track
             leading             most probable label; missing if below the minimum confidence
             modalities          inputs of the models: "face", "face+voice" ...
             padded              whether the clip was shorter than the model needs
             input               path of the video as it was given
+            model               name of the model
 
-        Raises MissingExtra if pandas is not installed.
+        Texts that are missing are missing values in every version of pandas. Raises MissingExtra
+        if pandas is not installed.
 
         >>> Timeline.empty(["neutral", "happiness"]).to_pandas().shape
-        (0, 13)
+        (0, 14)
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise MissingExtra("A pandas table", "pandas") from None
-        words = dict.fromkeys(("leading", "modalities", "input"), "str")
-        return pd.DataFrame(self.to_columns()).astype({"track": "Int64", **words})
+        return data_frame(self.to_columns())
 
     def _is_sure(self, highest: FloatArray | float) -> BoolArray:
         return np.asarray(highest >= self.provenance.min_confidence - _TOLERANCE)
@@ -404,6 +402,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _printable(path: str) -> str:
+def printable(path: str) -> str:
     """Escape the bytes of a file name that are not text."""
     return path.encode("utf-8", "backslashreplace").decode()

@@ -1,7 +1,6 @@
 """Prepare corpora for training: detect faces, cut and cache clips once, report failures."""
 
 import functools
-import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from emoscope.media.detectors import create_detector
 from emoscope.media.people.sightings import AUTO
 from emoscope.media.reading.images import is_image
 
-__all__ = ["Counts", "Failure", "Prepared", "default_cache", "prepare"]
+__all__ = ["Counts", "Failure", "Prepared", "prepare"]
 
 _NAMED = 3  # failures of one reason that are listed
 _WORTH_A_PROCESS = 8  # clips: fewer are cut in the time that a process takes to start
@@ -29,13 +28,6 @@ _SAVE_EVERY_S = 30.0  # a killed run loses the digests of this time
 
 _Span = tuple[Path, float, float | None, float | None]
 Progress = Callable[[int, int], None]  # done, total
-
-
-def default_cache() -> Path:
-    """The cache folder: $EMOSCOPE_CACHE, or emoscope in $XDG_CACHE_HOME or in ~/.cache."""
-    if own := os.environ.get("EMOSCOPE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoscope"
 
 
 @dataclass(frozen=True)

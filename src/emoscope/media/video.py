@@ -16,9 +16,16 @@ from av.video.stream import VideoStream
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
+from emoscope.media.reading.animations import animated_webp, webp_durations_s
 from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.decoding import Grid, PictureReader, picture_stream
-from emoscope.media.reading.images import is_image, numbered_images, read_image
+from emoscope.media.reading.images import (
+    is_animated,
+    is_animated_webp,
+    is_image,
+    numbered_images,
+    read_image,
+)
 from emoscope.media.reading.pixels import Converter, Orientation
 
 __all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
@@ -92,7 +99,12 @@ def probe(path: str | Path, *, image_fps: float = 25.0) -> VideoInfo:
         return VideoInfo(
             file, width, height, image_fps, len(images) / image_fps, len(images), codec="images"
         )
-    if is_image(file):
+    if is_animated_webp(file):
+        durations_s = webp_durations_s(file)
+        height, width = next(animated_webp(file)).shape[:2]
+        count, length_s = len(durations_s), sum(durations_s)
+        return VideoInfo(file, width, height, count / length_s, length_s, count, codec="webp")
+    if is_image(file) and not is_animated(file):
         height, width = read_image(file).shape[:2]
         codec = file.suffix[1:].lower()
         return VideoInfo(file, width, height, duration_s=0.0, num_frames=1, codec=codec)
@@ -137,6 +149,9 @@ def read_frames(
 ) -> Iterator[Frame]:
     """Read the frames of a video, an image or a folder of images lazily, in display order.
 
+    Animated GIF, PNG and WebP images are videos. All images of a folder are frames, whatever
+    their names; `media.reading.images.is_film` judges whether they are a sequence.
+
     rate_hz     keep one frame for each instant k / rate_hz (k = 0, 1, ...): the first at or after
                 it; None keeps every frame
     start_s     skip frames before this time, by seeking
@@ -168,7 +183,9 @@ def read_frames(
     if file.is_dir():
         _check_fps(file, image_fps)
         return _image_frames(file, numbered_images(file), image_fps, span)
-    if is_image(file):
+    if is_animated_webp(file):
+        return _webp_frames(file, span)
+    if is_image(file) and not is_animated(file):
         return _image_frames(file, [file], 0.0, span)
     return _video_frames(file, span)
 
@@ -184,6 +201,19 @@ def _image_frames(path: Path, images: list[Path], fps: float, span: _Span) -> It
             return
         if grid.takes(time_s) and time_s >= span.start_s:
             yield Frame(read_image(image, span.max_side), time_s, index, period_s)
+
+
+def _webp_frames(path: Path, span: _Span) -> Iterator[Frame]:
+    durations_s = webp_durations_s(path)
+    _check_start(path, span.start_s, sum(durations_s))
+    grid, time_s = Grid(span.rate_hz), 0.0
+    pictures = animated_webp(path, span.max_side)
+    for index, (rgb, duration_s) in enumerate(zip(pictures, durations_s, strict=True)):
+        if span.end_s is not None and time_s >= span.end_s:
+            return
+        if grid.takes(time_s) and time_s >= span.start_s:
+            yield Frame(rgb, time_s, index, duration_s)
+        time_s += duration_s
 
 
 def _video_frames(path: Path, span: _Span) -> Iterator[Frame]:

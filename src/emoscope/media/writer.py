@@ -41,6 +41,7 @@ def write_video(
     sound_from: str | Path | None = None,
     start_s: float = 0.0,
     end_s: float | None = None,
+    comment: str = "",
 ) -> None:
     """Write frames to an MP4 that shows each at its own time; irregular times are supported.
 
@@ -48,6 +49,7 @@ def write_video(
                      encoded to AAC; a file without audio adds none
     start_s, end_s   span of the source that the frames cover: start_s becomes time zero, and only
                      audio within the span is written
+    comment          text to store in the file's metadata
 
     Odd sizes are padded to even ones by repeating the edge. The file is written atomically: an
     exception, also one of the iterator, leaves nothing behind. Raises MediaError if there are no
@@ -59,7 +61,8 @@ def write_video(
         raise MediaError(f"{target}: writing it would replace the original. Choose another name.")
     try:
         with ExitStack() as stack, replacing(target) as part:
-            _write(part, target, frames, _audio(stack, sound_from, start_s, end_s), start_s)
+            audio = _audio(stack, sound_from, start_s, end_s)
+            _write(part, target, frames, audio, start_s, comment)
     except av.FFmpegError as error:  # errors that are also OSErrors: `replacing` raised MediaError
         raise MediaError(
             f"{target}: H.264 cannot encode these frames ({error.strerror}). Write smaller ones."
@@ -67,7 +70,12 @@ def write_video(
 
 
 def _write(
-    part: Path, target: Path, frames: Iterable[Frame], audio: "_Audio | None", start_s: float
+    part: Path,
+    target: Path,
+    frames: Iterable[Frame],
+    audio: "_Audio | None",
+    start_s: float,
+    comment: str,
 ) -> None:
     remaining = iter(frames)
     first = next(remaining, None)
@@ -75,6 +83,8 @@ def _write(
         raise MediaError(f"{target}: there are no frames to write. Choose a longer span.")
     output = av.open(str(part.absolute()), "w", format="mp4")
     try:
+        if comment:
+            output.metadata["comment"] = comment
         video = _Video(output, target, first, start_s)
         if audio is not None:
             audio.add_track(output)

@@ -1,5 +1,6 @@
 """A video with the Timeline drawn on it: boxes, ids, leading labels and probability bars."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 from emoscope.core.arrays import BoolArray, FloatArray, Picture
 from emoscope.core.errors import MediaError
 from emoscope.core.results import Timeline
+from emoscope.media.reading.container import open_media
 from emoscope.media.video import Frame, read_frames
 from emoscope.media.writer import write_video
-from emoscope.reports.formats import FORMATS, ReportFormat
+from emoscope.reports.formats import FORMATS, ReportFormat, Source, source_of
 from emoscope.reports.palette import NO_COLOUR, UNSURE, colours, rgb
 
 __all__ = ["annotate", "write_annotated_video"]
@@ -35,11 +37,19 @@ def write_annotated_video(timeline: Timeline, path: Path, video: Path | None = N
         )
     start_s, end_s = timeline.provenance.start_s, timeline.provenance.end_s
     frames = annotate(timeline, read_frames(video, start_s=start_s, end_s=end_s))
-    write_video(path, frames, sound_from=video, start_s=start_s, end_s=end_s)
+    comment = json.dumps({"emoscope": source_of(timeline)})
+    write_video(path, frames, sound_from=video, start_s=start_s, end_s=end_s, comment=comment)
+
+
+def video_source(path: Path) -> Source:
+    """Recording and model of an annotated video, from its comment."""
+    with open_media(path) as container:
+        source: Source = json.loads(container.metadata["comment"])["emoscope"]
+    return source
 
 
 # The suffix is not ".mp4", which could overwrite the video or another one of the same name.
-FORMATS.add("mp4", ReportFormat(".annotated.mp4", write_annotated_video))
+FORMATS.add("mp4", ReportFormat(".annotated.mp4", write_annotated_video, video_source))
 
 
 def annotate(timeline: Timeline, frames: Iterable[Frame]) -> Iterator[Frame]:

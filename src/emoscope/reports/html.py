@@ -5,7 +5,10 @@ security policy forbids network access.
 """
 
 import base64
+import html
+import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,7 +17,7 @@ import numpy as np
 
 from emoscope.core.arrays import FloatArray
 from emoscope.core.results import Segment, Timeline, TrackSummary
-from emoscope.reports.formats import FORMATS, ReportFormat
+from emoscope.reports.formats import FORMATS, ReportFormat, Source, source_of
 from emoscope.reports.html_template import SCRIPT, STYLE, template
 from emoscope.reports.palette import NO_COLOUR, UNSURE, colours
 from emoscope.reports.thumbnails import Peak, peaks, read_thumbnails
@@ -46,6 +49,7 @@ def page(timeline: Timeline, video: str | Path | None = None) -> str:
     colour = colours(timeline.labels)
     filters = {"clock": _clock, "length_of_time": _length_of_time, "percent": _percent}
     text = template(filters).render(
+        source=json.dumps(source_of(timeline)),
         title=PurePath(timeline.provenance.path).name or "Timeline",
         facts=_facts(timeline),
         people=[
@@ -198,4 +202,13 @@ def write_html(timeline: Timeline, path: Path, video: Path | None = None) -> Non
     path.write_text(page(timeline, video), encoding="utf-8")
 
 
-FORMATS.add("html", ReportFormat(".html", write_html))
+def html_source(path: Path) -> Source:
+    """Recording and model of a page, from its head."""
+    with path.open(encoding="utf-8") as file:
+        head = file.read(100_000)
+    (content,) = re.findall(r'<meta name="emoscope" content="([^"]*)">', head)
+    source: Source = json.loads(html.unescape(content))
+    return source
+
+
+FORMATS.add("html", ReportFormat(".html", write_html, html_source))

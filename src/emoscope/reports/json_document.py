@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from emoscope.core.results import Timeline
-from emoscope.reports.formats import FORMAT_VERSION, FORMATS, ReportFormat
+from emoscope.reports.formats import FORMAT_VERSION, FORMATS, ReportFormat, Source
 
 __all__ = ["write_json"]
 
@@ -33,4 +34,12 @@ def _json_lines(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-FORMATS.add("json", ReportFormat(".json", write_json))
+def json_source(path: Path) -> Source:
+    """Recording and model of a JSON report. Its third line holds the provenance."""
+    with path.open(encoding="utf-8") as file:
+        line = list(islice(file, 3))[2]
+    source: Source = json.loads("{" + line.rstrip(",\n") + "}")["provenance"]
+    return source
+
+
+FORMATS.add("json", ReportFormat(".json", write_json, json_source))

@@ -7,7 +7,8 @@ from typing import Any
 
 from emoscope.core.errors import MissingExtra
 from emoscope.core.results import Timeline
-from emoscope.reports.formats import FORMAT_VERSION, FORMATS, ReportFormat
+from emoscope.core.table import TEXTS, probability_columns
+from emoscope.reports.formats import FORMAT_VERSION, FORMATS, ReportFormat, Source
 
 __all__ = ["write_csv", "write_parquet"]
 
@@ -17,8 +18,8 @@ def write_csv(timeline: Timeline, path: Path, video: Path | None = None) -> None
 
     Seconds and pixels have four decimals, probabilities six.
     """
-    columns = timeline.to_columns()
-    cells = [[_cell(value, name in timeline.labels) for value in columns[name]] for name in columns]
+    columns, probabilities = timeline.to_columns(), probability_columns(timeline.labels)
+    cells = [[_cell(value, name in probabilities) for value in columns[name]] for name in columns]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -42,10 +43,30 @@ def write_parquet(timeline: Timeline, path: Path, video: Path | None = None) -> 
         raise MissingExtra("A Parquet report", "pandas") from None
     about = {"format_version": FORMAT_VERSION} | timeline.to_dict()
     del about["rows"]
-    table = pa.Table.from_pandas(timeline.to_pandas(), preserve_index=False)
+    frame = timeline.to_pandas()
+    schema = pa.Schema.from_pandas(frame, preserve_index=False)
+    for name in TEXTS:  # a column of missing texts only would have no type
+        field = schema.get_field_index(name)
+        schema = schema.set(field, pa.field(name, pa.large_string()))
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     metadata = {**table.schema.metadata, b"emoscope": json.dumps(about, allow_nan=False).encode()}
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
-FORMATS.add("csv", ReportFormat(".csv", write_csv))
-FORMATS.add("parquet", ReportFormat(".parquet", write_parquet))
+def csv_source(path: Path) -> Source:
+    """Recording and model of a CSV report."""
+    with path.open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    return {"path": row["input"], "model": row["model"]}
+
+
+def parquet_source(path: Path) -> Source:
+    """Recording and model of a Parquet report."""
+    import pyarrow.parquet as pq
+
+    source: Source = json.loads(pq.read_schema(path).metadata[b"emoscope"])["provenance"]
+    return source
+
+
+FORMATS.add("csv", ReportFormat(".csv", write_csv, csv_source))
+FORMATS.add("parquet", ReportFormat(".parquet", write_parquet, parquet_source))

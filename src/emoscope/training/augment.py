@@ -1,4 +1,4 @@
-"""Augmentation: one random draw a clip, applied to all its frames, sizes and flow fields alike."""
+"""Augmentation: one random draw per clip, applied to all its frames, sizes and flow fields."""
 
 import itertools
 import math
@@ -23,48 +23,69 @@ Option = TypeVar("Option")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
-PLACES = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # the centre and four corners, (x, y)
+PLACES = ((0, 0), (-1, -1), (1, -1), (-1, 1), (1, 1))  # (x, y): centre and four corners
 _WHOLE: Rectangle = (0.0, 0.0, 1.0, 1.0)
 _NOTHING: Rectangle = (0.0, 0.0, 0.0, 0.0)
 
 
 class Augmentation(BaseModel):
-    """What may happen to a training clip. As it stands, nothing does.
+    """Random changes of a training clip. The defaults change nothing.
 
-    flip           probability of a mirror image
-    rotate_deg     turned about the centre by an angle uniform in ± this
-    scale          factor about the centre, uniform between these two
-    shift          uniform in ± this part of the width, and of the height
-    corner_shift   parts of the width and the height by which the picture stays or moves to one of
-                   four corners, one of these five drawn (Tahghighi et al.: 25 px of 720 x 576 is
-                   [0.0347, 0.0434])
-    crop_sides     sides of a crop as parts of the frame's: width and height are drawn from them
-                   independently, its place from four corners and the centre; it is stretched to
-                   the frame (Fan and Ke: {224, 192, 168} of 256 is [0.875, 0.75, 0.65625])
-    brightness     added, uniform in ± this part of full scale
-    contrast       factor about middle grey, uniform in 1 ± this
-    blur           probability of a detour over a smaller picture, 0.35 to 0.9 of the side
-    gaussian_blur  standard deviations as parts of the frame's height, one of them drawn; 0 is none
-    erase          probability of one covered rectangle, its sides 0.15 to 0.4 of the frame's
-
-    It happens in this order: flip, rotate, scale, shift and crop, as one warp that repeats the edge
-    where it runs out of picture; light; blurs; cover. At evaluation nothing is drawn: the whole
-    frame is shown, after training on crops too (ours: Fan and Ke print nothing of it).
+    Order: flip, rotation, scale, shift and crop, as one warp that repeats the edge pixels outside
+    the frame; then brightness and contrast, blurs, erasing. Evaluation uses the unchanged clip and
+    the whole frame, also after training on crops (our choice: Fan and Ke do not say).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    flip: Share = 0.0
-    rotate_deg: float = Field(default=0.0, ge=0, le=180)
-    scale: tuple[float, float] = (1.0, 1.0)
-    shift: Share = 0.0
-    corner_shift: tuple[Share, Share] = (0.0, 0.0)
-    crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = ()
-    brightness: Share = 0.0
-    contrast: float = Field(default=0.0, ge=0, lt=1)
-    blur: Share = 0.0
-    gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = ()
-    erase: Share = 0.0
+    flip: Share = Field(default=0.0, description="Probability of a horizontal flip.")
+    rotate_deg: float = Field(
+        default=0.0,
+        ge=0,
+        le=180,
+        description="Rotate about the centre by up to this angle, either way.",
+    )
+    scale: tuple[float, float] = Field(
+        default=(1.0, 1.0), description="Scale about the centre by a factor from this range."
+    )
+    shift: Share = Field(
+        default=0.0,
+        description="Shift by up to this fraction of the width and of the height, either way.",
+    )
+    corner_shift: tuple[Share, Share] = Field(
+        default=(0.0, 0.0),
+        description="Keep the frame in place or move it towards one of the four corners, by these "
+        "fractions of its width and height. Tahghighi et al.: 25 px of 720 x 576, "
+        "`[0.0347, 0.0434]`.",
+    )
+    crop_sides: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(),
+        description="Sides of a crop, as fractions of the frame's. Width and height are drawn from "
+        "them independently, the position from the four corners and the centre; the crop is "
+        "stretched to the frame. Fan and Ke: {224, 192, 168} of 256, `[0.875, 0.75, 0.65625]`.",
+    )
+    brightness: Share = Field(
+        default=0.0, description="Add up to this fraction of full scale, either way."
+    )
+    contrast: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Multiply the distance from middle grey by a factor of 1 ± this.",
+    )
+    blur: Share = Field(
+        default=0.0,
+        description="Probability of scaling down to 0.35 to 0.9 of the side and back up.",
+    )
+    gaussian_blur: tuple[Annotated[float, Field(ge=0, le=0.5)], ...] = Field(
+        default=(),
+        description="Standard deviations, as fractions of the frame's height, of which one is "
+        "drawn; 0 is no blur.",
+    )
+    erase: Share = Field(
+        default=0.0,
+        description="Probability of erasing a rectangle with sides of 0.15 to 0.4 of the frame's.",
+    )
 
     @model_validator(mode="after")
     def _scale_rises(self) -> Self:
@@ -75,18 +96,18 @@ class Augmentation(BaseModel):
 
 @dataclass(frozen=True)
 class Draw:
-    """What happens to one clip, relative to its frame: every size of it shows the same change.
+    """The changes of one clip, relative to its frame, so that every size changes alike.
 
     flip       mirror image
-    angle_deg  counter-clockwise about the centre, in the frame's own pixels
-    factor     about the centre; more than 1 enlarges
+    angle_deg  counter-clockwise rotation about the centre, in the frame's own pixels
+    factor     scaling about the centre; more than 1 enlarges
     shift      to the right and down, parts of the width and the height
-    crop       left, top, width, height, parts of the frame: what is left is stretched to the frame
-    gain       of the distance to middle grey
-    lift       added, part of full scale
-    detour     side of the smaller picture, part of the frame's; 1 is no detour
-    sigma      of a Gaussian blur, part of the frame's height; 0 is none
-    cover      left, top, width, height, parts of the frame; no width or no height covers nothing
+    crop       left, top, width, height, parts of the frame; stretched to the frame
+    gain       factor of the distance to middle grey
+    lift       brightness offset, part of full scale
+    detour     side after downscaling, part of the frame's; 1 does not downscale
+    sigma      standard deviation of a Gaussian blur, part of the frame's height; 0 is no blur
+    cover      left, top, width, height of the covered rectangle, parts of the frame; none if empty
     shade      grey level of the cover, 0 to 255
     """
 
@@ -103,9 +124,11 @@ class Draw:
     shade: int = 0
 
     def apply(self, material: Material) -> Material:
-        """The clip, changed. Flow is warped as the pictures are and its vectors turn, mirror and
-        stretch with them; light and blur do not touch it, and nothing moves under a cover. Vectors
-        stay."""
+        """Change a clip.
+
+        Flow is warped as the pictures are, and its vectors are rotated, mirrored and scaled with
+        them; brightness and blur leave it unchanged; it is zero under a cover. Vector streams are
+        not changed."""
         return replace(
             material,
             pictures={size: self._change(p) for size, p in material.pictures.items()},
@@ -121,14 +144,14 @@ class Draw:
         return self._hide(changed, self.shade)
 
     def _change_flow(self, flow: Float32Array) -> Float32Array:
-        """(T, H, W, 2) pixels a frame -> the same."""
+        """(T, H, W, 2) in pixels per frame -> the same shape."""
         warped = _warp(flow, self._matrix(flow.shape[1:3]))
         rows = warped.reshape(-1, *warped.shape[2:])
         turned = np.asarray(cv2.transform(rows, self._linear()), dtype=np.float32)
         return self._hide(turned.reshape(flow.shape), 0)
 
     def _linear(self) -> Matrix:
-        """(2, 2): how an arrow (x, y) in the picture changes."""
+        """(2, 2) matrix of a displacement (x, y) in the picture."""
         angle = math.radians(self.angle_deg)
         cos, sin = self.factor * math.cos(angle), self.factor * math.sin(angle)
         turn = np.array([[cos, sin], [-sin, cos]])  # y points down
@@ -137,7 +160,7 @@ class Draw:
         return stretch[:, None] * turn * mirror
 
     def _matrix(self, size_hw: tuple[int, ...]) -> Matrix:
-        """(2, 3): where the centre of a pixel (x, y) of the picture goes."""
+        """(2, 3) matrix of a pixel's centre (x, y)."""
         size_wh = np.array(size_hw[::-1])
         left_top, sides = np.array(self.crop[:2]), np.array(self.crop[2:])
         off_center = left_top + sides / 2 - 0.5
@@ -158,20 +181,25 @@ class Draw:
 
 
 def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
-    """One draw for one clip. It always takes 20 numbers from the generator, each for one purpose:
-    no setting changes what the others draw, so that ablations differ in nothing else."""
+    """Draw the changes of one clip.
+
+    Always takes 20 numbers from the generator, each for one purpose: a setting does not change the
+    draws of the others, so that ablations differ in that setting only."""
     s, u = settings, iter(rng.random(20).tolist())
     flip = next(u) < s.flip
     angle_deg = _between(next(u), -s.rotate_deg, s.rotate_deg)
     factor = _between(next(u), *s.scale)
     slide = _between(next(u), -s.shift, s.shift), _between(next(u), -s.shift, s.shift)
     place = _pick(next(u), PLACES)
-    crop = _crop(s.crop_sides or (1.0,), next(u), next(u), next(u))
+    sides = s.crop_sides or (1.0,)
+    crop = _crop_at(_pick(next(u), PLACES), _pick(next(u), sides), _pick(next(u), sides))
     gain = _between(next(u), 1 - s.contrast, 1 + s.contrast)
     lift = _between(next(u), -s.brightness, s.brightness)
     lossy, loss = next(u) < s.blur, _between(next(u), 0.35, 0.9)
     sigma = _pick(next(u), s.gaussian_blur or (0.0,))
-    covered, cover = next(u) < s.erase, _cover(next(u), next(u), next(u), next(u))
+    covered = next(u) < s.erase
+    wide, high = _between(next(u), 0.15, 0.4), _between(next(u), 0.15, 0.4)
+    cover = (next(u) * (1 - wide), next(u) * (1 - high), wide, high)
     shade = int(_between(next(u), 0, 256))
     return Draw(
         flip=flip,
@@ -192,7 +220,7 @@ def draw(settings: Augmentation, rng: np.random.Generator) -> Draw:
 
 
 def crops(settings: Augmentation) -> set[Rectangle]:
-    """Every crop that may be drawn: left, top, width, height, parts of the frame."""
+    """All possible crops: left, top, width, height, parts of the frame."""
     sides = settings.crop_sides or (1.0,)
     return {_crop_at(*choice) for choice in itertools.product(PLACES, sides, sides)}
 
@@ -205,21 +233,12 @@ def _pick(u: float, options: Sequence[Option]) -> Option:
     return options[int(u * len(options))]
 
 
-def _crop(sides: Sequence[float], at: float, across: float, down: float) -> Rectangle:
-    return _crop_at(_pick(at, PLACES), _pick(across, sides), _pick(down, sides))
-
-
 def _crop_at(place: tuple[int, int], wide: float, high: float) -> Rectangle:
     return (1 - wide) / 2 * (1 + place[0]), (1 - high) / 2 * (1 + place[1]), wide, high
 
 
-def _cover(across: float, down: float, from_left: float, from_top: float) -> Rectangle:
-    wide, high = _between(across, 0.15, 0.4), _between(down, 0.15, 0.4)
-    return from_left * (1 - wide), from_top * (1 - high), wide, high
-
-
 def _warp(pixels: Pixels, matrix: Matrix) -> Pixels:
-    """(T, H, W, C) by a (2, 3) matrix; the edge is repeated where the picture ends."""
+    """Warp (T, H, W, C) by a (2, 3) matrix; the edge is repeated outside the picture."""
     if np.array_equal(matrix, np.eye(2, 3)):
         return pixels
     warped = np.empty(pixels.shape, pixels.dtype)

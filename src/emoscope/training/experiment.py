@@ -1,4 +1,7 @@
-"""A recipe and its corpora become a run folder: every fold and seed, resumable at any moment."""
+"""Train a recipe on its corpora and leave a run folder; an interrupted run can be resumed.
+
+train ─► prepare ─► cut clips ─► plan folds ─► job.fit(fold), fold by fold ─► Run
+"""
 
 import platform
 import shutil
@@ -15,90 +18,85 @@ import torch
 from lightning.fabric.utilities import rank_zero
 
 from emoscope.analysis.bundle import load_bundle
-from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
+from emoscope.core.offline import default_cache
 from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Manifest, Sample, digest
-from emoscope.corpora.prepare import Prepared, default_cache, prepare
+from emoscope.corpora.prepare import Prepared
+from emoscope.corpora.prepare import prepare as prepare_clips
 from emoscope.media.files import check_writable, replacing
-from emoscope.models.checkpoints import freeze
-from emoscope.training import estimators
-from emoscope.training.fold_training import Part, fit_part
+from emoscope.training.fold_training import FoldTraining
 from emoscope.training.folds import Plan, plan_folds
-from emoscope.training.networks.build import (
-    beginning,
-    check_growing,
-    clip_spec_of,
-    create_model,
-    is_estimator,
-)
-from emoscope.training.networks.callbacks import Progress
-from emoscope.training.networks.dataset import ClipDataset
-from emoscope.training.networks.distillation import check_teacher
+from emoscope.training.jobs import Job, prepare, prepare_run
+from emoscope.training.networks.code import NetworkCode, code_of_recipe
 from emoscope.training.networks.fit import Hardware
-from emoscope.training.networks.frozen_features import Features, why_not_kept
-from emoscope.training.networks.onnx_graph import hidden_convolutions, network_graph
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import FINAL, Run, read_run, write_json
+from emoscope.training.run import Run
+from emoscope.training.run_folder import FINAL, RUNS, RunFolder, write_json
 from emoscope.training.samples import choose_samples
 
-__all__ = ["Observer", "is_leader", "resume", "train"]
+__all__ = ["is_leader", "resume", "train"]
 
-_PATIENCE_S = 6 * 3600.0
+_WAIT_S = 6 * 3600.0
 _PACKAGES = ("emoscope", "torch", "lightning", "numpy", "scikit-learn", "opencv-python-headless")
 
 
-class Observer:
-    """Is told how far a run is; this one keeps silent."""
-
-    def preparing(self, done: int, total: int) -> None:
-        """Clips cut, of how many."""
-
-    def began(self, text: str) -> None:
-        """What became of a file of published weights, and whether frozen features are kept."""
-
-    def warned(self, text: str) -> None:
-        """A leak that the recipe allows, or a label that a fold cannot learn."""
-
-    def asking(self, done: int, total: int) -> None:
-        """Clips whose features a frozen part has told, of how many."""
-
-    def part(self, index: int, parts: int, fold: str, seed: int) -> None:
-        """The training of one fold and seed begins; `index` counts from 0."""
-
-    def progress(self, progress: Progress) -> None:
-        """About twice a second."""
-
-
 def train(
-    recipe: Recipe,
-    corpora: Mapping[str, Path],
-    folder: Path,
+    recipe: Recipe | Path | str,
+    corpora: Mapping[str, Path | str],
+    folder: Path | str | None = None,
     *,
+    settings: Mapping[str, str] | None = None,
+    allow_code: bool = False,
     hardware: Hardware = Hardware(),
     cache: Path | None = None,
     observer: Observer = Observer(),
 ) -> Run:
-    """Carry out a recipe on {corpus name: its folder} and leave a run folder.
+    """Train every fold and seed of a recipe.
 
-    Raises CorpusError, MediaError where nothing can be written, and RecipeError, also for a run
-    folder that is there already.
+    recipe       a Recipe, or the path of its TOML file
+    corpora      {corpus name: its folder}
+    folder       the run folder to write; None writes runs/NAME
+    settings     changes to a recipe file: {"schedule.epochs": "2"}
+    allow_code   run the Python file beside the recipe that [model] name = "module:class" names
+    cache        folder for the cut clips; None is the default cache
+    observer     receives progress
+
+    Raises RecipeError, also for a folder that holds a run already; CorpusError; MediaError if the
+    folder cannot be written.
+
+    >>> from emoscope.training import train
+    >>> recipe = "recipes/synthetic-face-cnn.toml"
+    >>> run = train(recipe, {"synthetic": "corpus"}, "runs/first")  # doctest: +SKIP
+    >>> run.evaluate()["accuracy"]  # doctest: +SKIP
+    0.62
+    >>> run.bundle.clip_spec.shapes()  # doctest: +SKIP
+    {'gray': (1, 1, 48, 48)}
     """
+    recipe_folder = None if isinstance(recipe, Recipe) else Path(recipe).parent
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.read(Path(recipe), dict(settings or {}))
+    elif settings:
+        raise RecipeError(f"{recipe.name}: settings change a recipe file. Give its path.")
+    folder = Path(folder) if folder is not None else RUNS / recipe.name
+    folders = {name: Path(path) for name, path in corpora.items()}
     if not is_leader():
-        _await(folder / "run.json")
-        return resume(folder, hardware=hardware, cache=cache)
+        _wait_for(folder / "run.json")
+        return resume(folder, allow_code=allow_code, hardware=hardware, cache=cache)
     if (folder / "run.json").is_file():
-        raise RecipeError(
-            f"{folder}: a run is there already. Go on with --resume, or choose another folder."
-        )
+        raise RecipeError(f"{folder}: holds a run. Resume it with --resume, or use another folder.")
     check_writable(folder)
-    missing = [name for name in recipe.corpus.name if name not in corpora]
+    missing = [name for name in recipe.corpus.name if name not in folders]
     if missing:
         raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
-    manifest = choose_samples(recipe, corpora)
-    spec = _spec(recipe, len(manifest.labels))
-    _begin(recipe, spec, manifest.labels, observer)
-    prepared = _prepare(recipe, spec, manifest.samples, cache, hardware, observer)
+    code = code_of_recipe(recipe, recipe_folder, allow_code)
+
+    manifest = choose_samples(recipe, folders)
+    job = prepare(recipe, manifest.labels, code)
+    if note := job.check():
+        observer.note(note)
+    prepared = _cut_clips(recipe, job, manifest.samples, cache, observer)
     left_out = dict(Counter(failure.reason for failure in prepared.failures))
     if not prepared.samples:
         reason, count = Counter(left_out).most_common(1)[0]
@@ -109,130 +107,104 @@ def train(
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
     )
-    left_out = {**manifest.left_out, **left_out, **plan.left_out}
-    _write_run(recipe, corpora, replace(manifest, left_out=left_out), plan, prepared, folder)
-    return _carry_out(read_run(folder), spec, prepared, hardware, observer)
+    manifest = replace(manifest, left_out={**manifest.left_out, **left_out, **plan.left_out})
+    _write_run(recipe, job, code, folders, manifest, plan, prepared, folder)
+    run = Run.open(folder, allow_code=allow_code)
+    _fit_folds(run, job, prepared, hardware, observer)
+    return run
 
 
 def resume(
-    folder: Path,
+    folder: Path | str,
     *,
+    allow_code: bool = False,
     hardware: Hardware = Hardware(),
     cache: Path | None = None,
     observer: Observer = Observer(),
 ) -> Run:
-    """Go on with a run that was stopped, with the samples and folds it began with.
+    """Resume an interrupted run with its samples and folds; the result is identical.
 
-    Raises RecipeError for a folder that holds no run, or whose recordings have changed.
+    The arguments are those of `train`. Raises RecipeError for a folder without a run, or if
+    recordings, weights or code have changed.
+
+    >>> from emoscope.training import resume
+    >>> run = resume("runs/first")  # doctest: +SKIP
     """
-    run = read_run(folder)
+    run = Run.open(folder, allow_code=allow_code)
     if is_leader():
-        _sweep(run)
+        _clean_up(run)
     if not run.missing:
         return run
-    _same_weights(run)
-    spec = _spec(run.recipe, len(run.labels))
-    prepared = _prepare(run.recipe, spec, run.samples, cache, hardware, observer)
+    for what, path in _inputs(run.recipe).items():
+        if digest(path) != run.info[what]:
+            raise RecipeError(
+                f"{path}: not the {what} that {run.folder} started with. Restore the file."
+            )
+    job = prepare_run(run, allow_code)
+    prepared = _cut_clips(run.recipe, job, run.samples, cache, observer)
     if prepared.failures:
         first = prepared.failures[0]
         raise RecipeError(
-            f"{folder}: {len(prepared.failures)} of its recordings cannot be read any more, first "
-            f"{first.path} ({first.reason}). Put them back, or train anew."
+            f"{folder}: {len(prepared.failures)} of its recordings can no longer be read, first "
+            f"{first.path} ({first.reason}). Restore them, or train again."
         )
-    return _carry_out(run, spec, prepared, hardware, observer)
+    _fit_folds(run, job, prepared, hardware, observer)
+    return run
 
 
 def is_leader() -> bool:
-    """Whether this process writes the run folder: the first, or only one, of a training."""
+    """Whether this process writes the run folder: the first, or only, process of a training."""
     return int(rank_zero.rank_zero_only.rank) == 0  # type: ignore[attr-defined]
 
 
-def _await(path: Path) -> None:
-    """Until the first process has read and prepared the corpora. Raises RecipeError."""
-    begun_s = time.monotonic()
+def _wait_for(path: Path) -> None:
+    """Wait until the first process has written a file. Raises RecipeError after six hours."""
+    start_s = time.monotonic()
     while not path.is_file():
-        if time.monotonic() - begun_s > _PATIENCE_S:
-            raise RecipeError(f"{path} did not come. Prepare the corpus first, then train.")
+        if time.monotonic() - start_s > _WAIT_S:
+            raise RecipeError(f"{path} was not written. Prepare the corpus first, then train.")
         time.sleep(0.5)
 
 
-def _spec(recipe: Recipe, num_classes: int) -> ClipSpec:
-    if is_estimator(recipe):
-        return clip_spec_of(recipe, estimators.ESTIMATORS[recipe.model.name].clip_spec)
-    own = create_model(recipe, num_classes).clip_spec
-    if own.heard and recipe.evaluation.every:
-        raise RecipeError(
-            f"{recipe.name}: evaluation.every cuts frames into blocks, and {recipe.model.name} "
-            "hears a clip whole: leave it out."
-        )
-    return clip_spec_of(recipe, own)
-
-
-def _begin(recipe: Recipe, spec: ClipSpec, labels: Sequence[str], observer: Observer) -> None:
-    """Refuse a schedule, a teacher or a precision that the network cannot follow, and tell
-    what published weights fill, before anything is cut or written."""
-    if is_estimator(recipe):
-        return
-    check_growing(recipe, len(labels))
-    check_teacher(recipe, spec, labels)
-    if recipe.bundle.precision == "int8":
-        hidden_convolutions(network_graph(create_model(recipe, len(labels))))
-    if recipe.model.weights is None:
-        return
-    model, told = beginning(recipe, len(labels))
-    if recipe.model.frozen:
-        why_not = why_not_kept(recipe, spec, model)
-        told += "; frozen, its features " + (
-            f"computed at every epoch: {why_not}" if why_not else "computed once and kept"
-        )
-    observer.began(told)
-
-
-def _same_weights(run: Run) -> None:
-    for what, path in _learned_from(run.recipe).items():
-        if digest(path) != run.info[what]:
-            raise RecipeError(f"{path}: not the {what} {run.folder} began with. Put it back.")
-
-
-def _learned_from(recipe: Recipe) -> dict[str, Path]:
-    """What a training begins with besides the clips."""
-    found = {"weights": recipe.model.weights} if recipe.model.weights else {}
+def _inputs(recipe: Recipe) -> dict[str, Path]:
+    """The files besides the clips that decide the result: published weights, the teacher."""
+    paths = {"weights": recipe.model.weights} if recipe.model.weights else {}
     if recipe.teacher:
-        found["teacher"] = load_bundle(recipe.teacher.bundle).path
-    return found
+        paths["teacher"] = load_bundle(recipe.teacher.bundle).path
+    return paths
 
 
-def _prepare(
-    recipe: Recipe,
-    spec: ClipSpec,
-    samples: Sequence[Sample],
-    cache: Path | None,
-    hardware: Hardware,
-    observer: Observer,
+def _cut_clips(
+    recipe: Recipe, job: Job, samples: Sequence[Sample], cache: Path | None, observer: Observer
 ) -> Prepared:
-    return prepare(
+    return prepare_clips(
         samples,
-        spec,
+        job.spec,
         cache or default_cache(),
         detector=recipe.corpus.detector_choice,
         faces=recipe.corpus.faces,
         min_frames=recipe.corpus.min_frames,
         whole=recipe.evaluation.every > 0,
-        progress=observer.preparing,
+        progress=observer.clips_cut,
     )
 
 
 def _write_run(
     recipe: Recipe,
+    job: Job,
+    code: NetworkCode | None,
     corpora: Mapping[str, Path],
     manifest: Manifest,
     plan: Plan,
     prepared: Prepared,
     folder: Path,
 ) -> None:
-    """What is known before training. run.json comes last: with it, the folder is a run."""
+    """Write a run folder without trainings. run.json comes last and makes the folder a run."""
     with replacing(folder / "recipe.json") as part:
         part.write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if code is not None:
+        with replacing(folder / code.path.name) as part:
+            part.write_bytes(code.source)
     replace(manifest, samples=plan.samples).write(folder / "corpus.csv")
     folds = [*plan.folds, *([plan.final] if plan.final else [])]
     write_json(folder / "folds.json", [asdict(rows) for rows in folds])
@@ -242,15 +214,16 @@ def _write_run(
             "name": recipe.name,
             "paper": recipe.published.paper if recipe.published else "",
             "model": recipe.model.name,
-            "estimator": is_estimator(recipe),
+            "estimator": job.kind == "estimator",
             "corpora": manifest.corpus.split(" + "),
             "corpus_folders": {name: str(path.absolute()) for name, path in corpora.items()},
             "labels": manifest.labels,
             "protocol": recipe.protocol.model_dump(),
             "seeds": recipe.seeds,
             "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
-            "parameters": _parameters(recipe, len(manifest.labels)),
-            **{what: digest(path) for what, path in _learned_from(recipe).items()},
+            "parameters": job.parameters,
+            **{what: digest(path) for what, path in _inputs(recipe).items()},
+            **({"code": code.sha256} if code else {}),
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},
@@ -263,20 +236,10 @@ def _write_run(
     )
 
 
-def _parameters(recipe: Recipe, num_classes: int) -> int | None:
-    """Trainable ones, of a network."""
-    if is_estimator(recipe):
-        return None
-    model = create_model(recipe, num_classes)
-    if recipe.model.frozen:
-        freeze(model)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
 def _commit() -> str:
-    """Of the checkout that this code lies in; "" for an installed package."""
+    """The git commit of this checkout; "" for an installed package."""
     try:
-        asked = subprocess.run(
+        git = subprocess.run(
             ["git", "rev-parse", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -285,44 +248,25 @@ def _commit() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return asked.stdout.strip()
+    return git.stdout.strip()
 
 
-def _sweep(run: Run) -> None:
-    """Remove what a killed process was writing, and checkpoints of what is done."""
+def _clean_up(run: RunFolder) -> None:
+    """Remove the temporary files of a killed process, and checkpoints of finished trainings."""
     for part in run.folder.rglob(".emoscope-*"):
         part.unlink(missing_ok=True)
     for training in set(run.trainings) - set(run.missing):
         shutil.rmtree(run.part(*training) / "checkpoints", ignore_errors=True)
 
 
-def _carry_out(
-    run: Run, spec: ClipSpec, prepared: Prepared, hardware: Hardware, observer: Observer
-) -> Run:
+def _fit_folds(
+    run: RunFolder, job: Job, prepared: Prepared, hardware: Hardware, observer: Observer
+) -> None:
     for text in run.info["warnings"]:
-        observer.warned(text)
+        observer.warning(text)
     rows = {planned["name"]: planned for planned in run.planned}
     trainings = run.trainings
-    features = _features(run, spec, prepared, hardware, observer)
-    # Listed before the first of them: other processes of this training come to the same list.
+    # Listed before the first of them is trained, so that all processes have the same list.
     for fold, seed in run.missing:
-        observer.part(trainings.index((fold, seed)), len(trainings), fold, seed)
-        part = Part(run, spec, prepared, hardware, rows[fold], seed, features)
-        fit_part(part, observer.progress)
-    return run
-
-
-def _features(
-    run: Run, spec: ClipSpec, prepared: Prepared, hardware: Hardware, observer: Observer
-) -> Features | None:
-    """Those of a frozen part, of all clips; None where they cannot be kept."""
-    if not run.recipe.model.frozen or not run.missing:
-        return None
-    model, _ = beginning(run.recipe, len(run.labels))
-    if why_not_kept(run.recipe, spec, model):
-        return None
-    features = Features(run.recipe, spec, prepared, run.info["weights"])
-    whole = prepared.how.keeps_all
-    clips = ClipDataset(run.samples, run.labels, spec, prepared.load, whole=whole)
-    features.fill(model.to(hardware.device), clips, observer.asking)
-    return features
+        observer.fold_started(trainings.index((fold, seed)), len(trainings), fold, seed)
+        job.fit(FoldTraining(run, job.spec, prepared, hardware, rows[fold], seed, observer))

@@ -1,4 +1,4 @@
-"""From a recipe's protocol to folds that keep to it: hold-outs, twins, the guard against leaks."""
+"""Plan the folds of a recipe's protocol: hold-outs, duplicate recordings, refusal of leaks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ Samples = tuple[Sample, ...]
 
 @dataclass(frozen=True)
 class Rows:
-    """A fold as row numbers of the plan's samples. The hold-out is no part of `train`."""
+    """A fold as row numbers of the plan's samples. `train` does not include the hold-out."""
 
     name: str
     train: tuple[int, ...]
@@ -50,12 +50,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is trained on and who is judged, fold by fold.
+    """The training, hold-out and test samples of every fold.
 
-    samples    as the protocol uses them: variants, where it makes some
-    final      every sample on the training side, for the weights to export; None where there is
-               one fold, whose weights those are
-    left_out   reason -> how many samples were left out, of all folds together
+    samples    the samples of all folds, or the variants that the protocol makes of them
+    final      a training on all samples, whose weights are exported; None if there is only one
+               fold, which is then exported
+    left_out   reason -> number of samples left out, in all folds together
     warnings   leaks that the recipe allows, labels that a fold cannot learn
     """
 
@@ -69,10 +69,11 @@ class Plan:
 def plan_folds(
     samples: Sequence[Sample], labels: Sequence[str], protocol: Protocol, seed: int, final: str
 ) -> Plan:
-    """Split by the protocol, refuse what leaks, hold a part of each training side out.
+    """Split samples by the protocol, refuse leaks, and take a hold-out from each training side.
 
+    final   name of the training on all samples
     Raises CorpusError for too few persons or a leak that is not allowed; RecipeError for a fold
-    that is empty on a side, or that nothing can be held out of."""
+    with an empty side, or without anything to hold out."""
     content = same_content(samples)
     folds = list(_split(samples, protocol))
     left_out: dict[str, int] = {}
@@ -83,18 +84,23 @@ def plan_folds(
             side = "test" if fold.train else "training"
             raise RecipeError(f"Fold {fold.name!r} has no {side} sample. Choose another protocol.")
         if fold.name == final:
-            raise RecipeError(f"A person is named {final!r}, as the training on everything is.")
+            raise RecipeError(
+                f"A person is named {final!r}, the name of the training on all samples. Rename the "
+                "person."
+            )
         if not protocol.allow_leak:
             refuse_leaks(fold, content)
-    used = _in_order(folds, samples)
+    # In the corpus's order; variants are not among its samples and keep their own.
+    by_id = {id(sample): sample for fold in folds for sample in (*fold.train, *fold.test)}
+    used = tuple(sample for sample in samples if id(sample) in by_id) or tuple(by_id.values())
     row_of = {id(sample): row for row, sample in enumerate(used)}
 
     def rows(
-        name: str, train: Samples, test: Samples, found: Mapping[str, tuple[str, ...]]
+        name: str, train: Samples, test: Samples, leaked: Mapping[str, tuple[str, ...]]
     ) -> Rows:
-        fitted, held = _hold_out(name, train, protocol, seed, content)
-        a, b, c = (tuple(row_of[id(s)] for s in side) for side in (fitted, held, test))
-        return Rows(name, train=a, holdout=b, test=c, leaks=found)
+        sides = (*_hold_out(name, train, protocol, seed, content), test)
+        fitted, holdout, tested = (tuple(row_of[id(s)] for s in side) for side in sides)
+        return Rows(name, train=fitted, holdout=holdout, test=tested, leaks=leaked)
 
     planned = tuple(rows(f.name, f.train, f.test, leaks(f, content)) for f in folds)
     everything = rows(final, used, (), {}) if len(folds) > 1 else None
@@ -123,61 +129,48 @@ def _split(samples: Sequence[Sample], protocol: Protocol) -> Iterator[Fold]:
 def _without_twins(
     folds: Sequence[Fold], content: Mapping[Path, str]
 ) -> tuple[list[Fold], dict[str, int]]:
-    """The folds without training samples whose bytes the test side has too, and how many went."""
+    """Remove training samples with the same bytes as a test sample, and count them."""
     cleaned = []
     for fold in folds:
         tested = {content[sample.path] for sample in fold.test}
         kept = tuple(sample for sample in fold.train if content[sample.path] not in tested)
         cleaned.append(replace(fold, train=kept))
-    gone = sum(len(a.train) - len(b.train) for a, b in zip(folds, cleaned, strict=True))
+    removed = sum(len(a.train) - len(b.train) for a, b in zip(folds, cleaned, strict=True))
     where = "training side" if len(folds) == 1 else "training sides"
-    return cleaned, {f"{where}: same bytes as on the test side": gone} if gone else {}
-
-
-def _in_order(folds: Sequence[Fold], samples: Sequence[Sample]) -> Samples:
-    """Every sample that a fold has, once, in the corpus's order; variants in their own."""
-    used = {id(sample): sample for fold in folds for sample in (*fold.train, *fold.test)}
-    known = [sample for sample in samples if id(sample) in used]
-    return tuple(known) or tuple(used.values())
+    return cleaned, {f"{where}: same bytes as on the test side": removed} if removed else {}
 
 
 def _hold_out(
     name: str, train: Samples, protocol: Protocol, seed: int, content: Mapping[Path, str]
 ) -> tuple[Samples, Samples]:
-    """What is learned from, and what is held out of it: whole persons where all are known and do
-    not stand on both sides anyway, else whole contents."""
+    """Split a training side into the part to learn from and the hold-out.
+
+    Whole persons are held out if all are known and the protocol does not mix them, otherwise whole
+    recordings."""
     if not protocol.holdout:
         return train, ()
     by_person = all(s.subject for s in train) and not isinstance(protocol, AugmentedRandom)
-    whose = [s.subject if by_person else content[s.path] for s in train]
-    if len(set(whose)) < 2:
-        what = "person" if by_person else "recording"
+    groups = sorted({s.subject if by_person else content[s.path] for s in train})
+    if len(groups) < 2:
+        kind = "person" if by_person else "recording"
         raise RecipeError(
-            f"Fold {name!r} has one {what} to learn from: none can be held out. Set "
+            f"Fold {name!r} has one {kind} to learn from: none can be held out. Set "
             "protocol.holdout = 0."
         )
     if by_person:
         fold = stratified_group_holdout(train, protocol.holdout, seed)
-        fitted, held = fold.train, fold.test
-    else:
-        fitted, held = _hold_out_contents(train, protocol.holdout, seed, content)
-    if not any(sample.is_clear for sample in held):
+        fitted, held_out = fold.train, fold.test
+    else:  # a random part of the recordings, those of the same bytes together
+        order = np.random.default_rng(seed).permutation(len(groups)).tolist()
+        count = min(max(round(protocol.holdout * len(groups)), 1), len(groups) - 1)
+        chosen = {groups[i] for i in order[:count]}
+        fitted = tuple(s for s in train if content[s.path] not in chosen)
+        held_out = tuple(s for s in train if content[s.path] in chosen)
+    if not any(sample.is_clear for sample in held_out):
         raise RecipeError(
-            f"Fold {name!r}: the votes on all that is held out are tied. Raise protocol.holdout."
+            f"Fold {name!r}: the votes on all held-out samples are tied. Raise protocol.holdout."
         )
-    return fitted, held
-
-
-def _hold_out_contents(
-    train: Samples, part: float, seed: int, content: Mapping[Path, str]
-) -> tuple[Samples, Samples]:
-    """A random part of the recordings, twins together, but never all of them."""
-    names = sorted({content[sample.path] for sample in train})
-    order = np.random.default_rng(seed).permutation(len(names)).tolist()
-    count = min(max(round(part * len(names)), 1), len(names) - 1)
-    chosen = {names[i] for i in order[:count]}
-    fitted = tuple(sample for sample in train if content[sample.path] not in chosen)
-    return fitted, tuple(sample for sample in train if content[sample.path] in chosen)
+    return fitted, held_out
 
 
 def _warnings(fold: Rows, samples: Samples, labels: Sequence[str]) -> Iterator[str]:

@@ -1,18 +1,13 @@
-"""Recipes: TOML read into frozen settings that refuse unknown keys."""
+"""Training recipes: TOML files read into frozen settings that refuse unknown keys.
+
+Every key carries its description; docs/recipe-reference.md is generated from them.
+"""
 
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from emoscope.core.errors import EmoscopeError, RecipeError, UnknownName
 from emoscope.core.labels import canonical
@@ -22,40 +17,78 @@ from emoscope.corpora import CORPORA
 from emoscope.corpora.cutting import Faces
 from emoscope.corpora.registry import options_by_corpus
 from emoscope.training.augment import Augmentation
-from emoscope.training.recipe_errors import complaint
+from emoscope.training.recipe_errors import complaints
+from emoscope.training.recipe_protocols import (
+    AugmentedRandom,
+    Fixed,
+    Frozen,
+    GroupHoldout,
+    GroupKFold,
+    HeldOutSubjects,
+    LeaveOneGroupOut,
+    LeaveOneSubjectOut,
+    Protocol,
+)
 
-__all__ = ["Optimiser", "Protocol", "Recipe", "Schedule"]
+__all__ = [
+    "UNSTATED",
+    "AugmentedRandom",
+    "BundleFacts",
+    "CorpusChoice",
+    "Evaluation",
+    "Fixed",
+    "GroupHoldout",
+    "GroupKFold",
+    "HeldOutSubjects",
+    "LeaveOneGroupOut",
+    "LeaveOneSubjectOut",
+    "ModelChoice",
+    "Optimiser",
+    "Protocol",
+    "PublishedRow",
+    "Recipe",
+    "Schedule",
+    "TeacherChoice",
+]
 
+UNSTATED = "unstated"  # the licence of a recipe that gives none
 
 _Part = Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+class CorpusChoice(Frozen):
+    """Corpora, the samples to use, and how faces are found in them."""
 
-
-class CorpusChoice(_Frozen):
-    """Which corpora, which of their samples, and how faces are found in them.
-
-    name       one of the corpora's names, or several that are joined (persons do not meet)
-    labels     keep these only, in this order; none: all that the corpus has
-    where      keep the samples of these groups only: {light = "Strong"}; of joined corpora one
-               that does not tell a group is taken whole
-    detector   as in `emoscope analyze`; "none": the pictures are faces already. "haar" means the
-               default of what the network looks at: hog for bodies
-    faces      "follow", or "every-frame" as Salinas does (`corpora.cutting.Cutting`)
-    min_frames sequences of fewer are left out
-    options    options of the corpus readers: {pattern = "..."}; of joined corpora each reader gets
-               those that it takes. `emoscope corpus list` shows them
-    """
-
-    name: tuple[str, ...] = Field(min_length=1)
-    labels: tuple[str, ...] = ()
-    where: dict[str, str] = {}
-    detector: str = "haar"
-    faces: Faces = "follow"
-    min_frames: int = Field(default=0, ge=0)
-    options: dict[str, Any] = {}
+    name: tuple[str, ...] = Field(
+        min_length=1,
+        description="A corpus, or a list of corpora to join. People of different corpora are "
+        "different people.",
+    )
+    labels: tuple[str, ...] = Field(
+        default=(),
+        description="Keep only these labels, in this order. Empty: all labels of the corpus.",
+    )
+    where: dict[str, str] = Field(
+        default={},
+        description='Keep only samples of these groups: `{light = "Strong"}`. A joined corpus that '
+        "lacks a group column is used whole.",
+    )
+    detector: str = Field(
+        default="haar",
+        description='Detector, as in `emoscope analyze`. `"haar"` stands for the default of the '
+        'network\'s region, which is hog for bodies; `"none"` for images that are already cropped '
+        "to the face.",
+    )
+    faces: Faces = Field(
+        default="follow",
+        description="Detect occasionally and track in between, or detect in every frame.",
+    )
+    min_frames: int = Field(default=0, ge=0, description="Leave out sequences with fewer frames.")
+    options: dict[str, Any] = Field(
+        default={},
+        description='Options of the corpus readers: `{pattern = "..."}`. Of joined corpora each '
+        "reader gets the options that it takes. `emoscope corpus list` shows them.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -98,104 +131,34 @@ class CorpusChoice(_Frozen):
         return tuple(map(canonical, labels))
 
 
-class _Protocol(_Frozen):
-    """What all protocols have.
+class ModelChoice(Frozen):
+    """The network or estimator, and its options."""
 
-    holdout      part of the training side that is held out of it (whole persons where they are
-                 known) to choose the epoch by and to fit the temperature on; 0: neither is done
-    drop_twins   leave training samples out whose bytes also occur on the test side
-    allow_leak   go on where a person, a recording or its bytes stand on both sides; every output
-                 of the run then carries the warning
-    """
-
-    holdout: float = Field(default=0.0, ge=0, lt=1)
-    drop_twins: bool = False
-    allow_leak: bool = False
-
-
-class Fixed(_Protocol):
-    """The corpus's own split (AFEW, FER+): its training part against the part named."""
-
-    name: Literal["fixed"]
-    test: Literal["valid", "test"] = "valid"
-
-
-class LeaveOneSubjectOut(_Protocol):
-    """A fold a person (LOSO)."""
-
-    name: Literal["leave-one-subject-out"]
-
-
-class LeaveOneGroupOut(_Protocol):
-    """A fold a run of persons, in the order of their names."""
-
-    name: Literal["leave-one-group-out"]
-    groups: int = Field(ge=2)
-
-
-class GroupKFold(_Protocol):
-    """Folds of whole persons, about equally large."""
-
-    name: Literal["group-k-fold"]
-    k: int = Field(ge=2)
-    seed: int = Field(default=0, ge=0)
-
-
-class GroupHoldout(_Protocol):
-    """One test part of whole persons, the labels' shares as near to the whole's as may be."""
-
-    name: Literal["stratified-group-holdout"]
-    part: float = Field(default=0.2, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
-
-
-class HeldOutSubjects(_Protocol):
-    """One fold: the persons named against all others. Where corpora are joined, a person's name
-    begins with its corpus: "oulu-casia: P001"."""
-
-    name: Literal["held-out-subjects"]
-    subjects: tuple[str, ...] = Field(min_length=1)
-
-
-class AugmentedRandom(_Protocol):
-    """Variants of every sample, split at random: it leaks by construction, to measure how much."""
-
-    name: Literal["augmented-random-80-20"]
-    variants: int = Field(ge=2)
-    seed: int = Field(default=0, ge=0)
-
-
-Protocol = Annotated[
-    Fixed
-    | LeaveOneSubjectOut
-    | LeaveOneGroupOut
-    | GroupKFold
-    | GroupHoldout
-    | HeldOutSubjects
-    | AugmentedRandom,
-    Field(discriminator="name"),
-]
-
-
-class ModelChoice(_Frozen):
-    """Which network or estimator, and the options its builder takes.
-
-    search           of an estimator: options and the values to try, {C = [0.01, 0.1]}; each
-                     training side chooses by inner folds of whole persons
-                     (training/estimators/search.py). Of several tables the combinations of each
-                     are tried
-    weights          a file of published weights that a network begins with (models/checkpoints.py)
-    adapt_channels   of a first layer with other channels than the file's, the mean over the file's
-    frozen           what has published weights stays as `weights` made it, up to its last layer of
-                     classes (models/checkpoints.py); needs `weights`
-    """
-
-    name: str
-    options: dict[str, Any] = {}
-    search: tuple[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], ...] = ()
-    weights: Path | None = None
-    adapt_channels: bool = False
-    frozen: bool = False
+    name: str = Field(
+        description="A network or an estimator; `emoscope models list` shows them all."
+    )
+    options: dict[str, Any] = Field(
+        default={},
+        description="Options of the network or estimator; `emoscope models show NAME` lists them.",
+    )
+    search: tuple[dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]], ...] = Field(
+        default=(),
+        description="Estimators only: options with the values to try, `{C = [0.01, 0.1]}`. Each "
+        "training side chooses by inner folds of whole people. With a list of tables, all "
+        "combinations of each table are tried.",
+    )
+    weights: Path | None = Field(
+        default=None, description="File of published weights to initialise a network with."
+    )
+    adapt_channels: bool = Field(
+        default=False,
+        description="If the first layer has other channels than the file, use the mean over the "
+        "file's channels.",
+    )
+    frozen: bool = Field(
+        default=False,
+        description="Train only the last layer; all layers initialised from `weights` stay fixed.",
+    )
 
     @field_validator("search", mode="before")
     @classmethod
@@ -203,82 +166,115 @@ class ModelChoice(_Frozen):
         return (value,) if isinstance(value, dict) else value
 
 
-class Optimiser(_Frozen):
-    """Adam, AdamW, SGD or Muon. `nesterov` is SGD's only: Nesterov's momentum, or the plain one
-    (Polyak's). With Muon `lr` and `weight_decay`, decoupled, are of orthogonal steps on convolution
-    kernels, `other_lr` of SGD's on the rest (training/networks/muon.py)."""
+class Optimiser(Frozen):
+    """The optimiser of a network."""
 
-    name: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    lr: float = Field(gt=0)
-    other_lr: float = Field(default=0.1, gt=0)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    nesterov: bool = True
-    weight_decay: float = Field(default=0.0, ge=0)
+    name: Literal["adam", "adamw", "sgd", "muon"] = Field(
+        default="adam",
+        description="Algorithm. Muon takes orthogonalised steps on convolution kernels and uses "
+        "SGD for all other weights.",
+    )
+    lr: float = Field(gt=0, description="Learning rate, before the schedule.")
+    other_lr: float = Field(
+        default=0.1, gt=0, description="Muon only: learning rate of its SGD part."
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum of SGD and Muon.")
+    nesterov: bool = Field(
+        default=True, description="SGD only: Nesterov's momentum instead of the plain one."
+    )
+    weight_decay: float = Field(
+        default=0.0, ge=0, description="Weight decay; with Muon decoupled and for its kernels only."
+    )
 
 
-class Schedule(_Frozen):
-    """How long, in what portions, at what rate.
+class Schedule(Frozen):
+    """Length of the training, batches and learning rate. Set either `epochs` or `iterations`."""
 
-    epochs | iterations   one of the two; an iteration is one step of the optimiser
-    batch_size            clips a step and device, in `accumulate` portions of this size each
-    decay                 of the learning rate after the warm-up: none, cosine (to zero), step
-                          (x `step_factor` every `step_iterations`), one-cycle (Smith, 2018)
-    warmup                part of the training in which the rate rises: linearly, for one-cycle
-                          along a cosine (its usual 0.3 if none is given)
-    ema_decay             of an average of the weights that replaces them; 0: none
-    grow                  [[0.5, 0.67], [0.75, 0.83]]: pictures have 0.67 of their side in the first
-                          half of the training and 0.83 of it up to three quarters, which costs the
-                          square of that (progressive learning, Tan and Le, ICML 2021); for networks
-                          that take pictures of any size
-    keep                  the last weights, or those of the epoch that did best on the hold-out
-    """
-
-    epochs: int | None = Field(default=None, ge=1)
-    iterations: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=2)
-    accumulate: int = Field(default=1, ge=1)
-    decay: Literal["none", "cosine", "step", "one-cycle"] = "none"
-    step_iterations: int = Field(default=0, ge=0)
-    step_factor: float = Field(default=0.1, gt=0, le=1)
-    warmup: float = Field(default=0.0, ge=0, lt=1)
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    ema_decay: float = Field(default=0.0, ge=0, lt=1)
-    grow: tuple[tuple[_Part, _Part], ...] = ()
-    keep: Literal["last", "best-accuracy", "best-uar"] = "last"
+    epochs: int | None = Field(default=None, ge=1, description="Passes over the training side.")
+    iterations: int | None = Field(default=None, ge=1, description="Steps of the optimiser.")
+    batch_size: int = Field(default=32, ge=2, description="Clips in a batch, on each device.")
+    accumulate: int = Field(
+        default=1, ge=1, description="Batches whose gradients are averaged for one step."
+    )
+    decay: Literal["none", "cosine", "step", "one-cycle"] = Field(
+        default="none",
+        description="Learning rate after the warm-up: constant, cosine to zero, multiplied by "
+        "`step_factor` every `step_iterations`, or one cycle (Smith, 2018).",
+    )
+    step_iterations: int = Field(
+        default=0, ge=0, description='Steps between two decays, for `decay = "step"`.'
+    )
+    step_factor: float = Field(
+        default=0.1, gt=0, le=1, description='Factor of each decay, for `decay = "step"`.'
+    )
+    warmup: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Fraction of the training in which the learning rate rises: linearly, or along "
+        "a cosine for one-cycle, which uses 0.3 if this is 0.",
+    )
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true", description="Floating-point precision, as Lightning names it."
+    )
+    ema_decay: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Decay of an exponential moving average of the weights, which replaces them. 0 "
+        "disables.",
+    )
+    grow: tuple[tuple[_Part, _Part], ...] = Field(
+        default=(),
+        description="Progressive resizing (Tan and Le, ICML 2021): `[[0.5, 0.67], [0.75, 0.83]]` "
+        "scales images by 0.67 in the first half of the training and by 0.83 up to three quarters. "
+        "For networks that accept any image size.",
+    )
+    keep: Literal["last", "best-accuracy", "best-uar"] = Field(
+        default="last",
+        description="Weights to keep: of the last epoch, or of the best one on the hold-out.",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        problems = []
         if (self.epochs is None) == (self.iterations is None):
-            raise ValueError("give one of epochs and iterations")
+            problems.append("set either epochs or iterations.")
         if (self.decay == "step") != bool(self.step_iterations):
-            raise ValueError("step_iterations is for decay = 'step', which needs it")
+            problems.append("step_iterations is for decay = 'step', and required there.")
         if list(self.grow) != sorted(set(self.grow)):
-            raise ValueError("grow is pairs of when and what, in the order of time")
+            problems.append("grow must be pairs [part of the training, scale] in rising order.")
+        _refuse(problems)
         return self
 
 
-class TeacherChoice(_Frozen):
-    """A bundle whose answers a network learns beside the labels (networks/distillation.py).
+class TeacherChoice(Frozen):
+    """A bundle whose predictions the network learns besides the labels (distillation)."""
 
-    bundle   an installed bundle's name, or the path of one, as of another recipe's run
-    share    of its answers in what is learned; the rest is the labels, or the votes
-    """
+    bundle: str = Field(description="Name of an installed bundle, or path of a bundle file.")
+    share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Weight of the teacher's predictions in the target; the labels have the rest.",
+    )
 
-    bundle: str
-    share: float = Field(default=0.5, gt=0, le=1)
 
+class Evaluation(Frozen):
+    """The frames a test clip is predicted from."""
 
-class Evaluation(_Frozen):
-    """On what a clip is judged.
-
-    every   0: the one stretch that the ClipSpec's rule chooses; n: every block of as many frames,
-            n apart, which make one answer by the vote
-    vote    "sum-probability" or "max-probability" (core/votes.py); the answers by the others are
-            kept as well, but for every = 0, where there is nothing to vote on
-    """
-
-    every: int = Field(default=0, ge=0)
-    vote: str = DEFAULT_VOTE
+    every: int = Field(
+        default=0,
+        ge=0,
+        description="Networks only. 0: predict from the frames that the model's sampling rule "
+        "chooses. n: predict from blocks of consecutive frames, one starting every n frames, and "
+        "join the predictions by `vote`.",
+    )
+    vote: str = Field(
+        default=DEFAULT_VOTE,
+        description="Rule that joins the predictions of blocks, as in `emoscope analyze --vote`. "
+        "The run stores the predictions by every vote.",
+    )
 
     @field_validator("vote")
     @classmethod
@@ -286,103 +282,145 @@ class Evaluation(_Frozen):
         return _registered(VOTES, name)
 
 
-class PublishedRow(_Frozen):
-    """What a recipe reproduces of a paper's tables (training/papers/published.toml).
+class PublishedRow(Frozen):
+    """The row of a paper's tables that the recipe reproduces.
 
-    row       the row that its figures answer to
-    by_vote   the row of each vote, where blocks are voted on: {sum-probability = "..."}
-
-    With neither it is a variant of ours of one of the paper's systems.
+    Without `row` and `by_vote` the recipe is our own variant of one of the paper's systems.
     """
 
-    paper: str
-    row: str | None = None
-    by_vote: dict[str, str] = {}
+    paper: str = Field(description="Key of the paper, as in `emoscope reproduce PAPER`.")
+    row: str | None = Field(default=None, description="Row of the paper's tables.")
+    by_vote: dict[str, str] = Field(
+        default={},
+        description="One row for each vote, where blocks are voted on: "
+        '`{sum-probability = "..."}`. Instead of `row`.',
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.row is not None and self.by_vote:
-            raise ValueError("give row or by_vote: the row of the recipe's own vote is one of them")
+            raise ValueError("set either row or by_vote. by_vote includes the recipe's own vote.")
         for vote in self.by_vote:
             _registered(VOTES, vote)
         return self
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """All that it answers to."""
+        """All rows that the recipe reproduces."""
         return tuple(self.by_vote.values()) if self.row is None else (self.row,)
 
 
-class BundleFacts(_Frozen):
-    """What the exported bundle says of itself, and `precision`: int8 for hidden kernels in eight
-    bits, which are what the run is judged by (training/networks/onnx_graph.py)."""
+class BundleFacts(Frozen):
+    """The exported bundle and its card. May be left out."""
 
-    version: str = "1"
-    precision: Literal["float32", "int8"] = "float32"
-    licence: str
-    trained_on: str
-    paper: str = ""
+    version: str = Field(default="1", description="Version of the weights.")
+    precision: Literal["float32", "int8"] = Field(
+        default="float32",
+        description="int8 stores hidden convolution kernels in eight bits; the run is evaluated "
+        "with them.",
+    )
+    licence: str = Field(default=UNSTATED, description="Licence of the weights.")
+    trained_on: str = Field(
+        default="", description="Training data, in words. Empty: the names of the corpora."
+    )
+    paper: str = Field(default="", description="Reference of the method.")
 
 
-class Recipe(_Frozen):
-    """Everything a training run needs besides the corpora's folders.
+class Recipe(Frozen):
+    """Everything a training run needs besides the folders of the corpora.
 
-    `clip` changes settings of the model's ClipSpec that leave its shapes alone: region, margin,
-    align, sampling, rate_hz, window. A network needs `optimiser` and `schedule`, an estimator has
-    neither, and learns from augmented clips where the protocol makes variants of them.
+    >>> from pathlib import Path
+    >>> from emoscope.training.recipe import Recipe
+    >>> recipe = Recipe.read(Path("recipes/face-ferplus.toml"), {"schedule.epochs": "2"})
+    >>> recipe.model.name, recipe.schedule.epochs
+    ('face-cnn', 2)
     """
 
-    name: str = Field(pattern=r"^[\w.-]+$")
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    corpus: CorpusChoice
-    protocol: Protocol
-    clip: dict[str, Any] = {}
-    model: ModelChoice
-    augmentation: Augmentation = Augmentation()
-    optimiser: Optimiser | None = None
-    schedule: Schedule | None = None
-    teacher: TeacherChoice | None = None
-    evaluation: Evaluation = Evaluation()
-    published: PublishedRow | None = None
-    bundle: BundleFacts
+    name: str = Field(
+        pattern=r"^[\w.-]+$", description="Name of the run, of its folder and of its bundle."
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(0,), min_length=1, description="Every fold is trained once for each seed."
+    )
+    corpus: CorpusChoice = Field(description="Corpora and samples.")
+    protocol: Protocol = Field(description="How samples are split into training and test.")
+    clip: dict[str, Any] = Field(
+        default={},
+        description="Settings of the model's ClipSpec to change: `region`, `margin`, `align`, "
+        "`sampling`, `rate_hz`, `window`. They must leave the shapes of its inputs as they are.",
+    )
+    model: ModelChoice = Field(description="Network or estimator.")
+    augmentation: Augmentation = Field(
+        default=Augmentation(),
+        description="Random changes of training clips. Estimators use it only with a protocol that "
+        "makes augmented variants.",
+    )
+    optimiser: Optimiser | None = Field(default=None, description="Networks only, required there.")
+    schedule: Schedule | None = Field(default=None, description="Networks only, required there.")
+    teacher: TeacherChoice | None = Field(default=None, description="Networks only: distillation.")
+    evaluation: Evaluation = Field(
+        default=Evaluation(), description="How test clips are predicted."
+    )
+    published: PublishedRow | None = Field(
+        default=None, description="Result of a paper that the recipe reproduces."
+    )
+    bundle: BundleFacts = Field(
+        default=BundleFacts(), description="Facts for the exported bundle and its card."
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"must be different integers from 0 on, got {list(seeds)}.")
+        return seeds
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds are different numbers from 0 on, got {self.seeds}")
-        if (self.optimiser is None) != (self.schedule is None):
-            raise ValueError("optimiser and schedule go together")
-        if self.evaluation.every and self.schedule is None:
-            raise ValueError("evaluation.every is for networks: an estimator sees a clip whole")
-        if self.teacher and (self.schedule is None or self.model.frozen):
-            raise ValueError("teacher is for networks that see every clip, none of them frozen")
-        if self.bundle.precision == "int8" and (self.schedule is None or self.model.frozen):
-            raise ValueError("bundle.precision is for networks, none of them frozen")
-        keeps_best = self.schedule is not None and self.schedule.keep != "last"
-        if keeps_best and not self.protocol.holdout:
-            raise ValueError("schedule.keep needs a protocol.holdout to choose the epoch by")
+        is_estimator, frozen = self.schedule is None, self.model.frozen
+        problems = []
+        if (self.optimiser is None) != is_estimator:
+            problems.append("optimiser and schedule must be given together.")
+        if is_estimator and self.evaluation.every:
+            problems.append("evaluation.every is for networks: an estimator uses the whole clip.")
+        if self.teacher and (is_estimator or frozen):
+            problems.append("teacher is for networks, and not with model.frozen.")
+        if self.bundle.precision == "int8" and (is_estimator or frozen):
+            problems.append("bundle.precision is for networks, and not with model.frozen.")
+        if self.schedule and self.schedule.keep != "last" and not self.protocol.holdout:
+            problems.append("schedule.keep needs a protocol.holdout to choose the epoch on.")
+        _refuse(problems)
         return self
+
+    @property
+    def trained_on(self) -> str:
+        """The training data in words: `bundle.trained_on`, or the names of the corpora."""
+        return self.bundle.trained_on or " + ".join(self.corpus.name)
 
     @classmethod
     def read(cls, path: Path, overrides: dict[str, str] | None = None) -> Self:
         """Read a recipe; `overrides` are dotted keys with TOML values ({"schedule.epochs": "2"}).
 
-        Raises RecipeError in one line, with the nearest key for an unknown one.
+        Raises RecipeError with everything that is wrong: one line, or a line for each problem.
         """
         try:
             settings = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RecipeError(f"{path}: not a readable recipe: {error}.") from None
         for key, value in (overrides or {}).items():
-            _put(settings, key, value)
+            _set_dotted(settings, key, value)
         try:
             return cls.model_validate(settings)
         except ValidationError as error:
-            raise RecipeError(f"{path}: {complaint(cls, error)}") from None
+            problems = complaints(cls, error)
+            if len(problems) == 1:
+                raise RecipeError(f"{path}: {problems[0]}") from None
+            lines = "\n".join(f"  {problem}" for problem in problems)
+            raise RecipeError(f"{path}: {len(problems)} problems:\n{lines}") from None
 
 
 def _registered(registry: Registry[Any], name: str) -> str:
-    """The name, if it is one. Raises ValueError, which is what pydantic takes."""
+    """Return a registered name. Raises ValueError, as pydantic expects."""
     try:
         _ = registry[name]
     except UnknownName as error:
@@ -390,7 +428,13 @@ def _registered(registry: Registry[Any], name: str) -> str:
     return name
 
 
-def _put(settings: dict[str, Any], key: str, value: str) -> None:
+def _refuse(problems: list[str]) -> None:
+    """Raise one ValueError with a line for each problem, if there are any."""
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _set_dotted(settings: dict[str, Any], key: str, value: str) -> None:
     *tables, last = key.split(".")
     for table in tables:
         settings = settings.setdefault(table, {})

@@ -1,4 +1,4 @@
-"""Protocols: who is trained on and who is judged. By person wherever persons are known."""
+"""Protocols: split samples into training and test sides, by person wherever persons are known."""
 
 import difflib
 from collections import Counter, defaultdict
@@ -13,6 +13,7 @@ from emoscope.corpora.manifest import Sample, twins
 from emoscope.media.reading.images import natural_key
 
 __all__ = [
+    "VARIANT",
     "Fold",
     "augmented_random",
     "fixed",
@@ -28,10 +29,12 @@ __all__ = [
 
 Samples = tuple[Sample, ...]
 
+VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
+
 
 @dataclass(frozen=True)
 class Fold:
-    """One training part and the test part judged with it."""
+    """A training side and a test side."""
 
     name: str
     train: Samples
@@ -39,22 +42,51 @@ class Fold:
 
 
 def leave_one_subject_out(samples: Sequence[Sample]) -> Iterator[Fold]:
-    """A fold a person (LOSO), in the order of their names: 2 before 10. Raises CorpusError."""
+    """Yield one fold per person (LOSO), in natural order of their names: 2 before 10.
+
+    Raises CorpusError for fewer than two persons or a sample without one.
+
+    >>> from pathlib import Path
+    >>> from emoscope.corpora.manifest import Sample
+    >>> samples = [Sample(Path(f"{who}.mp4"), "anger", who) for who in ("ann", "bob")]
+    >>> [(fold.name, len(fold.train), len(fold.test)) for fold in leave_one_subject_out(samples)]
+    [('ann', 1, 1), ('bob', 1, 1)]
+    """
     for subject in _subjects(samples):
         yield _fold(subject, samples, {subject})
 
 
 def leave_one_group_out(samples: Sequence[Sample], groups: int) -> Iterator[Fold]:
-    """A fold a group of persons: the subjects, in order, cut into `groups` runs of nearly equal
-    length (Miyoshi et al. use five groups of eNTERFACE'05). Raises CorpusError."""
+    """Yield one fold per group of persons.
+
+    The sorted subjects are cut into `groups` parts of nearly equal length (Miyoshi et al. use five
+    groups of eNTERFACE'05).
+
+    Raises CorpusError for fewer persons than groups or a sample without one.
+
+    >>> from pathlib import Path
+    >>> from emoscope.corpora.manifest import Sample
+    >>> samples = [Sample(Path(f"{who}.mp4"), "anger", who) for who in ("1", "2", "3", "4")]
+    >>> [[s.subject for s in fold.test] for fold in leave_one_group_out(samples, 2)]
+    [['1', '2'], ['3', '4']]
+    """
     subjects = _subjects(samples, at_least=groups)
     for i, members in enumerate(np.array_split(np.array(subjects, dtype=object), groups)):
         yield _fold(f"group {i + 1}", samples, set(members.tolist()))
 
 
 def group_k_fold(samples: Sequence[Sample], k: int, seed: int = 0) -> Iterator[Fold]:
-    """`k` folds of whole persons, about equally large: each person, the one with most samples
-    first, goes to the fold with fewest; `seed` shuffles those of equal size. Raises CorpusError."""
+    """Yield `k` folds of whole persons, of about equal size.
+
+    Persons are taken in order of their number of samples, largest first, and each goes to the
+    smallest fold; `seed` shuffles persons of equal size. Raises CorpusError.
+
+    >>> from pathlib import Path
+    >>> from emoscope.corpora.manifest import Sample
+    >>> samples = [Sample(Path(f"{i}.mp4"), "anger", who) for i, who in enumerate("aaabbc")]
+    >>> [sorted({s.subject for s in fold.test}) for fold in group_k_fold(samples, 2)]
+    [['a'], ['b', 'c']]
+    """
     subjects = _subjects(samples, at_least=k)
     sizes = Counter(sample.subject for sample in samples)
     shuffled = np.random.default_rng(seed).permutation(np.array(subjects, dtype=object)).tolist()
@@ -69,10 +101,9 @@ def group_k_fold(samples: Sequence[Sample], k: int, seed: int = 0) -> Iterator[F
 
 
 def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int = 0) -> Fold:
-    """One fold that holds out about `part` of the samples as whole persons, the shares of the
-    labels as near to the whole's as persons allow: of 200 random draws the nearest.
+    """Hold out about `part` of the samples as whole persons, with similar shares of the labels.
 
-    Raises CorpusError."""
+    Of 200 random draws the one nearest to the corpus's shares is taken. Raises CorpusError."""
     subjects = _subjects(samples, at_least=2)
     labels = sorted({sample.label for sample in samples})
     table = np.zeros((len(subjects), len(labels)))
@@ -87,7 +118,7 @@ def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int =
 
 
 def held_out_subjects(samples: Sequence[Sample], chosen: Sequence[str]) -> Fold:
-    """The persons named against all others. Raises CorpusError for one who does not occur."""
+    """Hold out the named persons. Raises CorpusError for a person who does not occur."""
     subjects = _subjects(samples)
     for subject in chosen:
         if subject not in subjects:
@@ -95,31 +126,49 @@ def held_out_subjects(samples: Sequence[Sample], chosen: Sequence[str]) -> Fold:
             hint = (
                 f"Did you mean {near[0]!r}?" if near else f"They are {', '.join(subjects[:3])} ..."
             )
-            raise CorpusError(f"No usable sample shows the subject {subject!r}. {hint}")
+            raise CorpusError(f"No usable sample has the subject {subject!r}. {hint}")
     return _fold(", ".join(chosen), samples, set(chosen))
 
 
 def fixed(samples: Sequence[Sample], test: str = "valid") -> Fold:
-    """The corpus's own split: its "train" part against the part named. Raises CorpusError."""
+    """Use the corpus's own split: its "train" part and the part `test`.
+
+    Raises CorpusError for a part without samples.
+
+    >>> from pathlib import Path
+    >>> from emoscope.corpora.manifest import Sample
+    >>> samples = [Sample(Path(f"{s}.mp4"), "anger", split=s) for s in ("train", "valid")]
+    >>> [sample.path.name for sample in fixed(samples).test]
+    ['valid.mp4']
+    """
     parts = {name: tuple(s for s in samples if s.split == name) for name in ("train", test)}
     for name, part in parts.items():
         if not part:
-            found = ", ".join(sorted({s.split or "none" for s in samples})) or "no samples"
-            raise CorpusError(f"The corpus has no part {name!r}, it has: {found}.")
+            known = ", ".join(sorted({s.split or "none" for s in samples})) or "no samples"
+            raise CorpusError(f"The corpus has no part {name!r}, it has: {known}.")
     return Fold(test, parts["train"], parts[test])
 
 
 def augmented_random(
     samples: Sequence[Sample], variants: int, part: float = 0.2, seed: int = 0
 ) -> Fold:
-    """A random split of the *augmented* samples (Tahghighi et al., as their text reads): variants
-    of one video, and every actor, stand on both sides. It leaks by construction; it is here so
-    that the inflation can be measured. Each variant carries its number in `groups["variant"]`.
+    """Split *augmented* samples at random, as Tahghighi et al. describe it.
+
+    Variants of one video, and every actor, are on both sides: the split leaks by construction, and
+    is here to measure how much. The number of a variant is in `groups["variant"]`. Raises
+    CorpusError for fewer than one variant.
+
+    >>> from pathlib import Path
+    >>> from emoscope.corpora.manifest import Sample
+    >>> samples = [Sample(Path(f"{i}.mp4"), "anger", "ann") for i in range(5)]
+    >>> fold = augmented_random(samples, variants=2)
+    >>> len(fold.train), len(fold.test)
+    (8, 2)
     """
     if variants < 1:
-        raise CorpusError(f"Augmentation makes at least one variant of a sample, got {variants}.")
+        raise CorpusError(f"variants must be at least 1, got {variants}.")
     augmented = [
-        replace(sample, groups={**sample.groups, "variant": str(i)})
+        replace(sample, groups={**sample.groups, VARIANT: str(i)})
         for sample in samples
         for i in range(variants)
     ]
@@ -134,16 +183,16 @@ def augmented_random(
 
 
 def leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> dict[str, tuple[str, ...]]:
-    """What stands on both sides: "subject", "recording", "content" -> which; empty if clean.
+    """Persons, recordings and contents on both sides: {"subject" | "recording" | "content": which}.
 
-    `content` is `same_content` of the fold's paths, where it is known already."""
+    content   `same_content` of the fold's samples, if already known"""
     if content is None:
         content = same_content((*fold.train, *fold.test))
     by_content: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     for side, samples in enumerate((fold.train, fold.test)):
         for sample in samples:
             by_content[content[sample.path]][side].add(str(sample.path))
-    found = {
+    on_both_sides = {
         "subject": _common(fold, lambda s: s.subject),
         "recording": _common(fold, lambda s: str(s.path)),
         "content": tuple(
@@ -152,13 +201,13 @@ def leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> dict[str, tu
             if train and test and len(train | test) > 1
         ),
     }
-    return {kind: which for kind, which in found.items() if which}
+    return {kind: which for kind, which in on_both_sides.items() if which}
 
 
 def same_content(samples: Iterable[Sample]) -> dict[Path, str]:
-    """The path of each recording -> one name for all recordings of the same bytes.
+    """{path of a recording: a name shared by all recordings of the same bytes}.
 
-    A recording that is gone is like no other."""
+    A recording that no longer exists has a name of its own."""
     paths = list(dict.fromkeys(sample.path for sample in samples))
     names = {path: str(path) for path in paths}
     for group in twins(path for path in paths if path.exists()):
@@ -167,12 +216,12 @@ def same_content(samples: Iterable[Sample]) -> dict[Path, str]:
 
 
 def refuse_leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> None:
-    """Raises CorpusError for a fold with anything on both sides."""
+    """Raise CorpusError for a fold with a person, recording or content on both sides."""
     for kind, which in leaks(fold, content).items():
         shown = ", ".join(which[:3]) + (" ..." if len(which) > 3 else "")
         raise CorpusError(
             f"Fold {fold.name!r} has the same {kind} in training and test: {shown}. Split by "
-            "person, or say allow_leak = true in the recipe; every figure then carries the warning."
+            "person, or set allow_leak = true in the recipe; every figure then carries the warning."
         )
 
 
@@ -182,7 +231,7 @@ def _common(fold: Fold, key: Callable[[Sample], str]) -> tuple[str, ...]:
 
 
 def _fold(name: str, samples: Sequence[Sample], tested: set[str]) -> Fold:
-    """The persons in `tested` against all others."""
+    """Split into the persons in `tested` and all others."""
     return Fold(
         name,
         train=tuple(sample for sample in samples if sample.subject not in tested),
@@ -191,11 +240,11 @@ def _fold(name: str, samples: Sequence[Sample], tested: set[str]) -> Fold:
 
 
 def _subjects(samples: Sequence[Sample], at_least: int = 2) -> list[str]:
-    """Who occurs, numbers in their order."""
+    """The subjects in natural order. Raises CorpusError for too few, or a sample without one."""
     nameless = sum(not sample.subject for sample in samples)
     if nameless:
         raise CorpusError(
-            f"{nameless} of {len(samples)} samples name no subject, and this protocol splits by "
+            f"{nameless} of {len(samples)} samples have no subject, but this protocol splits by "
             "person. Use the corpus's fixed split."
         )
     subjects = sorted({s.subject for s in samples}, key=lambda who: (natural_key(who), who))

@@ -1,13 +1,28 @@
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from making import corner_picture, make_image, make_image_folder, make_text, with_exif_orientation
+from making import (
+    corner_picture,
+    grey_picture,
+    make_animation,
+    make_image,
+    make_image_folder,
+    make_text,
+    with_exif_orientation,
+)
 
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.images import numbered_images, read_image
+from emoscope.media.reading.images import (
+    film_images,
+    is_animated,
+    is_film,
+    numbered_images,
+    read_image,
+)
 from emoscope.media.video import read_frames
 
 
@@ -103,3 +118,76 @@ def test_a_bad_image_in_a_folder_is_named(tmp_path: Path) -> None:
     assert next(frames).index == 0
     with pytest.raises(MediaError, match=r"frame2\.png"):
         next(frames)
+
+
+# Films and separate pictures (kind: a folder of unrelated photos is read as a film)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["img_0001.png", "img_0002.png", "img_0003.png"],
+        ["1.jpg", "2.jpg"],
+        ["9.jpg", "10.jpg", "11.JPG"],
+        ["take2_f005.png", "take2_f010.png", "take2_f015.png"],
+        ["S005_001_00000001.png", "S005_001_00000002.png"],
+        [f"{i:03}.png" for i in range(30) if i not in (7, 20)],
+    ],
+)
+def test_names_that_count_are_a_film(tmp_path: Path, names: Sequence[str]) -> None:
+    images = [make_image(tmp_path / name) for name in names]
+    assert is_film(images)
+    assert sorted(film_images(tmp_path)) == sorted(images)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["anna.jpg", "ben.jpg", "carl.jpg"],
+        ["DSC_0012.jpg", "DSC_0019.jpg", "DSC_0157.jpg"],
+        ["DSC_0012.jpg", "DSC_0019.jpg"],
+        ["20240105_101112.jpg", "20240106_093001.jpg", "20240107_120000.jpg"],
+        ["left1.png", "right1.png", "left2.png", "right2.png"],
+        ["1.jpg", "2.png"],
+        ["1.png", "01.png", "2.png"],
+        ["1.png", "2.png", "cover.png"],
+        ["1_1.png", "1_2.png", "2_1.png", "2_2.png"],
+    ],
+)
+def test_names_that_do_not_count_are_separate_pictures(
+    tmp_path: Path, names: Sequence[str]
+) -> None:
+    images = [make_image(tmp_path / name) for name in names]
+    assert not is_film(images)
+    assert len(numbered_images(tmp_path)) == len(names)  # a corpus knows its own layout
+    with pytest.raises(MediaError, match=f"its {len(names)} pictures are not a numbered sequence"):
+        film_images(tmp_path)
+
+
+def test_images_of_several_sizes_are_separate_pictures(tmp_path: Path) -> None:
+    images = [make_image(tmp_path / f"{i}.png", grey_picture(i, (160, 120))) for i in range(9)]
+    assert is_film(images)
+    make_image(images[-1], grey_picture(8, (120, 160)))
+    assert not is_film(images)
+
+
+def test_a_damaged_image_in_a_film_is_not_a_size(tmp_path: Path) -> None:
+    images = [make_image(tmp_path / f"{i}.png") for i in range(4)]
+    make_text(images[2])
+    assert is_film(images)
+
+
+def test_one_image_is_not_a_film_but_can_be_read_like_one(tmp_path: Path) -> None:
+    image = make_image(tmp_path / "1.png")
+    assert not is_film([image])
+    assert film_images(tmp_path) == [image]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_animated_images_are_told_from_still_ones(tmp_path: Path, suffix: str) -> None:
+    animated = [make_animation(tmp_path / f"{i}{suffix}", [40, 40]) for i in range(3)]
+    assert all(map(is_animated, animated))
+    assert not is_film(animated)
+    assert not is_animated(make_image(tmp_path / f"still{suffix}"))
+    assert not is_animated(make_text(tmp_path / f"text{suffix}"))
+    assert not is_animated(tmp_path / f"missing{suffix}")

@@ -57,7 +57,7 @@ def refused(kind: type[Exception], *args: Any, **options: Any) -> str:
 
 
 @everywhere
-def test_an_estimator_learns_what_can_be_learnt(name: str) -> None:
+def test_an_estimator_learns_separable_classes(name: str) -> None:
     others = spoken(seed=1, name=name)
     probs = probabilities(fitted(*spoken(name=name), name=name), others[0])
     assert probs.shape == (80, CLASSES)
@@ -76,7 +76,7 @@ def nod(rng: np.random.Generator, late: bool) -> Clip:
 
 
 @pytest.mark.parametrize("name", ["hog-klt-svm", "mbmic-svm"])
-def test_the_classical_ones_tell_early_from_late(name: str) -> None:
+def test_classical_descriptors_separate_early_from_late_motion(name: str) -> None:
     """In films of other persons. Where to and how far it moves is the same in all."""
     spec, truth = ESTIMATORS[name].clip_spec, np.tile([0, 1], 10)
     clips = [nod(np.random.default_rng(i // 2), late=bool(late)) for i, late in enumerate(truth)]
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_probabilities(name: str) -> None:
     assert np.abs(first - other).max() > 1e-6
 
 
-def test_who_speaks_does_not_make_it_sure_of_what_is_said() -> None:
+def test_known_speakers_do_not_inflate_the_calibration() -> None:
     """Each person has a voice of their own and says one class only; the voice tells nothing of a
     stranger's class. Calibrated on clips of the same persons it would be all but certain."""
     rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def test_who_speaks_does_not_make_it_sure_of_what_is_said() -> None:
     assert np.median(predict_proba(ours, {"egemaps": features})[every, truth]) < 0.6
 
 
-def test_the_scaled_one_does_not_care_about_units() -> None:
+def test_a_scaled_estimator_ignores_units() -> None:
     features, truth, persons = spoken()
     large = features * np.float32(1024)
     for scale, alike in ((True, True), (False, False)):
@@ -159,7 +159,7 @@ def test_a_forest_weighs_a_rare_class_too_and_takes_its_options() -> None:
     assert list(estimators.create("egemaps-rf").named_steps) == ["forest"]
 
 
-def test_a_class_that_was_not_there_gets_the_floor() -> None:
+def test_an_absent_class_gets_the_floor() -> None:
     features, truth, persons = spoken()
     names = np.array([1, 2, 4, 6])  # of seven
     probs = predict_proba(fitted(features, names[truth], persons, 7), {"egemaps": features})
@@ -185,7 +185,7 @@ def test_a_class_of_two_persons_stays_in_every_training_part() -> None:
         assert np.isfinite(probs).all()
 
 
-def test_clips_without_names_are_persons_of_their_own() -> None:
+def test_clips_without_a_subject_count_as_separate_persons() -> None:
     features, truth, persons = spoken()
     nameless = predict_proba(
         fitted(features, truth, np.full_like(persons, "")), {"egemaps": features}
@@ -221,7 +221,7 @@ def test_options_that_do_not_fit_are_refused(name: str) -> None:
     )
 
 
-def test_values_that_make_no_sense_are_refused() -> None:
+def test_invalid_values_are_refused() -> None:
     assert "'C' parameter" in refused(RecipeError, *spoken(), C=-1.0)
 
 

@@ -1,4 +1,4 @@
-"""Settings are chosen inside a training side, by persons that are not learned from."""
+"""Search of settings inside a training side, validated on other persons."""
 
 import json
 from pathlib import Path
@@ -11,14 +11,14 @@ from sklearn.pipeline import Pipeline
 from sounding import silence, tone, write_wav
 
 from emoscope.core.errors import RecipeError, SpecError
-from emoscope.training import fold_training
+from emoscope.training.estimators import job as estimator_job
 from emoscope.training.estimators.pipelines import create
 from emoscope.training.estimators.search import Choice, candidates, choose, choose_pipeline
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import train
-from emoscope.training.networks.build import is_estimator
+from emoscope.training.jobs import prepare
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import FINAL, Run, read_json, read_run
+from emoscope.training.run_folder import FINAL, RunFolder, read_json, read_run
 
 # The kernel is so narrow that it knows a voice again, and no more.
 KERNELS = ({"kernel": ["rbf"], "gamma": [1.0], "C": [10.0]}, {"kernel": ["linear"], "C": [0.001]})
@@ -42,7 +42,7 @@ def chosen(subjects: np.ndarray, search: Any = KERNELS, **options: Any) -> Choic
 
 def refused(model: Any, **changes: Any) -> str:
     with pytest.raises(RecipeError) as raised:
-        is_estimator(recipe(model, **changes))
+        prepare(recipe(model, **changes), ("low", "high"))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -69,7 +69,7 @@ def test_every_combination_of_a_table_is_tried_and_every_table_by_itself() -> No
     ]
 
 
-def test_the_choice_is_by_persons_that_are_not_learned_from() -> None:
+def test_the_search_validates_on_other_persons() -> None:
     """A kernel that remembers voices does best on clips of the same persons, and knows nothing of
     others."""
     who = persons()[2]
@@ -80,7 +80,7 @@ def test_the_choice_is_by_persons_that_are_not_learned_from() -> None:
     assert recalls["linear"] > 0.7 > recalls["rbf"]
 
 
-def test_of_equals_the_first_is_chosen_and_the_seed_decides_all_else() -> None:
+def test_ties_go_to_the_first_candidate_and_a_seed_is_reproducible() -> None:
     who, search = persons()[2], ({"tol": [1e-3, 1e-4]},)
     first, again = (chosen(who, search, C=0.03) for _ in range(2))
     assert first == again
@@ -95,7 +95,7 @@ class Numbers(NamedTuple):
     dimensions: int
 
 
-def test_a_pipeline_of_no_registry_on_any_vector_is_chosen_alike() -> None:
+def test_an_unregistered_pipeline_is_searched_alike() -> None:
     features, truth, who = persons()
     search = ({"C": [0.001, 10.0]},)
 
@@ -116,18 +116,18 @@ def test_a_recipe_gives_one_table_or_several() -> None:
     two = recipe({"name": "egemaps-svc", "search": [{"C": [0.1, 1]}, {"kernel": ["rbf"]}]})
     assert one.model.search == ({"C": (0.1, 1)},)
     assert two.model.search == ({"C": (0.1, 1)}, {"kernel": ("rbf",)})
-    assert is_estimator(one)
-    assert is_estimator(two)
+    for searched in (one, two):
+        assert prepare(searched, ("low", "high")).kind == "estimator"
     assert Recipe.model_validate_json(two.model_dump_json()) == two
 
 
-def test_what_cannot_be_searched_is_refused() -> None:
+def test_an_invalid_search_is_refused() -> None:
     def of(search: Any, **options: Any) -> str:
         return refused({"name": "egemaps-svc", "search": search, "options": options})
 
     assert "no option 'kernl'. Did you mean 'kernel'?" in of({"kernl": ["rbf", "linear"]})
     assert "Known: scale, C, kernel" in of({"trees": [1, 2]})
-    assert "C stands in model.options and in model.search" in of({"C": [1, 2]}, C=3)
+    assert "C is both in model.options and in model.search" in of({"C": [1, 2]}, C=3)
     assert "one candidate. Put it into model.options" in of({"C": [1]})
     assert "face-cnn is a network" in refused({"name": "face-cnn", "search": {"width": [1, 2]}})
     with pytest.raises(RecipeError, match=r"^egemaps-svc: model.search: C = -1 does not fit: "):
@@ -135,7 +135,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
 
 
 @pytest.mark.parametrize("value", ["0.1", "[]", "{}"])
-def test_values_that_are_no_list_are_refused(value: str, tmp_path: Path) -> None:
+def test_values_that_are_not_a_list_are_refused(value: str, tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text(
         'name = "a"\n[corpus]\nname = "folder"\n[protocol]\nname = "fixed"\n[model]\n'
@@ -165,7 +165,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     model = {"name": "egemaps-svc", "search": {"kernel": ["linear", "rbf"], "C": [0.1, 1.0]}}
     home = tmp_path_factory.mktemp("run")
     train(recipe(model), {"folder": voices}, home / "run", cache=home / "cache")
@@ -173,26 +173,26 @@ def run(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return read_run(home / "run")
 
 
-def test_every_fold_says_what_it_chose_and_what_it_tried(run: Run) -> None:
-    told = [*run.results(), read_json(run.part(FINAL, 0) / "fold.json")]
-    assert len(told) == 4
-    for fold in told:
+def test_every_fold_stores_its_choice_and_all_candidates(run: RunFolder) -> None:
+    trainings = [*run.results(), read_json(run.part(FINAL, 0) / "fold.json")]
+    assert len(trainings) == 4
+    for fold in trainings:
         assert len(fold["tried"]) == 4
         best = max(fold["tried"], key=lambda one: one["uar"])
         assert fold["chosen"] == best["settings"]
 
 
-def test_an_evaluation_shows_the_choice_of_every_fold(run: Run) -> None:
+def test_an_evaluation_shows_the_choice_of_every_fold(run: RunFolder) -> None:
     page = (run.folder / "evaluation.md").read_text(encoding="utf-8")
     assert "kernel, C chosen in each training side by inner folds of persons" in page
-    assert "| temperature | chosen |" in page
+    assert "| temperature | chosen settings |" in page
     assert page.count("kernel = linear, C = ") == 4  # three folds, and the bundle's
     assert "chosen for the bundle" in page
     table = (run.folder / "evaluation.csv").read_text(encoding="utf-8")
     assert "chosen,fold 1/seed-0,kernel,linear,," in table
 
 
-def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: Run) -> None:
+def test_unusable_sound_is_left_out_and_counted(run: RunFolder) -> None:
     assert len(run.samples) == 24
     reasons = {"too short or too quiet for egemaps": 1, "the audio track is silent": 1}
     assert run.info["left_out"] == reasons
@@ -200,20 +200,20 @@ def test_sound_of_which_nothing_can_be_made_is_left_out_and_counted(run: Run) ->
     assert all(f"| {reason} | 1 |" in page for reason in reasons)
 
 
-def test_the_test_side_decides_nothing(
-    run: Run, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_search_does_not_use_the_test_side(
+    run: RunFolder, voices: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who is chosen by stands on the training side of each fold, all of them and nobody else."""
-    asked: list[list[str]] = []
+    """The search uses all samples of a fold's training side and no others."""
+    searched_rows: list[list[str]] = []
 
     def watched(*inputs: Any) -> Choice:
-        asked.append(sorted(inputs[5].tolist()))
+        searched_rows.append(sorted(inputs[5].tolist()))
         return choose(*inputs)
 
-    monkeypatch.setattr(fold_training, "choose", watched)
+    monkeypatch.setattr(estimator_job, "choose", watched)
     train(run.recipe, {"folder": voices}, tmp_path / "run", cache=run.folder.parent / "cache")
     expected = [sorted(run.samples[i].subject for i in fold["train"]) for fold in run.planned]
-    assert asked == expected
+    assert searched_rows == expected
     again = [
         json.loads((tmp_path / "run" / "folds" / f["name"] / "seed-0" / "fold.json").read_text())
         for f in run.folds

@@ -1,5 +1,4 @@
-"""What a network looks at: Grad-CAM and saliency over the registry, and where deformable steps
-sample."""
+"""Grad-CAM and saliency of every network, sampling points of deformable steps, and drawings."""
 
 from pathlib import Path
 
@@ -41,31 +40,31 @@ def small(name: str, **options: object) -> nn.Module:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_network_shows_where_its_evidence_is(name: str) -> None:
+def test_every_network_has_grad_cam(name: str) -> None:
     model = small(name)
     inputs = model.example_inputs(1)
-    found = [one for column in range(3) for one in grad_cam(model, inputs, column)]
-    assert_maps(found, model.clip_spec)
-    for one in found:
+    result = [one for column in range(3) for one in grad_cam(model, inputs, column)]
+    assert_maps(result, model.clip_spec)
+    for one in result:
         assert isinstance(model.get_submodule(one.convolution), nn.Conv2d | nn.Conv3d)
-    assert any(np.ptp(one.maps) > 0.1 for one in found)
+    assert any(np.ptp(one.maps) > 0.1 for one in result)
 
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_every_network_has_a_saliency_of_every_stream(name: str) -> None:
     model = small(name)
     inputs = model.example_inputs(1)
-    found = saliency(model, inputs, 1)
-    assert_maps(found, model.clip_spec)
+    result = saliency(model, inputs, 1)
+    assert_maps(result, model.clip_spec)
     kinds = [stream.kind for stream in model.clip_spec.pictures]
-    assert [one.stream for one in found] == kinds
-    assert [one.steps for one in found] == [inputs[kind].shape[1] for kind in kinds]
-    assert all(one.maps.max() == 1 for one in found), "all streams count"
+    assert [one.stream for one in result] == kinds
+    assert [one.steps for one in result] == [inputs[kind].shape[1] for kind in kinds]
+    assert all(one.maps.max() == 1 for one in result), "all streams count"
     assert not any(x.requires_grad for x in inputs.values())
 
 
-def assert_maps(found: list[HeatMaps] | tuple[HeatMaps, ...], spec: ClipSpec) -> None:
-    for one in found:
+def assert_maps(result: list[HeatMaps] | tuple[HeatMaps, ...], spec: ClipSpec) -> None:
+    for one in result:
         assert one.maps.shape == (spec.length, *spec.pictures[0].size_hw)
         assert np.isfinite(one.maps).all()
         assert one.maps.min() >= 0
@@ -88,15 +87,15 @@ def test_the_layer_is_the_last_convolution_with_a_map(
     name: str, convolution: str, layer: str, steps: int
 ) -> None:
     model = small(name)
-    (found,) = grad_cam(model, model.example_inputs(1), 0)
-    assert (found.convolution, found.layer, found.steps) == (convolution, layer, steps)
+    (result,) = grad_cam(model, model.example_inputs(1), 0)
+    assert (result.convolution, result.layer, result.steps) == (convolution, layer, steps)
 
 
-def test_streams_have_a_layer_each() -> None:
+def test_each_stream_has_its_own_layer() -> None:
     model = small("four-stream")
-    found = grad_cam(model, model.example_inputs(1), 0)
+    result = grad_cam(model, model.example_inputs(1), 0)
     # Convolutions of the two others run inside a recurrence.
-    assert [(one.stream, one.layer, one.steps) for one in found] == [
+    assert [(one.stream, one.layer, one.steps) for one in result] == [
         ("dynamic_rgb", "residual.dynamic_rgb.layer4.1", 1),
         ("dynamic_flow", "residual.dynamic_flow.layer4.1", 1),
     ]
@@ -115,10 +114,10 @@ class Joined(nn.Module):
         return self.both(torch.cat([self.own(rgb[:, 0]), gray[:, 0]], 1)).mean((2, 3))
 
 
-def test_streams_that_have_met_share_a_map() -> None:
+def test_merged_streams_share_a_map() -> None:
     inputs = {"rgb": torch.rand(1, 1, 3, 8, 8), "gray": torch.rand(1, 1, 1, 8, 8)}
-    (found,) = grad_cam(Joined(), inputs, 0)
-    assert (found.stream, found.layer) == ("rgb + gray", "both")
+    (result,) = grad_cam(Joined(), inputs, 0)
+    assert (result.stream, result.layer) == ("rgb + gray", "both")
 
 
 class Corners(nn.Module):
@@ -152,7 +151,7 @@ def two_corners() -> Tensor:
     return clip
 
 
-def test_the_map_is_where_the_answer_comes_from() -> None:
+def test_grad_cam_is_where_the_evidence_is() -> None:
     model = Corners()
     anger, happiness, sadness = (
         grad_cam(model, {"rgb": two_corners()}, column)[0].maps for column in range(3)
@@ -165,7 +164,7 @@ def test_the_map_is_where_the_answer_comes_from() -> None:
     assert not happiness.any(), "nothing speaks for it"
 
 
-def test_saliency_is_where_a_change_would_move_the_answer() -> None:
+def test_saliency_is_where_changes_affect_the_logit() -> None:
     # However the picture looks: the logit is linear.
     inputs = {"rgb": torch.rand(1, 4, 3, 32, 32)}
     anger, happiness, sadness = (saliency(Corners(), inputs, i)[0].maps for i in range(3))
@@ -176,7 +175,7 @@ def test_saliency_is_where_a_change_would_move_the_answer() -> None:
     assert not happiness.any(), "the logit is constant"
 
 
-def test_of_a_pixel_the_channel_counts_that_moves_most_in_either_direction() -> None:
+def test_the_saliency_of_a_pixel_is_its_largest_channel_magnitude() -> None:
     weights = torch.ones(3, 32, 32)
     weights[0, :, :16], weights[1:, :, :16] = -2, 0
 
@@ -186,24 +185,24 @@ def test_of_a_pixel_the_channel_counts_that_moves_most_in_either_direction() -> 
         def forward(self, rgb: Tensor) -> Tensor:
             return (rgb[:, 0] * weights).sum((1, 2, 3))[:, None]
 
-    (found,) = saliency(Weighing(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
-    assert (found.maps[0, :, :16] == 1).all()
-    assert (found.maps[0, :, 16:] == 0.5).all()
+    (result,) = saliency(Weighing(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
+    assert (result.maps[0, :, :16] == 1).all()
+    assert (result.maps[0, :, 16:] == 0.5).all()
 
 
-def test_a_few_pixels_do_not_darken_the_others() -> None:
+def test_saliency_ignores_outliers_in_scaling() -> None:
     class Steep(nn.Module):
         clip_spec = Corners(1).clip_spec
 
         def forward(self, rgb: Tensor) -> Tensor:
             return (rgb.mean((1, 2, 3, 4)) + rgb[:, 0, 0, 0, 0])[:, None]
 
-    (found,) = saliency(Steep(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
-    assert (found.maps == 1).all()
+    (result,) = saliency(Steep(), {"rgb": torch.rand(1, 1, 3, 32, 32)}, 0)
+    assert (result.maps == 1).all()
 
 
 class Looped(nn.Module):
-    """A convolution once, if asked for, and another at every frame."""
+    """A convolution that runs once (optional), and another at every frame."""
 
     def __init__(self, first: bool) -> None:
         super().__init__()
@@ -218,7 +217,7 @@ class Looped(nn.Module):
         return state.mean((2, 3))
 
 
-def test_a_layer_inside_the_recurrence_is_passed_over() -> None:
+def test_layers_inside_a_recurrence_are_skipped() -> None:
     clip = {"rgb": torch.rand(1, 3, 3, 32, 32)}
     assert [one.convolution for one in grad_cam(Looped(first=True), clip, 0)] == ["first"]
     assert grad_cam(Looped(first=False), clip, 0) == ()
@@ -242,11 +241,11 @@ class InTime(nn.Module):
 def test_a_step_of_3d_maps_is_shown_on_the_frames_that_it_covers() -> None:
     clip = two_corners()
     clip[:, :2] = 0
-    (found,) = grad_cam(InTime(), {"rgb": clip}, 0)
-    assert (found.steps, found.layer) == (2, "conv")
-    assert not found.maps[:2].any()
-    assert np.array_equal(found.maps[2], found.maps[3])
-    assert found.maps[2, 0, 0] == 1
+    (result,) = grad_cam(InTime(), {"rgb": clip}, 0)
+    assert (result.steps, result.layer) == (2, "conv")
+    assert not result.maps[:2].any()
+    assert np.array_equal(result.maps[2], result.maps[3])
+    assert result.maps[2, 0, 0] == 1
 
 
 @pytest.mark.parametrize(
@@ -260,7 +259,7 @@ def test_steps_cover_frames_as_poolings_make_them(
 
 
 def sampled(modulated: bool = False, bias: list[float] | None = None) -> tuple[SamplingPoints, ...]:
-    """Of a small network whose offsets are its bias's."""
+    """Sampling points of a small network whose offsets are its bias."""
     model = small("deformable-convlstm", modulated=modulated)
     for level in model.levels:
         if bias:
@@ -312,7 +311,7 @@ def test_networks_without_deformable_steps_have_no_points() -> None:
 
 
 def run_of(folder: Path, name: str, **options: object) -> Path:
-    """A finished run of a small network that has learnt nothing."""
+    """A finished run of a small, untrained network."""
     settings = {**models.small(name), **options}
     run = fake_runs.fake_run(
         folder,
@@ -327,45 +326,45 @@ def run_of(folder: Path, name: str, **options: object) -> Path:
 @pytest.mark.parametrize("name", ["face-gru", "convlstm-body"])  # the latter draws its frames
 def test_a_clip_is_explained_as_training_would_cut_it(name: str, tmp_path: Path) -> None:
     video = make_video(tmp_path / "film.mp4", num_frames=16)
-    found = explain_clip(video, run_of(tmp_path / "run", name, frames=4))
-    assert [number_in(frame) for frame in found.frames] == [2, 6, 10, 14]
-    assert found.times_s == pytest.approx([0.08, 0.24, 0.4, 0.56])
+    result = explain_clip(video, run_of(tmp_path / "run", name, frames=4))
+    assert [number_in(frame) for frame in result.frames] == [2, 6, 10, 14]
+    assert result.times_s == pytest.approx([0.08, 0.24, 0.4, 0.56])
     model = small(name, frames=4)
     (stream,) = model.clip_spec.pictures
-    pictures = [cv2.resize(frame, stream.size_hw) for frame in found.frames]
-    assert np.array_equal(found.frames, pictures)
+    pictures = [cv2.resize(frame, stream.size_hw) for frame in result.frames]
+    assert np.array_equal(result.frames, pictures)
     if name == "convlstm-body":
-        rgb = torch.tensor(found.frames / 255).permute(0, 3, 1, 2)[None].float()
+        rgb = torch.tensor(result.frames / 255).permute(0, 3, 1, 2)[None].float()
         with torch.no_grad():
             probs = torch.softmax(model(rgb) / 2, 1)[0]  # the temperature of the fake run
-        assert found.probability == pytest.approx(float(probs.max()), abs=1e-6)
-        assert found.label == LABELS[int(probs.argmax())]
+        assert result.probability == pytest.approx(float(probs.max()), abs=1e-6)
+        assert result.label == LABELS[int(probs.argmax())]
         for heat, expected in (
-            (found.gradcam, grad_cam(model, {"rgb": rgb}, int(probs.argmax()))),
-            (found.saliency, saliency(model, {"rgb": rgb}, int(probs.argmax()))),
+            (result.gradcam, grad_cam(model, {"rgb": rgb}, int(probs.argmax()))),
+            (result.saliency, saliency(model, {"rgb": rgb}, int(probs.argmax()))),
         ):
             np.testing.assert_allclose(heat[0].maps, expected[0].maps, atol=1e-4)
 
 
-def test_of_what_is_seen_and_heard_the_pictures_are_explained(tmp_path: Path) -> None:
+def test_pictures_of_a_joint_network_are_explained(tmp_path: Path) -> None:
     video = make_video(tmp_path / "film.mp4", num_frames=8, sound_s=0.32)
     run = run_of(tmp_path / "run", "av-joint")
-    found = explain_clip(video, run)
-    assert [number_in(frame) for frame in found.frames] == [0, 2, 4, 6]
-    assert [heat.stream for heat in (*found.gradcam, *found.saliency)] == ["gray", "gray"]
-    assert found.heard == ("logmel",)
-    silent = explain_clip(make_video(tmp_path / "silent.mp4", num_frames=8), run, found.label)
-    assert abs(silent.probability - found.probability) > 1e-6, "the sound counts"
-    with pytest.raises(RecipeError, match="av-joint is shown no pictures"):
+    result = explain_clip(video, run)
+    assert [number_in(frame) for frame in result.frames] == [0, 2, 4, 6]
+    assert [heat.stream for heat in (*result.gradcam, *result.saliency)] == ["gray", "gray"]
+    assert result.heard == ("logmel",)
+    silent = explain_clip(make_video(tmp_path / "silent.mp4", num_frames=8), run, result.label)
+    assert abs(silent.probability - result.probability) > 1e-6, "the sound counts"
+    with pytest.raises(RecipeError, match="av-joint takes no pictures"):
         explain_clip(video, run_of(tmp_path / "sound", "av-joint", streams=["logmel"]))
 
 
-def test_a_label_a_span_and_a_recording_that_cannot_be(tmp_path: Path) -> None:
+def test_invalid_labels_spans_and_recordings_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", "face-gru")
     video = make_video(tmp_path / "film.mp4")
-    found = explain_clip(video, run, "Sad", start_s=0.2)
-    assert found.label == "sadness"
-    assert min(found.times_s) >= 0.2
+    result = explain_clip(video, run, "Sad", start_s=0.2)
+    assert result.label == "sadness"
+    assert min(result.times_s) >= 0.2
     with pytest.raises(UnknownName, match="Did you mean 'happiness'"):
         explain_clip(video, run, "hapiness")
     with pytest.raises(UnknownName, match="Known: anger, happiness, sadness"):
@@ -375,7 +374,7 @@ def test_a_label_a_span_and_a_recording_that_cannot_be(tmp_path: Path) -> None:
 
 
 def explained(frames: int, steps: int, times_s: tuple[float, ...]) -> Explanation:
-    """Of grey pictures of 32 x 32; the heat is at the top left of the last."""
+    """An explanation of grey pictures of 32 x 32; the heat is at the top left of the last."""
     pictures = np.full((frames, 32, 32, 3), 100, dtype=np.uint8)
     maps = np.zeros((frames, 32, 32))
     maps[-1, :16, :16] = 1
@@ -384,53 +383,53 @@ def explained(frames: int, steps: int, times_s: tuple[float, ...]) -> Explanatio
     return Explanation(pictures, times_s, "anger", 0.875, heats, heats, points)
 
 
-def test_heat_is_drawn_where_it_is_and_nowhere_else() -> None:
-    said = explained(2, 2, (0.0, 0.04))
-    first, second = (frame.rgb for frame in heat_film(said, said.gradcam))
+def test_heat_maps_are_drawn_where_they_are_positive_only() -> None:
+    explanation = explained(2, 2, (0.0, 0.04))
+    first, second = (frame.rgb for frame in heat_film(explanation, explanation.gradcam))
     assert first.shape[0] > 224
     assert (first[:224, :448] == 100).all(), "no heat: the frame as it is"
     assert (second[:224, :224] == 100).all(), "the plain frame on the left"
     assert (second[224 // 2 + 16 : 224, 224:448] == 100).all()
     hottest = second[:64, 224:288].reshape(-1, 3).mean(0)
     assert hottest[0] > hottest[2] > 100, "yellow"
-    sheet = heat_sheet(said, said.gradcam)
+    sheet = heat_sheet(explanation, explanation.gradcam)
     assert (sheet[20:244, 224:448] == second[:224, 224:448]).all()
 
 
-def test_streams_have_rows_and_dynamic_images_a_tile() -> None:
-    said = explained(4, 1, (0.0, 0.1, 0.2, 0.3))
-    (rgb,) = said.gradcam
+def test_each_stream_has_rows_and_each_dynamic_image_one_tile() -> None:
+    explanation = explained(4, 1, (0.0, 0.1, 0.2, 0.3))
+    (rgb,) = explanation.gradcam
     whole = np.ones((4, 32, 32))
     dynamic = [HeatMaps("Saliency", f"dynamic_{x}", "", "input", 1, whole) for x in ("rgb", "flow")]
-    sheet = heat_sheet(said, [rgb, *dynamic])
-    alone = heat_sheet(said, [rgb])
+    sheet = heat_sheet(explanation, [rgb, *dynamic])
+    alone = heat_sheet(explanation, [rgb])
     assert sheet.shape[1] == alone.shape[1] == 4 * 224
     assert sheet.shape[0] - alone.shape[0] == 244 + 2 * 24, "one row more, and two lines"
     first, second, rest = np.split(sheet[264:488], [224, 448], axis=1)
     assert np.array_equal(first, second)
     assert np.ptp(first.astype(int), axis=2).min() > 50, "hot all over"
     assert np.ptp(rest, axis=(0, 1)).max() == 0, "blank"
-    (frame, *_) = heat_film(said, [rgb, *dynamic])
+    (frame, *_) = heat_film(explanation, [rgb, *dynamic])
     assert frame.rgb.shape[1] == 4 * 224, "plain, and three streams"
 
 
-def test_a_film_keeps_the_times_and_shows_what_padding_repeats_once() -> None:
-    said = explained(4, 1, (0.0, 0.04, 0.12, 0.12))
-    frames = list(heat_film(said, said.gradcam))
+def test_a_film_keeps_times_and_leaves_out_padding() -> None:
+    explanation = explained(4, 1, (0.0, 0.04, 0.12, 0.12))
+    frames = list(heat_film(explanation, explanation.gradcam))
     assert [frame.time_s for frame in frames] == [0.0, 0.04, 0.12]
     assert [frame.duration_s for frame in frames] == pytest.approx([0.04, 0.08, 0.04])
     alone = explained(2, 1, (0.5, 0.5))
     assert [frame.duration_s for frame in heat_film(alone, alone.saliency)] == [1.0]
 
 
-def test_points_are_drawn_on_the_frames_of_their_steps() -> None:
-    said = explained(8, 4, tuple(i / 25 for i in range(8)))
-    colourful = [bool(np.ptp(frame.rgb[:224], 2).max() > 60) for frame in points_film(said)]
+def test_sampling_points_are_drawn_on_the_frames_of_their_steps() -> None:
+    explanation = explained(8, 4, tuple(i / 25 for i in range(8)))
+    colourful = [bool(np.ptp(frame.rgb[:224], 2).max() > 60) for frame in points_film(explanation)]
     assert colourful == [False, False, *[True] * 6]
-    assert len({frame.rgb.shape for frame in points_film(said)}) == 1, "as films have to be"
-    sheet = points_sheet(said)
+    assert len({frame.rgb.shape for frame in points_film(explanation)}) == 1, "as films have to be"
+    sheet = points_sheet(explanation)
     assert sheet.shape[1] == 3 * 224
     assert sheet.shape[0] > 2 * 224
-    first = next(frame.rgb for frame in points_film(said) if frame.index == 2)
+    first = next(frame.rgb for frame in points_film(explanation) if frame.index == 2)
     # Position (2, 2) of 8: its own point lies at 9.5 px, 7 times that on the enlarged frame.
     assert np.ptp(first[69, 69].astype(int)) > 60

@@ -1,4 +1,4 @@
-"""Class images: of networks whose answer is known, and over the registry."""
+"""Class images of networks with a known result, and of every network."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def pictures(image: ClassImage, stream: Stream) -> np.ndarray:
     return picture.transpose(2, 0, 1).astype(float)
 
 
-def test_values_stay_within_what_pictures_can_hold() -> None:
+def test_values_stay_in_the_range_of_pictures() -> None:
     how = Normalisation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.1, 0.3))
     for stream, low, high in (
         (Stream(kind="rgb", size_hw=(32, 32), normalisation=how), 0, 1),
@@ -95,7 +95,7 @@ def test_values_stay_within_what_pictures_can_hold() -> None:
         assert (values.min(), values.max()) == pytest.approx((low, high), abs=1e-6)
 
 
-def test_fine_patterns_are_kept_out() -> None:
+def test_fine_patterns_are_suppressed() -> None:
     chequered = torch.ones(1, 64, 64)
     chequered[:, ::2, ::2] = chequered[:, 1::2, 1::2] = -1
     wide = torch.ones(1, 64, 64)
@@ -129,7 +129,7 @@ def test_frames_are_shifted_together_by_a_sixteenth_at_most() -> None:
     assert len(np.unique(moved[:, 0], axis=0)) > 10
 
 
-def test_a_network_that_looks_away_keeps_its_start() -> None:
+def test_without_a_gradient_the_start_is_kept() -> None:
     stream = Stream(kind="gray", size_hw=(32, 32))
     model = Template(torch.zeros(1, 32, 32), stream)
     image = next(class_images(model, model.clip_spec, LABELS, steps=120))
@@ -138,7 +138,7 @@ def test_a_network_that_looks_away_keeps_its_start() -> None:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_every_network_is_surer_of_a_label_by_its_image(name: str) -> None:
+def test_class_images_raise_the_probability_of_their_label(name: str) -> None:
     torch.manual_seed(1)
     model = models.create(name, num_classes=2, **models.small(name)).eval()
     spec = model.clip_spec
@@ -191,7 +191,7 @@ def test_pictures_are_un_normalised() -> None:
     assert stretched[0, 0].tolist() == [[0] * 3, [128] * 3, [255] * 3]
 
 
-def test_a_clip_of_several_streams_has_a_row_a_label() -> None:
+def test_a_clip_of_several_streams_has_one_row_per_label() -> None:
     streams = (
         Stream(kind="rgb", size_hw=(32, 32)),
         Stream(kind="dynamic_flow", size_hw=(64, 64)),

@@ -1,4 +1,4 @@
-"""What is trained gives the same probabilities as a bundle, and the bundle goes to work."""
+"""Bundles give the probabilities of the trained models, and can be analysed with."""
 
 import json
 from collections.abc import Callable
@@ -22,8 +22,8 @@ from emoscope.training.estimators import onnx_graph
 from emoscope.training.estimators.onnx_graph import write_estimator
 from emoscope.training.estimators.pipelines import Fitted, fit, predict_proba
 from emoscope.training.evaluation.evaluate import evaluate
-from emoscope.training.export import bundle as bundle_export
-from emoscope.training.export.bundle import export_bundle, export_estimator, export_run
+from emoscope.training.export.bundle import export_bundle, export_run, stamp
+from emoscope.training.networks import onnx_graph as network_onnx_graph
 from emoscope.training.run_folder import FINAL, part_folder
 
 LABELS = ("anger", "happiness", "neutral", "sadness", "surprise")
@@ -60,7 +60,7 @@ def card_for(spec: ClipSpec, labels: tuple[str, ...] = LABELS, **changes: Any) -
 
 
 def small(name: str, num_classes: int = len(LABELS)) -> nn.Module:
-    """A network whose batch normalisations have seen something."""
+    """A network with updated batch statistics."""
     torch.manual_seed(0)
     model = models.create(name, num_classes=num_classes, **models.small(name)).train()
     with torch.no_grad():
@@ -81,15 +81,15 @@ def features(count: int, seed: int = 0, dimensions: int = 88) -> np.ndarray:
 def taught(
     name: str = "egemaps-svc", *, classes: tuple[int, ...] = (0, 1, 2, 3, 4), **options: Any
 ) -> Fitted:
-    """An estimator that knows these of five classes, each heard from ten persons."""
+    """An estimator trained on some of five classes, each from ten persons."""
     truth = np.resize(classes, 20 * len(classes))
     vector = estimators.ESTIMATORS[name].vector
-    heard = features(len(truth), dimensions=vector.dimensions)
-    heard[:, :40] *= 1 + 0.1 * truth[:, None].astype(np.float32)
+    inputs = features(len(truth), dimensions=vector.dimensions)
+    inputs[:, :40] *= 1 + 0.1 * truth[:, None].astype(np.float32)
     persons = np.repeat(np.arange(10).astype(str), 2 * len(classes))
     if name == "egemaps-rf":
         options = {"n_estimators": 25, **options}  # for speed
-    return fit(name, options, {vector.kind: heard}, truth, persons, len(LABELS), 0)
+    return fit(name, options, {vector.kind: inputs}, truth, persons, len(LABELS), 0)
 
 
 def softmax(logits: torch.Tensor) -> np.ndarray:
@@ -100,7 +100,7 @@ def softmax(logits: torch.Tensor) -> np.ndarray:
 def network(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[nn.Module, Path]:
-    """A small version of each network, and the bundle that it became."""
+    """A small version of each network, and its bundle."""
     model = small(request.param)
     path = tmp_path_factory.mktemp(request.param) / "small.onnx"
     export_bundle(model, card_for(model.clip_spec), path)  # type: ignore[arg-type]
@@ -122,17 +122,17 @@ def test_torch_and_the_bundle_agree(network: tuple[nn.Module, Path]) -> None:
 
 
 def agree(fitted: Fitted, path: Path) -> np.ndarray:
-    """The probabilities that scikit-learn and the bundle both give."""
+    """Assert that scikit-learn and the bundle agree; return the probabilities."""
     spec = estimators.ESTIMATORS[fitted.name].clip_spec
-    export_estimator(fitted, card_for(spec), path)
+    stamp(onnx_graph.estimator_graph(fitted), card_for(spec), path)
     assert list(path.parent.iterdir()) == [path]
     bundle = load_bundle(path)
     kind, size = fitted.vector.kind, fitted.vector.dimensions
     wild = np.random.default_rng(7).normal(size=(3, size)).astype(np.float32)
     tame = [features(count, seed=seed, dimensions=size) for seed, count in enumerate((1, 3, 40), 1)]
-    for heard in (wild[:1], wild, *tame):
-        ours = predict_proba(fitted, {kind: heard})
-        np.testing.assert_allclose(bundle.predict({kind: heard}), ours, atol=1e-4)
+    for inputs in (wild[:1], wild, *tame):
+        ours = predict_proba(fitted, {kind: inputs})
+        np.testing.assert_allclose(bundle.predict({kind: inputs}), ours, atol=1e-4)
     return ours
 
 
@@ -164,13 +164,13 @@ def test_an_estimators_graph_is_plain_onnx(name: str) -> None:
 
 
 def numbers_in(graph: onnx.ModelProto) -> int:
-    """How many the weights of a graph are, of nodes and initializers."""
+    """The number of weights in a graph's nodes and initializers."""
     of_nodes = sum(len(a.floats) for node in graph.graph.node for a in node.attribute)
     return of_nodes + sum(int(np.prod(one.dims)) for one in graph.graph.initializer)
 
 
 @pytest.mark.parametrize("classes", [(1, 3), (0, 1, 2, 3, 4)])
-def test_a_linear_classifier_gives_away_no_clip_that_it_learned_from(
+def test_the_graph_of_a_linear_classifier_contains_no_training_clip(
     classes: tuple[int, ...],
 ) -> None:
     """A hyperplane a pair of classes (ONNX has two of two) and the scaler: no support vectors."""
@@ -182,7 +182,7 @@ def test_a_linear_classifier_gives_away_no_clip_that_it_learned_from(
     assert numbers_in(curved) > 20 * 88
 
 
-def test_an_estimator_that_answers_otherwise_is_not_written(
+def test_an_estimator_with_other_probabilities_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted = taught()
@@ -192,29 +192,29 @@ def test_an_estimator_that_answers_otherwise_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_that_answers_otherwise_is_not_written(
+def test_a_network_with_other_probabilities_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, plain = small("face-cnn"), bundle_export.network_graph
+    model, plain = small("face-cnn"), network_onnx_graph.network_graph
     other = models.create("face-cnn", num_classes=len(LABELS), **models.small("face-cnn")).eval()
-    monkeypatch.setattr(bundle_export, "network_graph", lambda _: plain(other))
+    monkeypatch.setattr(network_onnx_graph, "network_graph", lambda _: plain(other))
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError, match=r"small: torch and ONNX Runtime differ by \d"):
         export_bundle(model, card_for(model.clip_spec), path)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
-def test_a_card_that_does_not_fit_is_refused_by_the_bundles_name(tmp_path: Path) -> None:
+def test_a_card_that_does_not_fit_the_graph_is_refused(tmp_path: Path) -> None:
     spec = estimators.ESTIMATORS["egemaps-svc"].clip_spec
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError) as raised:
-        export_estimator(taught(), card_for(spec, LABELS[:3]), path)
+        stamp(onnx_graph.estimator_graph(taught()), card_for(spec, LABELS[:3]), path)
     assert str(raised.value).startswith(f"{path}: the graph returns [(5,)], its card names 3")
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.data
-def test_the_bundle_of_a_network_reads_a_film(
+def test_the_bundle_of_a_network_analyses_a_video(
     network: tuple[nn.Module, Path], shared: Path
 ) -> None:
     timeline = emoscope.analyze(shared / CLIP, network[1])
@@ -226,10 +226,13 @@ def test_the_bundle_of_a_network_reads_a_film(
 
 @pytest.mark.data
 @everywhere
-def test_the_bundle_of_an_estimator_hears_a_film(name: str, shared: Path, tmp_path: Path) -> None:
+def test_the_bundle_of_an_estimator_analyses_a_video(
+    name: str, shared: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("opensmile")
     path = tmp_path / "small.onnx"
-    export_estimator(taught(name), card_for(estimators.ESTIMATORS[name].clip_spec), path)
+    card = card_for(estimators.ESTIMATORS[name].clip_spec)
+    stamp(onnx_graph.estimator_graph(taught(name)), card, path)
     timeline = emoscope.analyze(shared / CLIP, path)
     assert timeline.labels == LABELS
     assert len(timeline.probs) > 1
@@ -266,8 +269,8 @@ def estimator_run(tmp_path: Path) -> Path:
         clip={"window": {"length_s": 2.0}},
     )
     place = part_folder(run, "valid", 0)
-    told = json.loads((place / "fold.json").read_text())
-    (place / "fold.json").write_text(json.dumps({**told, "temperature": 1.0, "prior": [0.2] * 5}))
+    facts = json.loads((place / "fold.json").read_text())
+    (place / "fold.json").write_text(json.dumps({**facts, "temperature": 1.0, "prior": [0.2] * 5}))
     write_estimator(taught(), place / "estimator.onnx")
     evaluate(run)
     return run
@@ -290,22 +293,22 @@ def test_a_runs_bundle_is_its_final_training(network_run: Path, tmp_path: Path) 
     np.testing.assert_allclose(given, expected, atol=1e-4)
 
 
-def test_the_page_of_a_run_of_several_folds_says_whose_figures_these_are(
+def test_the_page_of_a_run_of_several_folds_explains_its_figures(
     network_run: Path, tmp_path: Path
 ) -> None:
     card = export_run(network_run, tmp_path / "fake.onnx")
     figures = json.loads((network_run / "evaluation.json").read_text())["figures"]
-    told = dict(card.figures)
-    cost = told.pop("cost")
-    assert told == {**figures, "folds": 2}
+    facts = dict(card.figures)
+    cost = facts.pop("cost")
+    assert facts == {**figures, "folds": 2}
     assert cost == json.loads((network_run / "bundle.json").read_text())
     assert cost["file_mb"] == pytest.approx((tmp_path / "fake.onnx").stat().st_size / 1e6, abs=0.1)
     assert cost["cpu_ms_a_clip"] > 0
     assert cost["machine"]
     page = (tmp_path / "fake.md").read_text()
-    assert "cross-validated figures of the same recipe: each of its 2 folds" in page
-    assert "The weights in this file were trained on everything." in page
-    assert f"{figures['uar']:.1%}" in page
+    assert "The results are cross-validated: each of the recipe's 2 folds" in page
+    assert "The weights in this file were trained on all data." in page
+    assert f"{100 * figures['uar']:.1f} % (" in page
 
 
 def test_the_only_folds_estimator_becomes_the_bundle(estimator_run: Path, tmp_path: Path) -> None:
@@ -314,12 +317,12 @@ def test_the_only_folds_estimator_becomes_the_bundle(estimator_run: Path, tmp_pa
     assert card.modality == "voice"
     assert card.clip_spec.window.length_s == 2.0
     assert card.clip_spec.window.stride_s == 0.5
-    heard = {"egemaps": features(3, seed=4)}
-    expected = predict_proba(taught(), heard)
-    np.testing.assert_allclose(load_bundle(path).predict(heard), expected, atol=1e-4)
+    inputs = {"egemaps": features(3, seed=4)}
+    expected = predict_proba(taught(), inputs)
+    np.testing.assert_allclose(load_bundle(path).predict(inputs), expected, atol=1e-4)
     page = path.with_suffix(".md").read_text()
     assert "cross-validated" not in page
-    assert "openSMILE's own licence is for research only" in page
+    assert "the licence of openSMILE allows research only" in page
     kept = part_folder(estimator_run, "valid", 0) / "estimator.onnx"
     assert not onnx.load(kept).metadata_props  # as training left it
 
@@ -333,9 +336,11 @@ def refusal(kind: type[EmoscopeError], call: Callable[[], object]) -> str:
 
 def test_a_run_without_weights_or_figures_is_refused(network_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "fake.onnx"
+    evaluation = (network_run / "evaluation.json").read_text()
     (network_run / "evaluation.json").unlink()
     message = refusal(RecipeError, lambda: export_run(network_run, out))
     assert f"Run `emoscope evaluate {network_run}` first" in message
+    (network_run / "evaluation.json").write_text(evaluation)
     (part_folder(network_run, FINAL, 0) / "weights.pt").unlink()
     message = refusal(RecipeError, lambda: export_run(network_run, out))
     assert "not a finished run: no " in message

@@ -45,13 +45,13 @@ def film(path: Path, levels: list[float], fps: int = FPS) -> Path:
 
 
 def evaluated(bundle: Path, clip: Path, every: int, cache: Path) -> dict[str, np.ndarray]:
-    """{vote: (C,)} as training judges the clip."""
+    """{vote: (C,)} as evaluation predicts the clip."""
     spec, labels = load_bundle(bundle).clip_spec, load_bundle(bundle).labels
     sample = Sample(clip, labels[0])
     ready = prepare([sample], spec, cache, detector="none", whole=True, workers=1)
     clips = ClipDataset([sample], labels, spec, ready.load)
-    said = voted_probs(Twin(), clips, TEMPERATURE, every, list(VOTES))
-    return {vote: probs[0] for vote, probs in said.items()}
+    expected = voted_probs(Twin(), clips, TEMPERATURE, every, list(VOTES))
+    return {vote: probs[0] for vote, probs in expected.items()}
 
 
 def analyzed(bundle: Path, clip: Path, vote: str) -> tuple[str, list[float]]:
@@ -63,11 +63,11 @@ def analyzed(bundle: Path, clip: Path, vote: str) -> tuple[str, list[float]]:
 
 
 def assert_same(bundle: Path, clip: Path, every: int, cache: Path) -> None:
-    """And that the votes are at odds, so that there is something to agree on."""
+    """The votes give different labels, so that the comparison can fail."""
     labels = load_bundle(bundle).labels
-    said = evaluated(bundle, clip, every, cache)
-    assert {labels[probs.argmax()] for probs in said.values()} == {"middling", "dark"}
-    for vote, probs in said.items():
+    expected = evaluated(bundle, clip, every, cache)
+    assert {labels[probs.argmax()] for probs in expected.values()} == {"middling", "dark"}
+    for vote, probs in expected.items():
         leading, probabilities = analyzed(bundle, clip, vote)
         assert leading == labels[probs.argmax()]
         assert probabilities == pytest.approx(probs, abs=1e-5)
@@ -82,11 +82,11 @@ def test_frame_by_frame_where_the_votes_are_tied(tmp_path: Path) -> None:
     """Two frames against two; the surer side wins, though the seconds of frames are rounded."""
     bundle = image_bundle(tmp_path / "image.onnx")
     clip = film(tmp_path / "clip.mp4", [NARROW, SURE, SURE, NARROW], fps=30)
-    said = evaluated(bundle, clip, 1, tmp_path / "cache")["max-probability"]
+    expected = evaluated(bundle, clip, 1, tmp_path / "cache")["max-probability"]
     leading, probabilities = analyzed(bundle, clip, "max-probability")
-    assert said.argmax() == 0
+    assert expected.argmax() == 0
     assert leading == "dark"
-    assert probabilities == pytest.approx(said, abs=1e-5)
+    assert probabilities == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("sampling", [Last(length=4), Uniform(length=4), Offsets(offsets=(-4, -1))])
@@ -103,8 +103,8 @@ def test_block_by_block_side_by_side(tmp_path: Path, sampling: Sampling) -> None
 def test_a_clip_shorter_than_a_block_is_padded_alike(tmp_path: Path, sampling: Sampling) -> None:
     bundle = clip_bundle(tmp_path / "clip.onnx", sampling=sampling)
     clip = film(tmp_path / "clip.mp4", [0.1, 0.9, 0.5])
-    said = evaluated(bundle, clip, 1, tmp_path / "cache")["sum-probability"]
-    assert analyzed(bundle, clip, "sum-probability")[1] == pytest.approx(said, abs=1e-5)
+    expected = evaluated(bundle, clip, 1, tmp_path / "cache")["sum-probability"]
+    assert analyzed(bundle, clip, "sum-probability")[1] == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_twin_is_the_bundle(tmp_path: Path) -> None:

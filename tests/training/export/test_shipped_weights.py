@@ -1,4 +1,4 @@
-"""The card of the weights that ship says what is so."""
+"""The cards of the shipped weights are correct."""
 
 import tarfile
 from pathlib import Path

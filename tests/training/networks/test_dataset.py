@@ -1,4 +1,4 @@
-"""Clips as tensors: what is drawn, and what decides it."""
+"""Clips as tensors, and their random draws."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,14 +52,14 @@ def frames(noisy: bool = False, seed: int = 0) -> list[np.ndarray]:
 
 
 class Loader:
-    """All frames of every clip, noise of its own if `noisy`; remembers what it was asked for."""
+    """Loads all frames of a clip, with different noise if `noisy`; lists the loaded paths."""
 
     def __init__(self, noisy: bool = False, flow: bool = False) -> None:
         self.noisy, self.flow = noisy, flow
-        self.asked: list[Path] = []
+        self.loaded: list[Path] = []
 
     def __call__(self, sample: Sample) -> Material:
-        self.asked.append(sample.path)
+        self.loaded.append(sample.path)
         clip = Clip(frames(self.noisy, seed=int(sample.path.stem)))
         material = gather(clip, CENTRED, np.arange(FRAMES))
         return with_flow(material, MOVING) if self.flow else material
@@ -77,12 +77,12 @@ def clips(
     load: Loader | None = None,
     seed: int = 0,
 ) -> ClipDataset:
-    found = samples() if given is None else given
-    return ClipDataset(found, LABELS, spec, load or Loader(noisy=True), augmentation, seed)
+    shares = samples() if given is None else given
+    return ClipDataset(shares, LABELS, spec, load or Loader(noisy=True), augmentation, seed)
 
 
 def numbers(item: Any) -> list[int]:
-    """Which frames arrived, where nothing but the sampling was drawn."""
+    """The numbers of the frames, if only the sampling is random."""
     return (item[0]["rgb"][:, 0, 0, 0] * 255 / STEP).round().int().tolist()
 
 
@@ -90,7 +90,7 @@ def same(one: Any, other: Any) -> bool:
     return torch.equal(one[0]["rgb"], other[0]["rgb"])
 
 
-def test_an_item_is_what_build_clip_gives_and_its_distribution() -> None:
+def test_an_item_is_the_result_of_build_clip_and_its_distribution() -> None:
     streams = (
         Stream(kind="gray", size_hw=SIZE, normalisation=Normalisation(per_clip=True)),
         Stream(kind="dynamic_rgb", size_hw=SIZE),
@@ -114,7 +114,7 @@ def test_a_clip_of_vectors_only_is_its_vectors() -> None:
     np.testing.assert_array_equal(data[0, 1][0]["egemaps"].numpy(), values)
 
 
-def test_epoch_index_and_seed_decide_a_draw_and_the_order_of_access_does_not() -> None:
+def test_a_draw_depends_on_epoch_index_and_seed_only() -> None:
     keys = [(epoch, index) for epoch in range(3) for index in range(4)]
     forward = clips()
     drawn = {key: forward[key] for key in keys}
@@ -128,7 +128,7 @@ def test_epoch_index_and_seed_decide_a_draw_and_the_order_of_access_does_not() -
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader", "ignore:This process")
-def test_workers_draw_what_this_process_draws() -> None:
+def test_workers_give_the_same_draws() -> None:
     data, sampler = clips(), EpochSampler(4, seed=0)
     sampler.set_epoch(2)
     alone, shared = (
@@ -138,13 +138,13 @@ def test_workers_draw_what_this_process_draws() -> None:
     assert torch.equal(alone, shared)
 
 
-def test_without_an_epoch_nothing_is_drawn() -> None:
+def test_without_an_epoch_nothing_is_random() -> None:
     data = clips(load=Loader())
     assert numbers(data[2]) == uniform_indices(FRAMES, 3).tolist() == [2, 6, 10]
     assert same(data[2], clips(CENTRED, augmentation=None, load=Loader())[2])
 
 
-def test_jitter_is_drawn_in_training_alone_and_one_frame_a_segment() -> None:
+def test_jitter_draws_one_frame_per_segment_in_training_only() -> None:
     data = clips(augmentation=None, load=Loader())
     drawn = [numbers(data[epoch, 0]) for epoch in range(40)]
     assert len({tuple(which) for which in drawn}) > 10
@@ -153,7 +153,7 @@ def test_jitter_is_drawn_in_training_alone_and_one_frame_a_segment() -> None:
     assert {tuple(numbers(steady[epoch, 0])) for epoch in range(5)} == {(2, 6, 10)}
 
 
-def test_a_variant_is_the_same_at_every_epoch_and_where_it_is_tested_on() -> None:
+def test_a_variant_is_the_same_in_every_epoch_and_in_testing() -> None:
     one, other = (Sample(Path("0.mp4"), "fear", groups={"variant": str(i)}) for i in range(2))
     data = clips(CENTRED, [one, other])
     assert same(data[0, 0], data[7, 0])
@@ -204,7 +204,7 @@ def test_a_clip_shorter_than_a_block_is_one_padded_by_the_rule(
     assert levels(sampling, every=1, loaded=3) == [padded]
 
 
-def test_blocks_of_a_variant_are_changed_as_it_is() -> None:
+def test_blocks_of_a_variant_have_its_augmentation() -> None:
     variant = Sample(Path("0.mp4"), "fear", groups={"variant": "3"})
     data = clips(ClipSpec(sampling=Last(length=3), streams=STREAMS), [variant])
     last = BlockDataset(data, every=1)[0]["rgb"][-1]
@@ -216,7 +216,7 @@ def room(monkeypatch: pytest.MonkeyPatch, load: Loader, clips_kept: float) -> Cl
     arrays = (*material.pictures.values(), *material.flow.values())
     size = sum(array.nbytes for array in arrays)
     monkeypatch.setattr(dataset, "_MEMORY_BYTES", round(clips_kept * size))
-    load.asked.clear()
+    load.loaded.clear()
     return clips(load=load)
 
 
@@ -229,10 +229,10 @@ def test_clips_stay_in_memory_as_long_as_there_is_room(
     for _ in range(3):
         for index in range(4):
             _ = data.material(index)
-    assert sorted(path.stem for path in load.asked) == ["0", "1", "2", "2", "2", "3", "3", "3"]
+    assert sorted(path.stem for path in load.loaded) == ["0", "1", "2", "2", "2", "3", "3", "3"]
 
 
-def test_what_is_kept_in_memory_is_not_changed_by_augmentation() -> None:
+def test_augmentation_does_not_change_clips_in_memory() -> None:
     data = clips(JITTERED, load=Loader(noisy=True))
     before = data[0]
     _ = [data[epoch, 0] for epoch in range(5)]
@@ -250,7 +250,7 @@ def orders(epoch: int, length: int = 11, world: int = 1, seed: int = 0) -> Itera
         yield [key[1] for key in keys]
 
 
-def test_every_epoch_has_every_clip_in_an_order_of_its_own() -> None:
+def test_every_epoch_has_every_clip_in_a_different_order() -> None:
     (first,), (second,), (otherwise,) = orders(0), orders(1), orders(0, seed=1)
     assert sorted(first) == sorted(second) == sorted(otherwise) == list(range(11))
     assert first != second
@@ -259,7 +259,7 @@ def test_every_epoch_has_every_clip_in_an_order_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(("length", "world"), [(12, 3), (11, 3), (2, 2)])
-def test_processes_take_equally_many_clips_and_none_in_common(length: int, world: int) -> None:
+def test_processes_take_disjoint_shares_of_equal_size(length: int, world: int) -> None:
     shares = list(orders(4, length, world))
     assert {len(share) for share in shares} == {length // world}
     taken = [index for share in shares for index in share]
@@ -267,7 +267,7 @@ def test_processes_take_equally_many_clips_and_none_in_common(length: int, world
     assert list(orders(5, length, world)) != shares or length == 2
 
 
-def test_what_a_process_leaves_out_is_another_clip_at_another_epoch() -> None:
+def test_the_clips_left_out_differ_between_epochs() -> None:
     left_out = {
         (set(range(5)) - {i for share in orders(epoch, 5, 2) for i in share}).pop()
         for epoch in range(40)
@@ -275,12 +275,12 @@ def test_what_a_process_leaves_out_is_another_clip_at_another_epoch() -> None:
     assert left_out == set(range(5))
 
 
-def test_a_distribution_is_the_votes_or_one_for_the_label() -> None:
+def test_a_distribution_is_the_share_of_votes_or_one_for_the_label() -> None:
     voted = Sample(Path("a.png"), "fear", votes=(0.25, 0.5, 0.25))
     named = Sample(Path("b.png"), "sadness")
     unsure = Sample(Path("c.png"), "anger", votes=(0.3, 0.1, 0.0))  # 0.6 went to no emotion
-    found = distributions([voted, named, unsure], LABELS)
-    np.testing.assert_allclose(found, [[0.25, 0.5, 0.25], [0, 0, 1], [0.75, 0.25, 0]])
+    shares = distributions([voted, named, unsure], LABELS)
+    np.testing.assert_allclose(shares, [[0.25, 0.5, 0.25], [0, 0, 1], [0.75, 0.25, 0]])
     assert distributions([], LABELS).shape == (0, 3)
 
 

@@ -1,4 +1,4 @@
-"""Learning from a bundle: what is taught, what it does, what is refused."""
+"""Distillation: targets, effect, and refused teachers."""
 
 import shutil
 from pathlib import Path
@@ -15,20 +15,20 @@ from emoscope.core.errors import RecipeError
 from emoscope.training.evaluation.evaluate import evaluate
 from emoscope.training.experiment import resume, train
 from emoscope.training.export.bundle import export_run
-from emoscope.training.networks.distillation import softened
+from emoscope.training.networks.distillation import soft_targets
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 HOLDOUT = {"name": "stratified-group-holdout", "part": 0.34}
 
 
-def go(recipe: Recipe, home: Path, name: str) -> Run:
+def go(recipe: Recipe, home: Path, name: str) -> RunFolder:
     return train(recipe, {"folder": home / "corpus"}, home / name, cache=home / "cache")
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus, and the bundle of a network that has learned it."""
+    """A corpus, and the bundle of a network trained on it."""
     home = tmp_path_factory.mktemp("home")
     make_corpus(home / "corpus")
     go(tiny_recipe(protocol=HOLDOUT, schedule={"epochs": 8, "batch_size": 4}), home, "first")
@@ -47,19 +47,19 @@ def taught(home: Path, **changes: Any) -> Recipe:
     return tiny_recipe(**{"protocol": HOLDOUT, "teacher": teacher, **changes})
 
 
-def test_a_share_of_what_is_learned_is_the_teachers_own_softmax(teacher: Bundle) -> None:
+def test_a_share_of_the_targets_is_the_teachers_softmax(teacher: Bundle) -> None:
     clips = np.random.default_rng(0).normal(size=(3, 1, 1, 48, 48)).astype(np.float32)
     logits = torch.from_numpy(teacher.run({"gray": clips}))
     votes = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
-    found = softened(teacher, 0.25, {"gray": torch.from_numpy(clips)}, votes)
-    torch.testing.assert_close(found, 0.75 * votes + 0.25 * logits.softmax(dim=1))
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
+    targets = soft_targets(teacher, 0.25, {"gray": torch.from_numpy(clips)}, votes)
+    torch.testing.assert_close(targets, 0.75 * votes + 0.25 * logits.softmax(dim=1))
+    torch.testing.assert_close(targets.sum(dim=1), torch.ones(3))
 
 
-def test_a_network_learns_of_its_teacher_what_the_labels_do_not_say(
+def test_a_network_learns_more_from_its_teacher_than_from_labels(
     home: Path, tmp_path: Path
 ) -> None:
-    """The labels of this corpus are the wrong way round; the teacher knows better."""
+    """The labels of this corpus are swapped; the teacher was trained on the right ones."""
     corpus = tmp_path / "corpus"
     shutil.copytree(home / "corpus", corpus)
     for who in corpus.iterdir():
@@ -71,8 +71,8 @@ def test_a_network_learns_of_its_teacher_what_the_labels_do_not_say(
     right = []
     for name, teacher in (("taught", {}), ("alone", {"teacher": None})):
         run = go(taught(tmp_path, schedule=schedule, **teacher), tmp_path, name)
-        said = run.predictions()
-        right.append(float((said.predicted == said.truth).mean()))
+        predictions = run.predictions()
+        right.append(float((predictions.predicted == predictions.truth).mean()))
     by_teacher, by_labels = right
     assert by_labels > 0.8
     assert by_teacher < 0.2
@@ -80,7 +80,7 @@ def test_a_network_learns_of_its_teacher_what_the_labels_do_not_say(
     assert what.endswith("; taught by teacher")
 
 
-def test_a_run_goes_on_with_the_teacher_that_it_began_with(home: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_needs_the_same_teacher(home: Path, tmp_path: Path) -> None:
     shutil.copyfile(home / "teacher.onnx", tmp_path / "teacher.onnx")
     shutil.copytree(home / "corpus", tmp_path / "corpus")
     run = go(taught(tmp_path, schedule={"epochs": 1}), tmp_path, "run")
@@ -88,7 +88,7 @@ def test_a_run_goes_on_with_the_teacher_that_it_began_with(home: Path, tmp_path:
     other = onnx.load(tmp_path / "teacher.onnx")
     other.doc_string = "another file"
     onnx.save(other, tmp_path / "teacher.onnx")
-    with pytest.raises(RecipeError, match=r"teacher\.onnx: not the teacher .*run began with"):
+    with pytest.raises(RecipeError, match=r"teacher\.onnx: not the teacher .*run started with"):
         resume(tmp_path / "run", cache=tmp_path / "cache")
     shutil.copyfile(home / "teacher.onnx", tmp_path / "teacher.onnx")
     resume(tmp_path / "run", cache=tmp_path / "cache")
@@ -99,10 +99,12 @@ def test_a_teacher_of_other_labels_or_inputs_is_refused(home: Path) -> None:
     elsewhere = tiny_recipe(
         protocol=HOLDOUT, teacher={"bundle": "face-ferplus"}, schedule={"epochs": 1}
     )
-    with pytest.raises(RecipeError, match=r"face-ferplus knows neutral, happiness, .* the same"):
+    with pytest.raises(
+        RecipeError, match=r"face-ferplus has the labels neutral, happiness, .* the same"
+    ):
         go(elsewhere, home, "other-labels")
     coloured = {"name": "single-frame", "options": {}}
-    with pytest.raises(RecipeError, match="one that is fed alike"):
+    with pytest.raises(RecipeError, match="a teacher with the same streams"):
         go(taught(home, model=coloured), home, "other-inputs")
     assert not (home / "other-labels").exists()
 
@@ -110,5 +112,7 @@ def test_a_teacher_of_other_labels_or_inputs_is_refused(home: Path) -> None:
 def test_a_frozen_trunk_or_an_estimator_has_no_teacher(home: Path) -> None:
     frozen = {"frozen": True, "weights": "some.pth"}
     for changes in ({"model": frozen}, {"optimiser": None, "schedule": None}):
-        with pytest.raises(ValueError, match="teacher is for networks that see every clip"):
+        with pytest.raises(
+            ValueError, match=r"teacher is for networks, and not with model\.frozen"
+        ):
             taught(home, **changes)

@@ -1,4 +1,4 @@
-"""A part with published weights that does not learn, and its features, which are kept."""
+"""Frozen parts with published weights, and their kept features."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from emoscope import models
 from emoscope.core.errors import RecipeError
 from emoscope.models.checkpoints import freeze
 from emoscope.models.vgg import CNNRNN
-from emoscope.training import experiment
-from emoscope.training.experiment import Observer, resume, train
-from emoscope.training.networks.callbacks import Progress, load_tensors
+from emoscope.training.experiment import resume, train
+from emoscope.training.networks import job as network_job
+from emoscope.training.networks.callbacks import load_tensors
+from emoscope.training.observer import Observer, Progress
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 VGG = {"depth": 11, "width": 1 / 64, "fc": 512, "size_px": 32, "batch_norm": True}
 OPTIONS = {**VGG, "frames": 3, "hidden_size": 512}
@@ -26,15 +27,15 @@ SMALL_C3D = models.small("c3d")
 
 class Listener(Observer):
     def __init__(self, stop_after: int = 10**9) -> None:
-        self.told: list[str] = []
-        self.asked: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+        self.computed: list[tuple[int, int]] = []
         self.stop_after = stop_after
 
-    def began(self, text: str) -> None:
-        self.told.append(text)
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
-    def asking(self, done: int, total: int) -> None:
-        self.asked.append((done, total))
+    def features_computed(self, done: int, total: int) -> None:
+        self.computed.append((done, total))
 
     def progress(self, progress: Progress) -> None:
         if progress.epoch > self.stop_after:
@@ -48,7 +49,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a VGG-11 of 1,000 classes, whose statistics are not the fresh ones any more."""
+    """Weights of a VGG-11 with 1,000 classes and updated batch statistics."""
     torch.manual_seed(1)
     vgg = models.create("vgg16", num_classes=1000, **VGG)
     for _ in range(3):
@@ -66,7 +67,7 @@ def recipe_with(weights: Path | None, **changes: Any) -> Recipe:
     return tiny_recipe(model=model, optimiser={"lr": 0.01}, **changes)
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     options = {"cache": folder.parent / "cache", **options}
     return train(recipe, {"folder": corpus}, folder, **options)
 
@@ -81,7 +82,7 @@ def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
         ("vgg19-lstm", models.small("vgg19-lstm"), {"lstm", "classifier"}),
     ],
 )
-def test_what_is_published_does_not_learn_but_for_the_last_layer(
+def test_published_layers_are_frozen_except_the_last(
     name: str, options: dict[str, Any], learns: set[str]
 ) -> None:
     model = models.create(name, num_classes=2, **options)
@@ -90,7 +91,7 @@ def test_what_is_published_does_not_learn_but_for_the_last_layer(
     assert names == learns
 
 
-def test_of_four_streams_the_residual_ones_do_not_learn() -> None:
+def test_the_residual_trunks_of_four_stream_are_frozen() -> None:
     model = models.create("four-stream", num_classes=2, **models.small("four-stream"))
     freeze(model)
     frozen = {n.split(".")[0] for n, p in model.named_parameters() if not p.requires_grad}
@@ -108,7 +109,9 @@ def test_of_four_streams_the_residual_ones_do_not_learn() -> None:
         ("face-cnn", models.small("face-cnn")),
     ],
 )
-def test_a_network_asked_in_two_steps_answers_as_in_one(name: str, options: dict[str, Any]) -> None:
+def test_features_then_classifier_equal_the_forward_pass(
+    name: str, options: dict[str, Any]
+) -> None:
     model: Any = models.create(name, num_classes=2, **options).eval()
     inputs = model.example_inputs()
     in_two = model.classify(model.trunk_features(**inputs))
@@ -116,12 +119,12 @@ def test_a_network_asked_in_two_steps_answers_as_in_one(name: str, options: dict
 
 
 @pytest.mark.parametrize("changes", [{}, {"augmentation": {"flip": 0.5}}])
-def test_a_frozen_trunk_is_the_files_after_training(
+def test_training_does_not_change_a_frozen_trunk(
     corpus: Path, published: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     run = go(recipe_with(published, **changes), corpus, tmp_path / "run")
     file = torch.load(published, weights_only=True)
-    learnt = torch.load(run.weights, weights_only=True)
+    learnt = torch.load(run.exported_file("weights.pt"), weights_only=True)
     kept = [key for key in file if f"trunk.{key}" in learnt]
     assert {"features.0.weight", "features.1.running_mean", "classifier.0.bias"} <= {*kept}
     assert all(torch.equal(learnt[f"trunk.{key}"], file[key]) for key in kept)
@@ -132,50 +135,50 @@ def test_a_frozen_trunk_is_the_files_after_training(
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "ending"),
     [
         ({}, "frozen, its features computed once and kept"),
-        ({"augmentation": {"flip": 0.5}}, "at every epoch: the augmentation is drawn anew"),
+        ({"augmentation": {"flip": 0.5}}, "in every epoch: the augmentation is random"),
         (
             {"clip": {"sampling": {"rule": "uniform", "length": 3, "jitter": True}}},
-            "at every epoch: the frames are drawn anew",
+            "in every epoch: the choice of frames is random",
         ),
     ],
 )
-def test_features_are_kept_where_nothing_is_drawn(
-    corpus: Path, published: Path, tmp_path: Path, changes: dict[str, Any], told: str
+def test_features_are_kept_if_nothing_is_random(
+    corpus: Path, published: Path, tmp_path: Path, changes: dict[str, Any], ending: str
 ) -> None:
     listener = Listener()
     recipe = recipe_with(published, **changes, schedule={"epochs": 1, "batch_size": 2})
     go(recipe, corpus, tmp_path / "run", observer=listener)
-    (said,) = listener.told
-    assert said.endswith(told)
+    (note,) = listener.notes
+    assert note.endswith(ending)
     kept = list((tmp_path / "cache").glob("features/*/*.npy"))
     assert len(kept) == (0 if changes else 8)
 
 
-def test_each_clip_is_asked_once_whatever_the_epochs_folds_and_runs(
+def test_features_of_a_clip_are_computed_once_for_all_epochs_folds_and_runs(
     corpus: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    computed = []
     own = CNNRNN.trunk_features
     monkeypatch.setattr(
-        CNNRNN, "trunk_features", lambda self, **inputs: asked.append(1) or own(self, **inputs)
+        CNNRNN, "trunk_features", lambda self, **inputs: computed.append(1) or own(self, **inputs)
     )
     listener = Listener()
     go(recipe_with(published), corpus, tmp_path / "run", observer=listener)
-    assert len(asked) == 8
-    assert listener.asked[-1] == (8, 8)
+    assert len(computed) == 8
+    assert listener.computed[-1] == (8, 8)
     go(recipe_with(published, seeds=[1]), corpus, tmp_path / "again")
-    assert len(asked) == 8
+    assert len(computed) == 8
     other = tmp_path / "other.pth"
     state = torch.load(published, weights_only=True)
     torch.save({**state, "features.0.bias": state["features.0.bias"] + 1}, other)
     go(recipe_with(other), corpus, tmp_path / "other")
-    assert len(asked) == 16
+    assert len(computed) == 16
 
 
-def test_kept_features_train_the_network_that_computing_them_anew_does(
+def test_kept_features_give_the_same_network_as_computed_ones(
     corpus: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schedule = {"epochs": 3, "batch_size": 2, "keep": "best-uar"}
@@ -183,17 +186,19 @@ def test_kept_features_train_the_network_that_computing_them_anew_does(
     recipe = recipe_with(published, schedule=schedule, protocol=protocol)
     corpus = make_corpus(tmp_path / "corpus", subjects=3, each=2)
     kept = go(recipe, corpus, tmp_path / "kept")
-    monkeypatch.setattr(experiment, "why_not_kept", lambda *_: "the test asks for it")
+    monkeypatch.setattr(network_job, "why_not_kept", lambda *_: "the test asks for it")
     anew = go(recipe, corpus, tmp_path / "anew", cache=tmp_path / "other cache")
     assert not (tmp_path / "other cache" / "features").exists()
-    ours, theirs = (torch.load(run.weights, weights_only=True) for run in (kept, anew))
+    ours, theirs = (
+        torch.load(run.exported_file("weights.pt"), weights_only=True) for run in (kept, anew)
+    )
     assert ours.keys() == theirs.keys()
     for name, weights in ours.items():
         torch.testing.assert_close(weights, theirs[name], atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(kept.predictions().probs, anew.predictions().probs, atol=1e-5)
 
 
-def test_checkpoints_leave_out_what_is_frozen_and_a_stopped_training_goes_on(
+def test_checkpoints_leave_out_frozen_weights_and_can_be_resumed(
     corpus: Path, published: Path, tmp_path: Path
 ) -> None:
     recipe = recipe_with(published, schedule={"epochs": 4, "batch_size": 2})
@@ -204,7 +209,9 @@ def test_checkpoints_leave_out_what_is_frozen_and_a_stopped_training_goes_on(
     (last,) = stopped.folder.rglob("last.ckpt")
     assert not [name for name in load_tensors(last)["state_dict"] if "trunk.features.0" in name]
     resumed = resume(stopped.folder, cache=tmp_path / "cache")
-    ours, theirs = (torch.load(run.weights, weights_only=True) for run in (resumed, whole))
+    ours, theirs = (
+        torch.load(run.exported_file("weights.pt"), weights_only=True) for run in (resumed, whole)
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -213,7 +220,7 @@ def test_damaged_features_are_named(corpus: Path, published: Path, tmp_path: Pat
     go(recipe, corpus, tmp_path / "run")
     for path in (tmp_path / "cache").glob("features/*/*.npy"):
         path.write_bytes(b"nothing")
-    with pytest.raises(RecipeError, match=r"npy: features that are gone or damaged. Delete it"):
+    with pytest.raises(RecipeError, match=r"npy: missing or damaged features. Delete the file"):
         go(recipe, corpus, tmp_path / "again")
 
 
@@ -224,7 +231,7 @@ def test_a_random_trunk_is_not_frozen(corpus: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_an_estimator_has_nothing_to_freeze(corpus: Path, tmp_path: Path) -> None:
+def test_an_estimator_cannot_be_frozen(corpus: Path, tmp_path: Path) -> None:
     settings = recipe_with(None).model_dump(mode="json", exclude_none=True)
     del settings["optimiser"], settings["schedule"], settings["augmentation"]
     settings["model"] = {"name": "mbmic-svm", "frozen": True}

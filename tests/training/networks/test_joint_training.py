@@ -1,4 +1,4 @@
-"""Picture and sound from their films to a bundle; the recipes that compare them."""
+"""Training on pictures and sound, and the recipes that compare them."""
 
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def recipe(**changes: Any) -> Recipe:
     return tiny_recipe(**{"model": model, "protocol": protocol, **changes})
 
 
-def test_augmentation_leaves_the_sound_alone(films: Path, tmp_path: Path) -> None:
+def test_augmentation_does_not_change_sound(films: Path, tmp_path: Path) -> None:
     spec = models.create("av-joint", **models.small("av-joint")).clip_spec
     sample = Sample(films / "p0" / "happiness" / "a.mp4", "happiness")
     ready = prepare([sample], spec, tmp_path, detector="none", workers=1)  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def test_augmentation_leaves_the_sound_alone(films: Path, tmp_path: Path) -> Non
         assert not one["gray"].equal(plain["gray"])
 
 
-def test_a_network_of_both_learns_and_its_bundle_looks_and_listens(
+def test_a_joint_network_learns_and_its_bundle_uses_pictures_and_sound(
     films: Path, tmp_path: Path
 ) -> None:
     """Here only the sound tells one label from the other."""
@@ -73,29 +73,29 @@ def test_a_network_of_both_learns_and_its_bundle_looks_and_listens(
         tmp_path / "run",
         cache=tmp_path / "cache",
     )
-    said = run.predictions()
-    assert said.predicted.tolist() == said.truth.tolist()
+    predictions = run.predictions()
+    assert predictions.predicted.tolist() == predictions.truth.tolist()
     evaluate(run.folder)
     card = export_run(run.folder, tmp_path / "both.onnx")
     assert card.modality == "face+voice"
     assert "a face *looks* and a voice *sounds*" in (tmp_path / "both.md").read_text()
     for label, modality in zip(LABELS, ("face+voice", "face"), strict=True):
         film = films / "p2" / label / "a.mp4"
-        found = emoscope.analyze(film, tmp_path / "both.onnx", detector="none", prior="train")
-        assert found.modalities.tolist() == [modality] * len(found)
-        assert set(found.leading) == {label}
-        row = said.probs[said.truth.tolist().index(LABELS.index(label))]
-        np.testing.assert_allclose(found.probs[0], row, atol=1e-4)
+        timeline = emoscope.analyze(film, tmp_path / "both.onnx", detector="none", prior="train")
+        assert timeline.modalities.tolist() == [modality] * len(timeline)
+        assert set(timeline.leading) == {label}
+        row = predictions.probs[predictions.truth.tolist().index(LABELS.index(label))]
+        np.testing.assert_allclose(timeline.probs[0], row, atol=1e-4)
 
 
-def test_blocks_of_frames_have_no_sound_of_their_own(films: Path, tmp_path: Path) -> None:
-    asked = recipe(evaluation={"every": 2})
-    with pytest.raises(RecipeError, match="av-joint hears a clip whole: leave it out"):
-        train(asked, {"folder": films}, tmp_path / "run", cache=tmp_path / "cache")
+def test_blocks_of_frames_are_refused_for_sound(films: Path, tmp_path: Path) -> None:
+    in_blocks = recipe(evaluation={"every": 2})
+    with pytest.raises(RecipeError, match="av-joint takes the sound of a whole clip: leave it out"):
+        train(in_blocks, {"folder": films}, tmp_path / "run", cache=tmp_path / "cache")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_recipes_that_are_compared_differ_in_what_is_left_out_alone() -> None:
+def test_the_compared_recipes_differ_in_the_left_out_stream_only() -> None:
     both, *alone = (
         Recipe.read(RECIPES / f"synthetic-av-{name}.toml") for name in ("joint", "picture", "sound")
     )

@@ -30,7 +30,7 @@ def test_the_step_goes_along_the_orthogonal_factor() -> None:
     assert torch.cosine_similarity(orthogonal(matrix).flatten(), factor.flatten(), dim=0) > 0.95
 
 
-def test_how_large_a_gradient_is_does_not_matter_to_a_kernel() -> None:
+def test_the_step_of_a_kernel_does_not_depend_on_the_gradients_size() -> None:
     steps = []
     for size in (1.0, 1000.0):
         torch.manual_seed(0)
@@ -53,7 +53,7 @@ def test_the_rest_moves_as_sgd_does() -> None:
     torch.testing.assert_close(ours, theirs)
 
 
-def test_hidden_kernels_alone_are_made_orthogonal() -> None:
+def test_only_hidden_kernels_are_orthogonalised() -> None:
     net = nn.ModuleDict(
         {
             "first": nn.Conv2d(1, 8, 3),
@@ -76,6 +76,6 @@ def test_hidden_kernels_alone_are_made_orthogonal() -> None:
     assert biases["decay"] == 0
 
 
-def test_a_network_without_kernels_is_trained_all_the_same() -> None:
+def test_a_network_without_kernels_can_be_trained() -> None:
     made = create_optimiser(Optimiser(name="muon", lr=0.02), nn.Linear(4, 2))
     assert [group["orthogonal"] for group in made.param_groups] == [False, False]

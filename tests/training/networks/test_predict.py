@@ -1,4 +1,4 @@
-"""What a network says of clips is what its plain forward says."""
+"""Predictions of a network for clips equal its forward pass."""
 
 from pathlib import Path
 
@@ -64,9 +64,9 @@ def plain(model: nn.Module, rgb: Tensor) -> Tensor:
 def test_logits_are_those_of_the_plain_forward(model: Net, clips: ClipDataset) -> None:
     model.train()
     expected = torch.cat([plain(model, clips[i][0]["rgb"][None]) for i in range(len(clips))])
-    said = clip_logits(model.train(), clips)
-    assert said.dtype == np.float32
-    np.testing.assert_allclose(said, expected.numpy(), atol=1e-6)
+    predicted = clip_logits(model.train(), clips)
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted, expected.numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -92,20 +92,22 @@ def test_blocks_vote_by_their_probabilities_clip_by_clip(
     blocks = [BlockDataset(clips, every=1)[i]["rgb"] for i in range(len(clips))]
     probs = [torch.softmax(plain(model, b) / 2.0, dim=1).numpy() for b in blocks]
     model.most = 0
-    said = voted_probs(model, clips, temperature=2.0, every=1, votes=list(VOTES), batch_size=batch)
-    assert list(said) == list(VOTES)
+    predicted = voted_probs(
+        model, clips, temperature=2.0, every=1, votes=list(VOTES), batch_size=batch
+    )
+    assert list(predicted) == list(VOTES)
     means = [of_clip.mean(axis=0) for of_clip in probs]
-    np.testing.assert_allclose(said["sum-probability"], means, atol=1e-6)
+    np.testing.assert_allclose(predicted["sum-probability"], means, atol=1e-6)
     shares = [np.bincount(of_clip.argmax(axis=1), minlength=3) / len(of_clip) for of_clip in probs]
-    np.testing.assert_allclose(said["max-probability"], shares, atol=2e-4)  # 1e-4 where tied
+    np.testing.assert_allclose(predicted["max-probability"], shares, atol=2e-4)  # 1e-4 where tied
     assert model.most == min(batch, 7), "the longest clip has 8 frames: 7 blocks"
 
 
-def test_answers_that_are_not_numbers_are_told(model: Net, clips: ClipDataset) -> None:
+def test_logits_that_are_not_finite_are_refused(model: Net, clips: ClipDataset) -> None:
     with torch.no_grad():
         model.layer.bias[1] = torch.inf
-    told = r"answers are not numbers\. Lower optimiser\.lr"
-    with pytest.raises(RecipeError, match=told):
+    message = r"logits are not finite\. Lower optimiser\.lr"
+    with pytest.raises(RecipeError, match=message):
         clip_probs(model, clips, 1.0)
-    with pytest.raises(RecipeError, match=told):
+    with pytest.raises(RecipeError, match=message):
         voted_probs(model, clips, 1.0, 1, ["sum-probability"])

@@ -1,4 +1,4 @@
-"""A training that begins with published weights, from a file that the recipe names."""
+"""Training that starts with published weights from a file."""
 
 import shutil
 from pathlib import Path
@@ -10,19 +10,20 @@ from tiny_corpora import make_corpus, tiny_recipe
 
 from emoscope import models
 from emoscope.core.errors import CorpusError, RecipeError
-from emoscope.training.experiment import Observer, resume, train
+from emoscope.training.experiment import resume, train
+from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
-from emoscope.training.run_folder import Run, read_json
+from emoscope.training.run_folder import RunFolder, read_json
 
 OPTIONS = {"depth": 11, "width": 1 / 64, "fc": 512, "size_px": 32}
 
 
 class Listener(Observer):
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.notes: list[str] = []
 
-    def began(self, text: str) -> None:
-        self.told.append(text)
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a VGG-11 of 1,000 classes, as a library would save it."""
+    """Weights of a VGG-11 with 1,000 classes, as a library saves them."""
     torch.manual_seed(1)
     path = tmp_path_factory.mktemp("weights") / "vgg11.pth"
     torch.save(models.create("vgg16", num_classes=1000, **OPTIONS).state_dict(), path)
@@ -48,27 +49,29 @@ def recipe_with(weights: Path | None, **changes: Any) -> Recipe:
     )
 
 
-def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> Run:
+def go(recipe: Recipe, corpus: Path, folder: Path, **options: Any) -> RunFolder:
     return train(recipe, {"folder": corpus}, folder, cache=folder.parent / "cache", **options)
 
 
-def test_every_fold_begins_with_the_files_weights(
+def test_every_fold_starts_with_the_published_weights(
     corpus: Path, published: Path, tmp_path: Path
 ) -> None:
     listener = Listener()
     run = go(recipe_with(published), corpus, tmp_path / "run", observer=listener)
     file = torch.load(published, weights_only=True)
-    learnt = torch.load(run.weights, weights_only=True)
+    learnt = torch.load(run.exported_file("weights.pt"), weights_only=True)
     for name in ("features.0.weight", "classifier.3.weight"):  # hardly moved by a rate of 1e-12
         torch.testing.assert_close(learnt[name], file[name], atol=1e-6, rtol=0)
     assert learnt["classifier.6.weight"].shape == (2, 8)
-    (told,) = listener.told
-    assert told.startswith(
+    (note,) = listener.notes
+    assert note.startswith(
         f"{published}: 20 tensors loaded; not loaded, as the classes differ: classifier.6"
     )
 
 
-def test_a_face_model_of_other_labels_is_a_beginning(corpus: Path, tmp_path: Path) -> None:
+def test_weights_of_a_face_model_with_other_labels_can_be_used(
+    corpus: Path, tmp_path: Path
+) -> None:
     options = {"stem": 4, "widths": [4, 8], "blocks": [1, 1]}
     torch.manual_seed(2)
     learnt = models.create("face-cnn", num_classes=8, **options).state_dict()
@@ -77,7 +80,7 @@ def test_a_face_model_of_other_labels_is_a_beginning(corpus: Path, tmp_path: Pat
     schedule = {"epochs": 1, "batch_size": 2}
     recipe = tiny_recipe(model=model, optimiser={"lr": 1e-12}, schedule=schedule)
     run = go(recipe, corpus, tmp_path / "run")
-    begun = torch.load(run.weights, weights_only=True)
+    begun = torch.load(run.exported_file("weights.pt"), weights_only=True)
     kernel = "stages.1.conv1.weight"
     torch.testing.assert_close(begun[kernel], learnt[kernel], atol=1e-6, rtol=0)
     assert begun["classifier.weight"].shape == (2, 8)
@@ -97,7 +100,7 @@ def test_a_file_that_does_not_fit_is_refused_before_anything_is_written(
     assert not (tmp_path / "cache").exists()
 
 
-def test_an_estimator_begins_with_no_weights(corpus: Path, published: Path, tmp_path: Path) -> None:
+def test_an_estimator_takes_no_weights(corpus: Path, published: Path, tmp_path: Path) -> None:
     settings = recipe_with(published).model_dump(mode="json", exclude_none=True)
     del settings["optimiser"], settings["schedule"], settings["augmentation"]
     settings["model"] = {"name": "mbmic-svm", "weights": str(published)}
@@ -105,7 +108,9 @@ def test_an_estimator_begins_with_no_weights(corpus: Path, published: Path, tmp_
         go(Recipe.model_validate(settings), corpus, tmp_path / "run")
 
 
-def test_a_resumed_run_wants_the_same_file(corpus: Path, published: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_needs_the_same_weights(
+    corpus: Path, published: Path, tmp_path: Path
+) -> None:
     mine = Path(shutil.copy(published, tmp_path / "mine.pth"))
     run = go(recipe_with(mine), corpus, tmp_path / "run")
     assert len(read_json(run.folder / "run.json")["weights"]) == 64

@@ -1,4 +1,4 @@
-"""The learning rate against torch's own schedulers, and what each optimiser is given."""
+"""Learning rates against torch's schedulers, and the parameter groups of optimisers."""
 
 import math
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-from emoscope.training.networks.schedule import create_optimiser, lr_factor, side_part
+from emoscope.training.networks.schedule import create_optimiser, lr_factor, picture_scale
 from emoscope.training.recipe import Optimiser, Schedule
 
 TOTAL = 40
@@ -32,7 +32,7 @@ def torchs(make: Any, total: int = TOTAL) -> list[float]:
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
-def test_one_cycle_is_torchs(warmup: float) -> None:
+def test_one_cycle_equals_torchs(warmup: float) -> None:
     ours = factors(decay="one-cycle", warmup=warmup)
     theirs = torchs(
         lambda optimiser: lr_scheduler.OneCycleLR(
@@ -43,7 +43,7 @@ def test_one_cycle_is_torchs(warmup: float) -> None:
     assert max(ours) == pytest.approx(1.0)
 
 
-def test_cosine_is_torchs() -> None:
+def test_cosine_equals_torchs() -> None:
     theirs = torchs(lambda optimiser: lr_scheduler.CosineAnnealingLR(optimiser, TOTAL))
     assert factors(decay="cosine") == pytest.approx(theirs, rel=1e-6)
 
@@ -55,14 +55,14 @@ def test_cosine_begins_where_the_warm_up_ends() -> None:
     assert ours[10:] == pytest.approx(theirs, rel=1e-6)
 
 
-def test_steps_are_torchs_and_of_iterations() -> None:
+def test_step_decay_equals_torchs_per_iteration() -> None:
     ours = factors(decay="step", step_iterations=15, step_factor=0.5)
     theirs = torchs(lambda optimiser: lr_scheduler.StepLR(optimiser, 15, 0.5))
     assert ours == pytest.approx(theirs)
     assert ours[14:16] == [1.0, 0.5]
 
 
-def test_no_decay_stays_after_the_warm_up() -> None:
+def test_without_decay_the_rate_stays_after_the_warm_up() -> None:
     assert factors() == [1.0] * TOTAL
     assert factors(warmup=0.1) == pytest.approx([0.25, 0.5, 0.75, *[1.0] * 37])
 
@@ -75,11 +75,11 @@ def test_the_shortest_training_has_a_rate(total: int, decay: str, warmup: float)
     assert all(0 < rate <= 1 and math.isfinite(rate) for rate in rates)
 
 
-def test_pictures_have_their_own_size_when_all_of_growing_is_over() -> None:
+def test_pictures_have_full_size_after_growing() -> None:
     schedule = Schedule(epochs=1, grow=[[0.5, 0.6], [0.75, 0.8]])
-    parts = [side_part(schedule, step, 8) for step in range(8)]
+    parts = [picture_scale(schedule, step, 8) for step in range(8)]
     assert parts == [0.6] * 4 + [0.8] * 2 + [1.0] * 2
-    assert side_part(Schedule(epochs=1), 0, 8) == 1.0
+    assert picture_scale(Schedule(epochs=1), 0, 8) == 1.0
 
 
 class Net(nn.Module):
@@ -101,7 +101,7 @@ def created(**settings: Any) -> tuple[torch.optim.Optimizer, Net]:
     ("name", "kind"),
     [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
 )
-def test_weight_decay_is_on_matrices_and_kernels_alone(name: str, kind: type) -> None:
+def test_weight_decay_applies_to_matrices_and_kernels_only(name: str, kind: type) -> None:
     optimiser, net = created(name=name, weight_decay=0.01)
     assert type(optimiser) is kind
     decayed, others = optimiser.param_groups
@@ -111,7 +111,7 @@ def test_weight_decay_is_on_matrices_and_kernels_alone(name: str, kind: type) ->
     assert {group["lr"] for group in optimiser.param_groups} == {0.1}
 
 
-def test_sgd_has_nesterovs_momentum_the_plain_one_or_none() -> None:
+def test_sgd_has_nesterov_plain_or_no_momentum() -> None:
     with_it, without = (created(name="sgd", momentum=m)[0].defaults for m in (0.9, 0.0))
     assert (with_it["momentum"], with_it["nesterov"]) == (0.9, True)
     assert (without["momentum"], without["nesterov"]) == (0.0, False)
@@ -119,7 +119,7 @@ def test_sgd_has_nesterovs_momentum_the_plain_one_or_none() -> None:
     assert (plain["momentum"], plain["nesterov"]) == (0.9, False)
 
 
-def test_what_does_not_learn_is_not_the_optimisers() -> None:
+def test_frozen_parameters_are_not_optimised() -> None:
     net = Net()
     net.conv.requires_grad_(False)
     decayed, others = create_optimiser(Optimiser(lr=0.1), net).param_groups

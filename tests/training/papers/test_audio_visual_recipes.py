@@ -14,7 +14,8 @@ from making import make_video
 
 from emoscope import models
 from emoscope.corpora.synthetic.corpus import synthesise
-from emoscope.training.networks.build import create_model, is_estimator
+from emoscope.training.jobs import prepare
+from emoscope.training.networks.build import create_network
 from emoscope.training.networks.schedule import create_optimiser, lr_factor
 from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
@@ -34,7 +35,7 @@ def read(stem: str) -> Recipe:
     return Recipe.read(RECIPES / f"{stem}.toml")
 
 
-def test_every_system_that_the_paper_trains_is_answered_by_one_recipe() -> None:
+def test_every_trained_system_of_the_paper_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     rows = Counter(chain.from_iterable(named.rows for named in published if named))
     fusions = {name for name in ROWS if ROWS[name].rule}
@@ -43,11 +44,11 @@ def test_every_system_that_the_paper_trains_is_answered_by_one_recipe() -> None:
     assert all(Recipe.read(path).name == path.stem for path in PATHS)
 
 
-def test_fusions_are_of_systems_that_the_paper_trains() -> None:
+def test_fusions_join_systems_that_the_paper_trains() -> None:
     """Table 3's words: "VGG+LSTM+RandomForest+SVC", and C3D with them in one row."""
-    of = {name: (ROWS[name].rule, ROWS[name].members) for name in ROWS if ROWS[name].rule}
+    fusions = {name: (ROWS[name].rule, ROWS[name].members) for name in ROWS if ROWS[name].rule}
     three = ("vgg-bilstm", "random-forest", "svc")
-    assert of == {
+    assert fusions == {
         "fusion-all-svm": ("svm", ("vgg-bilstm", "c3d", "random-forest", "svc")),
         "fusion-average": ("average", three),
         "fusion-highest-confidence": ("highest-confidence", three),
@@ -87,16 +88,16 @@ def test_crops_are_the_papers(stem: str) -> None:
 
 
 @networks
-def test_networks_have_the_papers_numbers_and_its_beginnings(stem: str) -> None:
+def test_networks_have_the_papers_sizes_and_initial_weights(stem: str) -> None:
     recipe = read(stem)
-    assert not is_estimator(recipe)
     assert recipe.model.name == NETWORKS[stem]
     assert (recipe.corpus.name, recipe.protocol.name) == (("afew",), "fixed")
     assert recipe.protocol.holdout == 0  # "stops at": nothing is held out to choose by
     assert recipe.model.weights is not None
     assert not recipe.model.options
     with torch.device("meta"):
-        model: Any = create_model(recipe, 7)
+        model: Any = create_network(recipe, 7)
+        assert prepare(recipe, list("abcdefg")).kind == "network"
     if stem == "vgg16-bilstm-afew":
         assert (model.lstm.input_size, model.lstm.hidden_size) == (4096, 1024)
         assert model.lstm.bidirectional
@@ -104,14 +105,14 @@ def test_networks_have_the_papers_numbers_and_its_beginnings(stem: str) -> None:
         assert model.clip_spec.length == 64
 
 
-def test_vgg_learns_from_any_frame_and_is_asked_about_all() -> None:
+def test_vgg_trains_on_any_frame_and_predicts_all() -> None:
     recipe = read("vgg-afew")
     assert recipe.clip["sampling"] == {"rule": "uniform", "length": 1, "jitter": True}
     assert (recipe.evaluation.every, recipe.evaluation.vote) == (1, "sum-probability")
     assert read("c3d-afew").evaluation.every == 16
 
 
-def test_the_recurrent_network_begins_where_the_fine_tuned_one_ended() -> None:
+def test_the_recurrent_network_starts_from_the_fine_tuned_weights() -> None:
     recurrent, vgg = read("vgg16-bilstm-afew"), read("vgg-afew")
     assert recurrent.model.frozen
     assert recurrent.model.weights == Path("runs/vgg-afew/folds/valid/seed-0/weights.pt")
@@ -138,7 +139,7 @@ def afew(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_of(home: Path) -> dict[str, str]:
-    """What makes the runs small, and where their weights are; there are none for C3D."""
+    """Settings that make the runs small and give their weights; there are none for C3D."""
     torch.manual_seed(0)
     vgg = models.create("vgg16", 9, depth=11, width=1 / 64, fc=256, size_px=32)
     torch.save(vgg.state_dict(), home / "vgg-face.pth")
@@ -174,7 +175,7 @@ def reproduced(afew: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     for key, value in settings_of(home).items():
         words += ["--set", f"{key}={value}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "audio-visual", *words)
 
 
@@ -202,7 +203,7 @@ def test_reproduce_prints_ours_beside_tables_one_to_three(reproduced: tuple[Path
     assert table.count("## Confusion matrix of ") == 4 + 3
 
 
-def test_what_has_no_weights_is_left_out_and_its_fusion_says_so(
+def test_a_recipe_without_its_weights_is_left_out_and_its_fusion_says_so(
     reproduced: tuple[Path, Any],
 ) -> None:
     runs, ran = reproduced
@@ -212,7 +213,7 @@ def test_what_has_no_weights_is_left_out_and_its_fusion_says_so(
     assert set(figures(runs)["Convolutional 3D"][3:]) == {"—"}
 
 
-def test_a_fusion_answers_for_every_clip_that_a_member_judges(
+def test_a_fusion_predicts_every_clip_that_a_member_predicts(
     reproduced: tuple[Path, Any],
 ) -> None:
     runs, _ = reproduced
@@ -220,8 +221,8 @@ def test_a_fusion_answers_for_every_clip_that_a_member_judges(
     alone = rows["support vector classifier (sound)"]
     average, svm = (rows[f"VGG-LSTM, random forest, SVC: {x}"] for x in ("average", "fused by SVM"))
     assert (alone[5], average[5], svm[5]) == ("8", "9", "9")
-    assert average[7] == "afew; fixed (test valid); clips that a member cannot judge: 1"
-    assert "the rule learned from other clips that are judged, in 5 folds" in svm[7]
+    assert average[7] == "afew; fixed (test valid); clips that a member cannot predict: 1"
+    assert "the rule fitted by 5-fold cross-validation over the test clips" in svm[7]
     members = [read_run(runs / f"{n}-afew") for n in ("vgg16-bilstm", "egemaps-rf", "egemaps-svc")]
     said: dict[Path, list[np.ndarray]] = {}
     truth = {}
@@ -234,7 +235,7 @@ def test_a_fusion_answers_for_every_clip_that_a_member_judges(
     assert average[3].startswith(f"{100 * np.mean(right):.1f} % (")
 
 
-def test_a_change_of_a_recipe_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_change_of_an_unknown_recipe_is_refused(tmp_path: Path) -> None:
     ran = ask("reproduce", "audio-visual", "--recipes", RECIPES, "--set", "vgg:seeds=[1]")
     assert ran.exit_code == 1
     assert "--set vgg:seeds: no recipe vgg. Known: c3d-afew, " in ran.stderr

@@ -28,14 +28,14 @@ def test_every_system_is_there_under_both_protocols() -> None:
     assert {path.stem for path in PATHS} == expected == {Recipe.read(p).name for p in PATHS}
 
 
-def test_every_row_that_the_paper_prints_is_answered_by_one_recipe() -> None:
+def test_every_row_of_the_paper_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     assert Counter(chain.from_iterable(p.rows for p in published if p)) == Counter(PAPER.rows)
     assert all(named and named.paper == "deformable-convlstm" for named in published)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_two_recipes_of_a_system_differ_in_their_protocol_alone(system: str) -> None:
+def test_two_recipes_of_a_system_differ_in_their_protocol_only(system: str) -> None:
     leaky, honest = (
         Recipe.read(RECIPES / f"{system}-gemep-{protocol}.toml") for protocol in (LEAKY, BY_ACTOR)
     )
@@ -91,18 +91,18 @@ def reproduced(gemep: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     words += ["--cache", home / "cache", "--corpus", f"gemep={gemep}"]
     words += ["--set", 'corpus.labels=["joy", "sadness"]']
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "deformable-convlstm", *words)
 
 
-def test_reproduce_prints_both_protocols_and_what_the_leak_adds(
+def test_reproduce_prints_both_protocols_and_the_gain_by_the_leak(
     reproduced: tuple[Path, Any],
 ) -> None:
     runs, ran = reproduced
     assert (ran.exit_code, ran.exception) == (0, None)
     table = (runs / "deformable-convlstm.md").read_text(encoding="utf-8")
     assert table.startswith("> **Warning, deformable-convlstm-gemep-augmented-random**: LEAK")
-    added = table.partition("## What the leak adds")[2].partition("## ")[0]
+    added = table.partition("## Accuracy gained by the leak")[2].partition("## ")[0]
     rows = [line.strip("| ").split(" | ") for line in lines(added) if line.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["deformable-convlstm", "mbmic-svm"]
     assert all(row[7] == "3" for row in rows)
@@ -116,7 +116,7 @@ def test_an_estimator_learns_from_variants_of_the_frames(reproduced: tuple[Path,
     assert len(answers) > 2  # seven variants are judged, and each is another clip
 
 
-def test_there_is_a_run_a_recipe(reproduced: tuple[Path, Any]) -> None:
+def test_every_recipe_has_a_run(reproduced: tuple[Path, Any]) -> None:
     expected = {
         f"{s}-gemep-{p}" for s in ("deformable-convlstm", "mbmic") for p in (LEAKY, BY_ACTOR)
     }

@@ -42,14 +42,14 @@ def test_every_row_of_the_ablation_is_a_recipe() -> None:
         assert options.get("cell", "enhanced") == cell
 
 
-def test_every_row_that_can_be_built_is_answered_by_one_recipe() -> None:
+def test_every_row_that_can_be_built_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     rows = Counter(chain.from_iterable(named.rows for named in published if named))
     assert rows == Counter(set(papers()["enhanced-convlstm"].rows) - QUOTED)
     assert all(named and named.paper == "enhanced-convlstm" for named in published)
 
 
-def test_recipes_differ_in_their_network_alone() -> None:
+def test_recipes_differ_in_their_network_only() -> None:
     recipes = [Recipe.read(path) for path in PATHS]
     same = {"corpus", "protocol", "clip", "augmentation", "optimiser", "schedule", "evaluation"}
     kinds = {recipe.model_dump_json(include=same) for recipe in recipes}
@@ -95,7 +95,7 @@ def reproduced(enterface: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     words += ["--cache", home / "cache", "--corpus", f"enterface05={enterface}"]
     words += [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "enhanced-convlstm", *words)
 
 
@@ -109,7 +109,7 @@ def test_reproduce_prints_ours_beside_tables_one_and_two(reproduced: tuple[Path,
     assert printed["Pan et al., VGG-19 and LSTM"] == "42.98 %"
     answered = {row[9] for row in rows if len(row) == 11 and row[9].endswith("enterface05")}
     assert answered == {"convlstm-streams-enterface05", "four-stream-enterface05"}
-    assert "| resnet-streams-enterface05 | " in table.split("answer to no row")[1]
+    assert "| resnet-streams-enterface05 | " in table.split("## Runs of no row")[1]
     assert table.count("## Confusion matrix of ") == 3
     assert len(names(runs)) == 4
 

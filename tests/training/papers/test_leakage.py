@@ -1,4 +1,4 @@
-"""What a leaking protocol adds: one system, the same persons, two protocols."""
+"""One system on the same people under a leaking protocol and an honest one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +11,13 @@ from fake_runs import clips, fake_run
 from emoscope.training.metrics import protocol_difference
 from emoscope.training.papers.leakage import inflation, inflation_table
 from emoscope.training.papers.reproduce import reproduction_table
-from emoscope.training.run_folder import Run, read_run
+from emoscope.training.run_folder import RunFolder, read_run
 
 LEAKY = {"name": "augmented-random-80-20", "variants": 2, "allow_leak": True}
 BY_PERSON = {"name": "leave-one-group-out", "groups": 2}
 
 
-def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -> Run:
+def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -> RunFolder:
     samples = clips()
     if leaky:
         samples = [
@@ -31,12 +31,12 @@ def run_of(folder: Path, skill: float, *, leaky: bool = False, **changes: Any) -
 def test_the_points_added_are_the_difference_of_the_two_accuracies(tmp_path: Path) -> None:
     leaky = run_of(tmp_path / "leaky", 0.95, leaky=True)
     honest = run_of(tmp_path / "honest", 0.5)
-    found = inflation(leaky, honest)
-    assert found.persons == 6
-    both = found.leaky["accuracy"] - found.honest["accuracy"]
-    assert found.added.difference == pytest.approx(both)
-    assert 0.25 < found.added.low < both < found.added.high < 0.7
-    assert found.added.p < 0.05  # as far as 2,000 draws of six persons can tell
+    result = inflation(leaky, honest)
+    assert result.persons == 6
+    both = result.leaky["accuracy"] - result.honest["accuracy"]
+    assert result.added.difference == pytest.approx(both)
+    assert 0.25 < result.added.low < both < result.added.high < 0.7
+    assert result.added.p < 0.05  # as far as 2,000 draws of six persons can tell
 
 
 def test_a_table_pairs_runs_of_one_system_only(tmp_path: Path) -> None:
@@ -51,26 +51,28 @@ def test_a_table_pairs_runs_of_one_system_only(tmp_path: Path) -> None:
     assert inflation_table([other, leaky]).rows == inflation_table([honest]).rows == ()
 
 
-def test_a_reproduction_tells_what_the_leak_adds(tmp_path: Path) -> None:
+def test_a_reproduction_shows_the_gain_by_the_leak(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / "leaky", 0.95, leaky=True), run_of(tmp_path / "honest", 0.5)]
-    assert "## What the leak adds" in reproduction_table("deformable-convlstm", runs, tmp_path)
-    assert "leak adds" not in reproduction_table("deformable-convlstm", runs[1:], tmp_path)
+    assert "## Accuracy gained by the leak" in reproduction_table(
+        "deformable-convlstm", runs, tmp_path
+    )
+    assert "by the leak" not in reproduction_table("deformable-convlstm", runs[1:], tmp_path)
 
 
-def test_persons_are_resampled_and_not_clips() -> None:
+def test_people_are_resampled_and_not_clips() -> None:
     """Nine of ten persons are read alike by both; all the difference is one person's."""
     who = np.repeat(np.arange(10).astype(str), 20)
     right = np.ones(200, dtype=bool)
     worse = right.copy()
     worse[:20] = False
-    found = protocol_difference(worse, who, right, who)
-    assert found.difference == pytest.approx(0.1)
-    assert found.low == 0
-    assert found.high > 0.2
-    assert found.p > 0.3  # of 200 independent clips it would be nothing of the kind
+    result = protocol_difference(worse, who, right, who)
+    assert result.difference == pytest.approx(0.1)
+    assert result.low == 0
+    assert result.high > 0.2
+    assert result.p > 0.3  # of 200 independent clips it would be nothing of the kind
 
 
-def test_both_protocols_judge_the_same_persons() -> None:
+def test_both_protocols_must_test_the_same_people() -> None:
     right, who = np.ones(4, dtype=bool), np.array(["1", "1", "2", "2"])
-    with pytest.raises(ValueError, match="the same persons"):
+    with pytest.raises(ValueError, match="the same people"):
         protocol_difference(right, who, right[:2], who[:2])

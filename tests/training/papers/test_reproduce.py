@@ -1,4 +1,4 @@
-"""What a paper prints beside what our runs measured."""
+"""A paper's results beside ours."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.training.evaluation.evaluate import evaluate, judge
 from emoscope.training.papers.published import papers
 from emoscope.training.papers.reproduce import reproduction_table
-from emoscope.training.run_folder import Run, read_json, read_run, write_json
+from emoscope.training.run_folder import RunFolder, read_json, read_run, write_json
 
 BY_VOTE = {
     "max-probability": "single-frame-max-ckplus",
@@ -19,19 +19,19 @@ BY_VOTE = {
 }
 
 
-def run_of(folder: Path, row: str | None = None, **changes: Any) -> Run:
+def run_of(folder: Path, row: str | None = None, **changes: Any) -> RunFolder:
     published = {"paper": "audio-visual", "row": row} if row else None
     return read_run(fake_run(folder, published=published, **changes))
 
 
-def time_fusion(folder: Path, row: str | None = None, **info: Any) -> Run:
+def time_fusion(folder: Path, row: str | None = None, **info: Any) -> RunFolder:
     """A run of the paper, whose run.json is changed."""
     fake_run(folder, name=folder.name, published={"paper": "time-fusion", "row": row})
     write_json(folder / "run.json", {**read_json(folder / "run.json"), **info})
     return read_run(folder)
 
 
-def voted(folder: Path, every: int = 1) -> Run:
+def voted(folder: Path, every: int = 1) -> RunFolder:
     """A run whose clips were judged by both votes, or, without blocks, by the sum alone."""
     fake_run(
         folder,
@@ -52,10 +52,10 @@ def part(table: str, title: str) -> list[list[str]]:
     return lines(found[0])[2:] if found else []
 
 
-def test_ours_stands_beside_the_papers_and_never_in_its_columns(tmp_path: Path) -> None:
+def test_ours_never_stand_in_the_papers_columns(tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", "svc", name="ours-svc")
     alone, beside = (
-        part(reproduction_table("audio-visual", runs, tmp_path), "Figures") for runs in ([], [run])
+        part(reproduction_table("audio-visual", runs, tmp_path), "Results") for runs in ([], [run])
     )
     assert [line[:6] for line in alone] == [line[:6] for line in beside]
     (changed,) = (b for a, b in zip(alone, beside, strict=True) if a != b)
@@ -69,7 +69,7 @@ def test_ours_stands_beside_the_papers_and_never_in_its_columns(tmp_path: Path) 
     assert all(line[6:] == ["—"] * 5 for line in alone)
 
 
-def test_two_runs_of_one_row_have_a_line_each(tmp_path: Path) -> None:
+def test_each_run_of_a_row_has_its_own_line(tmp_path: Path) -> None:
     runs = [run_of(tmp_path / name, "svc", name=name) for name in ("a", "b")]
     table = lines(reproduction_table("audio-visual", runs, tmp_path))
     assert [line[9] for line in table if "39.64 %" in line] == ["a", "b"]
@@ -79,22 +79,20 @@ def test_two_runs_of_one_row_have_a_line_each(tmp_path: Path) -> None:
     "published",
     [None, {"paper": "time-fusion", "row": "late-fusion-both"}, {"paper": "audio-visual"}],
 )
-def test_a_run_that_answers_to_no_row_is_listed_beneath(
-    tmp_path: Path, published: dict[str, str] | None
-) -> None:
+def test_a_run_of_no_row_is_listed_below(tmp_path: Path, published: dict[str, str] | None) -> None:
     run = read_run(fake_run(tmp_path / "run", name="extra", published=published))
     table = reproduction_table("audio-visual", [run], tmp_path)
-    printed, beneath = table.split("## Runs that answer to no")
+    printed, beneath = table.split("## Runs of no row")
     assert "| extra | " in beneath
     assert "| 1,234,567 | 10 |" in beneath
     assert "extra" not in printed
 
 
-def test_sizes_and_times_stand_beside_the_papers_where_it_prints_any(tmp_path: Path) -> None:
+def test_sizes_and_times_stand_beside_the_papers_if_it_gives_any(tmp_path: Path) -> None:
     late = time_fusion(tmp_path / "late", "late-fusion-ckplus", machine="a small one")
     table = reproduction_table("time-fusion", [late], tmp_path)
     assert "| late fusion | ckplus | 28,954,696 | 1,282.78 | 1,234,567 | 10 | late |" in table
-    assert "on NVIDIA GEFORCE 940M. Ours: the median over folds and seeds, on a small one." in table
+    assert "on NVIDIA GEFORCE 940M. Ours: median over folds and seeds, on a small one." in table
     assert "Size and training time" not in reproduction_table("audio-visual", [], tmp_path)
 
 
@@ -105,22 +103,22 @@ def test_one_run_fills_the_row_of_each_vote_with_that_votes_figures(tmp_path: Pa
     table = reproduction_table("time-fusion", [run], tmp_path)
     for vote, word in (("max-probability", "maximum"), ("sum-probability", "summing")):
         (row,) = (
-            line for line in part(table, "Figures") if line[9] == "single" and word in line[0]
+            line for line in part(table, "Results") if line[9] == "single" and word in line[0]
         )
         assert row[1] == "ckplus"
         assert row[6].startswith(f"{100 * by_vote[vote]['accuracy']:.1f} % (")
         assert row[7].startswith(f"{100 * by_vote[vote]['uar']:.1f} % (")
         assert row[10].endswith(f"; by {vote}")
-        said = judge(run, vote).predictions
+        p = judge(run, vote).predictions
         matrix = part(table, f"Confusion matrix of single by {vote}")
         right = sum(int(matrix[k][k + 1]) for k in range(len(LABELS)))
-        assert right == (said.truth == said.predicted).sum()
-    assert "Runs that answer to no row" not in table
+        assert right == (p.truth == p.predicted).sum()
+    assert "Runs of no row" not in table
 
 
-def test_a_vote_that_was_not_held_is_refused(tmp_path: Path) -> None:
+def test_a_vote_without_predictions_is_refused(tmp_path: Path) -> None:
     run = voted(tmp_path / "single", every=0)
-    with pytest.raises(RecipeError, match="no answers by max-probability"):
+    with pytest.raises(RecipeError, match="no predictions by max-probability"):
         reproduction_table("time-fusion", [run], tmp_path)
 
 
@@ -132,7 +130,7 @@ def test_our_confusion_matrices_are_printed(tmp_path: Path) -> None:
     assert [[int(cell) for cell in row[1:]] for row in rows] == figures["confusion"]
 
 
-def test_pictures_are_links_that_work_from_where_the_table_lies(tmp_path: Path) -> None:
+def test_links_to_pages_are_relative_to_the_table(tmp_path: Path) -> None:
     run = time_fusion(tmp_path / "my runs" / "late", "late-fusion-ckplus")
     before = reproduction_table("time-fusion", [run], tmp_path / "my runs")
     assert "](" not in before, "its page is not written yet"
@@ -150,19 +148,22 @@ def test_pictures_are_links_that_work_from_where_the_table_lies(tmp_path: Path) 
     )
 
 
-def test_frames_without_a_face_are_counted_beside_the_papers(tmp_path: Path) -> None:
+def test_frames_without_a_face_stand_beside_the_papers(tmp_path: Path) -> None:
     one = {"clips": 3, "faceless_clips": 0, "frames": 45, "without_face": 2}
     faces = {"anger": one, "fear": {**one, "without_face": 0}}
     runs = [time_fusion(tmp_path / name, faces=faces) for name in ("a", "b")]
     more = time_fusion(tmp_path / "c", faces={"anger": one})
     none = time_fusion(tmp_path / "d")
     table = reproduction_table("time-fusion", [*runs, more, none], tmp_path)
-    rows = part(table, "Faces not found")
+    rows = part(table, "Frames without a detected face")
     assert [[row[0], *row[2:]] for row in rows] == [
         ["253 of 36,575", "2 of 90", "folder, detector haar", "a, b"],
         ["253 of 36,575", "2 of 45", "folder, detector haar", "c"],
     ]
-    assert part(reproduction_table("audio-visual", runs, tmp_path), "Faces not found") == []
+    assert (
+        part(reproduction_table("audio-visual", runs, tmp_path), "Frames without a detected face")
+        == []
+    )
 
 
 def test_a_leak_is_on_top_of_the_table(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_leak_is_on_top_of_the_table(tmp_path: Path) -> None:
     assert table.startswith(f"> **Warning, ours**: {LEAK}")
 
 
-def test_a_row_or_paper_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_row_or_paper_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match="Did you mean 'svc'"):
         reproduction_table("audio-visual", [run_of(tmp_path / "run", "svcs")], tmp_path)
     with pytest.raises(UnknownName, match="Did you mean 'audio-visual'"):
@@ -180,5 +181,5 @@ def test_a_row_or_paper_that_is_not_there_is_refused_with_the_nearest(tmp_path: 
 
 def test_every_figure_of_every_paper_has_a_line(tmp_path: Path) -> None:
     for key in papers():
-        rows = part(reproduction_table(key, [], tmp_path), "Figures")
+        rows = part(reproduction_table(key, [], tmp_path), "Results")
         assert len(rows) == len(papers()[key].rows)

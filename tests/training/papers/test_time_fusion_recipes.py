@@ -15,7 +15,7 @@ from making import make_image
 from emoscope import analyze
 from emoscope.core.labels import LABEL_SETS
 from emoscope.corpora.synthetic.corpus import KINDS, synthesise
-from emoscope.training.networks.build import create_model
+from emoscope.training.networks.build import create_network
 from emoscope.training.papers.published import papers
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import read_run
@@ -82,7 +82,7 @@ def test_there_is_a_recipe_for_each_system_and_corpus() -> None:
     assert {path.stem for path in PATHS} == expected | {"time-fusion-late-fusion-both"}
 
 
-def test_every_row_that_the_paper_prints_is_answered_by_one_recipe() -> None:
+def test_every_row_of_the_paper_has_one_recipe() -> None:
     published = [Recipe.read(path).published for path in PATHS]
     rows = Counter(chain.from_iterable(named.rows for named in published if named))
     assert rows == Counter(papers()["time-fusion"].rows)
@@ -113,7 +113,7 @@ def test_a_recipes_network_has_the_papers_size(path: Path) -> None:
     assert recipe.published is not None
     classes = 8 if recipe.model.name in ("single-frame", "early-fusion", "late-fusion") else 6
     with torch.device("meta"):
-        model = create_model(recipe, classes)
+        model = create_network(recipe, classes)
     count = sum(p.numel() for p in model.parameters())
     printed = {papers()["time-fusion"].rows[row].parameters for row in recipe.published.rows}
     gru_256 = 3_747_904 + 3 * (1024 * 256 + 256 * 256 + 2 * 256) + 257 * 6
@@ -154,7 +154,7 @@ def reproduced(
     for name, folder in corpora.items():
         words += ["--corpus", f"{name}={folder}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emoscope.apps.training.export_bundle_of", lambda run, out: None)
+        patch.setattr("emoscope.apps.training.export_bundle_of", lambda *_: None)
         return home / "runs", ask("reproduce", "time-fusion", *words)
 
 
@@ -181,7 +181,7 @@ def test_reproduce_prints_ours_beside_the_papers(reproduced: tuple[Path, Any]) -
         "max-probability",
     ]
     assert [(row[3], row[4], row[8]) for row in final] == [("66.67 %", "18", "5")]
-    assert "| time-fusion-cnn-gru-256-ckplus | " in table.split("answer to no row")[1]
+    assert "| time-fusion-cnn-gru-256-ckplus | " in table.split("## Runs of no row")[1]
     for name in names(runs):
         if name != "time-fusion.md":
             assert f"[{name}]({name}/evaluation.html)" in table
@@ -189,14 +189,16 @@ def test_reproduce_prints_ours_beside_the_papers(reproduced: tuple[Path, Any]) -
     assert table.count("## Confusion matrix of ") == 4
 
 
-def test_what_the_paper_leaves_out_is_left_out_and_counted(reproduced: tuple[Path, Any]) -> None:
+def test_samples_that_the_paper_excludes_are_excluded_and_counted(
+    reproduced: tuple[Path, Any],
+) -> None:
     info = read_run(reproduced[0] / "time-fusion-conv3d-ckplus").info
     short = {f"fewer than {FRAMES} frames": 1}
     others = {f"label {x}": 2 for x in ("anger", "contempt", "disgust", "neutral", "surprise")}
     assert info["left_out"] == short | others
 
 
-def test_the_final_model_is_judged_on_one_person_in_all_light(
+def test_the_final_model_is_tested_on_one_person_in_all_light(
     reproduced: tuple[Path, Any],
 ) -> None:
     run = read_run(reproduced[0] / "time-fusion-late-fusion-both")
@@ -217,7 +219,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.data
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_system_trained_on_drawn_people_reads_a_real_clip(
+def test_a_system_trained_on_synthetic_people_analyses_a_real_clip(
     system: str, drawn: Path, shared: Path, tmp_path: Path
 ) -> None:
     recipe = RECIPES / f"time-fusion-{system}-ckplus.toml"

@@ -1,4 +1,4 @@
-"""In how many forms an augmentation shows a sample."""
+"""Number of variants that an augmentation makes of a sample."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ COUNTABLE = {
 
 
 @pytest.mark.parametrize("settings", COUNTABLE.values(), ids=COUNTABLE.keys())
-def test_the_count_is_that_of_the_forms_which_training_draws(settings: Augmentation) -> None:
+def test_the_count_is_the_number_of_variants_that_training_draws(settings: Augmentation) -> None:
     rng = np.random.default_rng(0)
     drawn = {
         (one.flip, one.factor, one.shift, one.crop, one.sigma)
@@ -38,20 +38,20 @@ def test_the_count_is_that_of_the_forms_which_training_draws(settings: Augmentat
     assert Plan(1, variants(settings)).combined == len(drawn)
 
 
-def test_a_range_of_values_is_not_counted() -> None:
+def test_a_continuous_range_is_not_counted() -> None:
     endless = {
         "rotation": Augmentation(rotate_deg=30),
         "scale": Augmentation(scale=(0.9, 1.1)),
         "shift": Augmentation(shift=0.1),
         "brightness": Augmentation(brightness=0.2),
         "contrast": Augmentation(contrast=0.2),
-        "smaller detour": Augmentation(blur=0.5),
-        "cover": Augmentation(erase=0.5),
+        "lower resolution": Augmentation(blur=0.5),
+        "erased rectangle": Augmentation(erase=0.5),
     }
     for name, settings in endless.items():
         (kind,) = variants(settings)
         assert (kind.name, kind.changed) == (name, None)
-        assert list(Plan(3, (kind,)).lines())[-1] == f"not in these counts: {name}"
+        assert list(Plan(3, (kind,)).lines())[-1] == f"not counted: {name}"
 
 
 def test_every_setting_is_a_kind() -> None:
@@ -71,40 +71,42 @@ def test_every_setting_is_a_kind() -> None:
     assert len(variants(everything)) == len(Augmentation.model_fields)
 
 
-def test_the_counts_are_told_alone_and_combined() -> None:
+def test_counts_are_given_alone_and_combined() -> None:
     settings = Augmentation(
         corner_shift=(0.03, 0.04), rotate_deg=30, gaussian_blur=(0, 0.01, 0.02, 0.04)
     )
     assert list(Plan(145, variants(settings)).lines()) == [
-        "rotation: not countable; any angle in ±30°",
+        "rotation: no fixed number; any angle in ±30°",
         "corner shift: 4; by 0.03 of the width, 0.04 of the height",
         "Gaussian blur: 3; standard deviations 0, 0.01, 0.02, 0.04 of the height",
-        "one kind at a time: 4 + 3 = 7 a sample, 1,015 in all",
-        "all combined: 5 x 4 = 20 a sample, 2,900 in all, the unchanged one among them",
-        "not in these counts: rotation",
+        "one kind at a time: 4 + 3 = 7 per sample, 1,015 in total",
+        "all combined: 5 x 4 = 20 per sample, 2,900 in total, including the unchanged one",
+        "not counted: rotation",
     ]
     (nothing,) = Plan(145, variants(Augmentation())).lines()
-    assert nothing == "no augmentation: every sample stays as it is"
+    assert nothing == "no augmentation: every sample stays unchanged"
 
 
-def test_the_unchanged_form_is_told_only_where_it_occurs() -> None:
+def test_the_unchanged_variant_is_mentioned_only_where_it_occurs() -> None:
     always = Augmentation(flip=1, gaussian_blur=(0, 0.01))
-    assert "all combined: 1 x 2 = 2 a sample, 4 in all" in Plan(2, variants(always)).lines()
+    assert "all combined: 1 x 2 = 2 per sample, 4 in total" in Plan(2, variants(always)).lines()
 
 
-def test_of_the_papers_kinds_only_the_corners_can_be_counted() -> None:
+def test_only_the_papers_corner_shift_can_be_counted() -> None:
     assert PAPER is not None
     kinds = printed_kinds(PAPER)
     assert [kind.name for kind in kinds if kind.changed is not None] == ["corner shift"]
-    assert "one kind at a time: 4 a sample, 580 in all" in Plan(PAPER.videos, kinds).lines()
+    assert "one kind at a time: 4 per sample, 580 in total" in Plan(PAPER.videos, kinds).lines()
 
 
-def test_what_the_paper_counts_is_said_to_be_no_whole_number() -> None:
+def test_the_papers_count_is_no_whole_number_per_video() -> None:
     assert PAPER is not None
-    told = list(paper_lines(PAPER))
-    assert told[0] == "the paper (Section 3.1): 145 videos became 9,052, 62.4 a video"
-    assert told[1] == "  no whole number: not every one of 145 videos has as many variants"
-    assert told[2].startswith("  9,052 is 146 x 62; ")
+    printed = list(paper_lines(PAPER))
+    assert printed[0] == "the paper (Section 3.1): 145 videos became 9,052, 62.4 per video"
+    assert (
+        printed[1] == "  not a whole number: the 145 videos do not all have equally many variants"
+    )
+    assert printed[2].startswith("  9,052 is 146 x 62; ")
     even = AugmentedVideos(10, 200, corners=4, shift_px=1, rotate_deg=1, where="here")
     assert len(list(paper_lines(even))) == 2
 
@@ -115,10 +117,10 @@ def test_the_nearest_even_split_divides() -> None:
     assert nearest_even_split(10, 100) == 10
 
 
-def test_the_guide_tells_the_same_numbers() -> None:
+def test_the_guide_has_the_same_numbers() -> None:
     assert PAPER is not None
     before, after = PAPER.videos, PAPER.augmented
     even = nearest_even_split(before, after)
     guide = GUIDE.read_text(encoding="utf-8")
-    assert f"{before} videos became {after:,}, {after / before:.1f} a video" in guide
+    assert f"{before} videos became {after:,}, {after / before:.1f} per video" in guide
     assert f"{after:,} is {even} × {after // even}" in guide

@@ -1,7 +1,11 @@
 """Read images: a single file, or a folder of numbered ones."""
 
+import math
 import re
 import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -13,9 +17,24 @@ from emoscope.core.errors import MediaError
 from emoscope.media.reading.container import existing
 from emoscope.media.reading.pixels import fit
 
-__all__ = ["IMAGE_SUFFIXES", "is_image", "natural_key", "numbered_images", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "UNREADABLE_SUFFIXES",
+    "film_images",
+    "is_animated",
+    "is_animated_webp",
+    "is_film",
+    "is_image",
+    "natural_key",
+    "numbered_images",
+    "read_image",
+    "silent_opencv",
+]
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+UNREADABLE_SUFFIXES = (".avif", ".heic", ".heif", ".jxl")  # images that cannot be decoded
+_HEAD_BYTES = 1 << 16  # a colour profile may come before the chunk that is looked for
+_COMPARED = 8  # images of a folder whose sizes are compared
 
 
 def is_image(path: Path) -> bool:
@@ -35,6 +54,77 @@ def numbered_images(folder: Path) -> list[Path]:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise MediaError(f"{folder}: the folder has no images. Give one that has ({suffixes}).")
     return sorted(images, key=lambda p: (natural_key(p.stem.casefold()), p.name))
+
+
+def is_animated(path: Path) -> bool:
+    """Whether a file is a PNG or WebP with several frames."""
+    if path.suffix.lower() not in (".png", ".webp"):
+        return False
+    head = _head(path)
+    if not head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _has_animation_flag(head)
+    before_pixels = head.partition(b"IDAT")[0]
+    _, chunk, content = before_pixels.partition(b"acTL")
+    return bool(chunk) and int.from_bytes(content[:4], "big") > 1
+
+
+def is_animated_webp(path: Path) -> bool:
+    """Whether a file is a WebP with several frames."""
+    return path.suffix.lower() == ".webp" and _has_animation_flag(_head(path))
+
+
+def film_images(folder: Path) -> list[Path]:
+    """List the images of a folder that are the frames of one film, in order.
+
+    Raises MediaError if there are none, or if they are separate pictures."""
+    images = numbered_images(folder)
+    if len(images) > 1 and not is_film(images):
+        raise MediaError(
+            f"{folder}: its {len(images)} pictures are not a numbered sequence of one size. Analyse"
+            " them one by one."
+        )
+    return images
+
+
+def is_film(images: Sequence[Path]) -> bool:
+    """Whether the images of a folder are the frames of one film rather than separate pictures.
+
+    Their names differ in one number, which counts up in equal steps; one in ten may be missing.
+    Their sizes are equal: those of the first, the last and some between are compared. None is
+    animated."""
+    if len(images) < 2:
+        return False
+    parts = [re.split(r"(\d+)", path.name.casefold()) for path in images]
+    if len({len(words) for words in parts}) > 1:
+        return False
+    columns = [
+        {int(word) if word.isdecimal() else word for word in column}
+        for column in zip(*parts, strict=True)
+    ]
+    varying = [column for column in columns if len(column) > 1]
+    if len(varying) != 1 or not all(isinstance(value, int) for value in varying[0]):
+        return False
+    numbers = sorted(int(value) for value in varying[0])
+    if len(numbers) < len(images):  # 1 and 01
+        return False
+    step = math.gcd(*(b - a for a, b in pairwise(numbers)))
+    missing = (numbers[-1] - numbers[0]) // step + 1 - len(images)
+    if missing > len(images) // 10 or (len(images) == 2 and step > 1):
+        return False
+    if any(map(is_animated, images)):
+        return False
+    compared = np.linspace(0, len(images) - 1, min(len(images), _COMPARED)).round().astype(int)
+    sizes = {_reduced_size(images[i]) for i in compared} - {None}
+    return len(sizes) <= 1
+
+
+def _reduced_size(path: Path) -> tuple[int, int] | None:
+    """Height and width of an image, divided by 8; None if it cannot be read."""
+    try:
+        picture = _decoded(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
+    except OSError:
+        return None
+    return None if picture is None else (picture.shape[0], picture.shape[1])
 
 
 def natural_key(name: str) -> list[str | int]:
@@ -64,20 +154,35 @@ def read_image(path: Path, max_side: int | None = None) -> ByteArray:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
-def _decoded(data: ByteArray) -> MatLike | None:
+def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
     """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
     start, end = data[:4].tobytes(), data[-64:].tobytes()
     if start == b"\x89PNG" and b"IEND" not in end:
         return None  # libpng would write to stderr, bypassing OpenCV's logging
+    with silent_opencv():
+        try:
+            return cv2.imdecode(data, flags)
+        except cv2.error:
+            return None
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""  # opening a pipe would wait; reading it reports what is wrong
     try:
-        with _SILENCE:
-            return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except cv2.error:
-        return None
+        with path.open("rb") as file:
+            return file.read(_HEAD_BYTES)
+    except OSError:
+        return b""  # reading the file reports what is wrong
+
+
+def _has_animation_flag(head: bytes) -> bool:
+    is_extended = head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20
+    return is_extended and bool(head[20] & 2)
 
 
 class _Silence:
-    """Switches off OpenCV's logging, which is one setting for all threads, while any needs it."""
+    """Switches off OpenCV's logging, one setting for all threads, while any thread needs it."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._level = threading.Lock(), 0, 0
@@ -97,3 +202,8 @@ class _Silence:
 
 
 _SILENCE = _Silence()
+
+
+def silent_opencv() -> AbstractContextManager[None]:
+    """Let OpenCV log nothing."""
+    return _SILENCE

@@ -1,4 +1,4 @@
-"""Estimators of scikit-learn: built, searched, calibrated, written as graphs."""
+"""Training of scikit-learn estimators: pipelines, search, calibration and ONNX export."""
 
 from emoscope.training.estimators.pipelines import (
     ESTIMATORS,

@@ -1,4 +1,4 @@
-"""A fitted estimator as an ONNX graph that gives the probabilities it gives in scikit-learn."""
+"""ONNX graphs of fitted estimators, with the same probabilities as in scikit-learn."""
 
 import warnings
 from pathlib import Path
@@ -19,32 +19,31 @@ from emoscope.training.estimators.pipelines import FLOOR, Fitted, predict_proba
 
 __all__ = ["PARITY", "estimator_graph", "write_estimator"]
 
-PARITY = 1e-4  # largest difference allowed between the probabilities before and after export
-
+PARITY = 1e-4  # largest allowed difference in probability between scikit-learn and ONNX Runtime
 
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 
 
 def write_estimator(fitted: Fitted, path: Path) -> None:
-    """Write `estimator_graph(fitted)` whole or not at all. Raises BundleError or MediaError."""
+    """Write `estimator_graph(fitted)` atomically. Raises BundleError or MediaError."""
     graph = estimator_graph(fitted)
     with replacing(path) as part:
         onnx.save(graph, part)
 
 
 def estimator_graph(fitted: Fitted) -> onnx.ModelProto:
-    """stream (B, D) float32 -> "logits" (B, num_classes), the logarithm of the probabilities.
+    """The ONNX graph of an estimator: stream (B, D) float32 -> "logits" (B, num_classes), the
+    logarithms of the probabilities.
 
-    Raises BundleError where ONNX Runtime's probabilities differ by 1e-4 or more from
-    `predict_proba`.
+    Raises BundleError if ONNX Runtime's probabilities differ from `predict_proba` by 1e-4 or more.
     """
     stream, classifier = fitted.vector, fitted.classifier
     options: dict[int, dict[str, bool]] = {id(classifier): {"zipmap": False}}
     last = classifier.calibrated_classifiers_[0].estimator[-1]
-    if hasattr(last, "decision_function"):  # which is what was calibrated
+    if hasattr(last, "decision_function"):  # the scores that were calibrated
         options[id(last)] = {"raw_scores": True}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx's use of scikit-learn, not ours
+        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx's use of scikit-learn
         model = convert_sklearn(
             classifier,
             name=fitted.name,
@@ -54,19 +53,21 @@ def estimator_graph(fitted: Fitted) -> onnx.ModelProto:
         )
     model = select_model_inputs_outputs(model, outputs=["probabilities"])
     if isinstance(last, SVC) and last.kernel == "linear":
-        _by_coefficients(model.graph, last)
-    _answer_in_logits(model.graph, fitted)
+        _replace_support_vectors(model.graph, last)
+    _add_logits(model.graph, fitted)
     onnx.checker.check_model(model)
     _check_parity(fitted, model)
     return model
 
 
-def _by_coefficients(graph: onnx.GraphProto, svc: SVC) -> None:
-    """A linear classifier as its hyperplanes: smaller, and its support vectors, which are features
-    of clips that were learned from, are not given away with it."""
+def _replace_support_vectors(graph: onnx.GraphProto, svc: SVC) -> None:
+    """Replace a linear classifier by its hyperplanes. They are smaller, and do not publish its
+    support vectors, which are features of training clips."""
     nodes = list(graph.node)
     (place,) = (i for i, node in enumerate(nodes) if node.op_type == "SVMClassifier")
-    signs = np.array([[1], [-1]] if len(svc.classes_) == 2 else [[1]])  # as ONNX has two classes
+    signs = np.array(
+        [[1], [-1]] if len(svc.classes_) == 2 else [[1]]
+    )  # ONNX has scores of both classes
     planes = np.concatenate([sign * np.column_stack([svc.coef_, svc.intercept_]) for sign in signs])
     for name, values in (("coefficients", planes[:, :-1].T), ("intercepts", planes[:, -1])):
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
@@ -76,11 +77,12 @@ def _by_coefficients(graph: onnx.GraphProto, svc: SVC) -> None:
     graph.node.extend(nodes)
 
 
-def _answer_in_logits(graph: onnx.GraphProto, fitted: Fitted) -> None:
-    """Put every class into its column, absent ones at the floor, and take the logarithm."""
+def _add_logits(graph: onnx.GraphProto, fitted: Fitted) -> None:
+    """Put every class into its column, with classes absent from training at the floor, and take
+    the logarithm."""
     used = {name for node in graph.node for name in node.input}
     for unused in [one for one in graph.initializer if one.name not in used]:
-        graph.initializer.remove(unused)  # of the classifier's label
+        graph.initializer.remove(unused)  # for the classifier's label
     place = np.zeros((len(fitted.columns), fitted.num_classes), dtype=np.float32)
     place[np.arange(len(fitted.columns)), fitted.columns] = 1
     graph.initializer.append(numpy_helper.from_array(place, "place"))
@@ -95,7 +97,7 @@ def _answer_in_logits(graph: onnx.GraphProto, fitted: Fitted) -> None:
 
 
 def _check_parity(fitted: Fitted, model: onnx.ModelProto) -> None:
-    """On numbers around 0 and on numbers as large as those that were learnt from."""
+    """Compare on values around 0 and on values in the range of the training features."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     stream = fitted.vector

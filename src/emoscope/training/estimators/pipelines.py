@@ -1,7 +1,8 @@
-"""Estimators: scikit-learn pipelines over a clip's vector of features.
+"""Estimators: scikit-learn pipelines on one feature vector per clip.
 
-`names()` lists them, `fit(name, ...)` trains one and calibrates its probabilities on persons it has
-not heard. To add one: a function that builds it, and one `ESTIMATORS.add`.
+`names()` lists them; `fit(name, ...)` trains one and calibrates its probabilities on persons that
+it was not trained on. To add an estimator, write a function that builds its pipeline and register
+it with `ESTIMATORS.add`.
 """
 
 import functools
@@ -42,13 +43,13 @@ __all__ = [
 
 Folds = list[tuple[IntArray, IntArray]]
 
-FLOOR = 1e-6  # the least probability, before they are made to sum to 1
-_FOLDS = 5  # of the calibration
+FLOOR = 1e-6  # smallest probability, before they are divided by their sum
+_FOLDS = 5  # for calibration
 
 
 @dataclass(frozen=True)
 class EstimatorEntry:
-    """How to build an estimator, and what it eats: one vector a clip."""
+    """How to build an estimator, and its ClipSpec with one vector."""
 
     build: Callable[..., Pipeline]
     clip_spec: ClipSpec
@@ -63,7 +64,7 @@ ESTIMATORS: Registry[EstimatorEntry] = Registry("estimator")
 
 
 class Features(Protocol):
-    """What an estimator eats: one vector a sample, under a name."""
+    """The name and size of an estimator's feature vector."""
 
     @property
     def kind(self) -> str: ...
@@ -73,10 +74,10 @@ class Features(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """An estimator that has learnt, with calibrated probabilities.
+    """A fitted estimator with calibrated probabilities.
 
-    columns    the classes it has seen: column i of the classifier's answer is the i-th of them
-    low, high  (D,) least and largest of each training feature
+    columns    classes in training: column i of the classifier's output is the i-th of them
+    low, high  (D,) minimum and maximum of each training feature
     """
 
     name: str
@@ -89,12 +90,12 @@ class Fitted:
 
 
 def names() -> list[str]:
-    """Names of all estimators."""
+    """Return the names of all estimators."""
     return list(ESTIMATORS)
 
 
 def create(name: str, **options: Any) -> Pipeline:
-    """Build an estimator. Raises UnknownName, TypeError for options that it does not take."""
+    """Build an estimator. Raises UnknownName, TypeError for options that it does not have."""
     return ESTIMATORS[name].build(**options)
 
 
@@ -109,9 +110,19 @@ def fit(
 ) -> Fitted:
     """Train on {stream: (N, D)}, (N,) classes in 0..num_classes-1 and (N,) subjects.
 
-    Sigmoid calibration (Platt, 1999) a class, on scores of up to five folds of whole persons; the
-    scaler is fitted inside each, too. A sample whose subject is "" counts as a person of its own.
-    Raises UnknownName, RecipeError, and SpecError for features that do not fit.
+    Probabilities are calibrated with a sigmoid per class (Platt, 1999) on scores of up to five
+    folds of whole persons; the scaler is fitted inside each fold. A sample with subject "" counts
+    as a person of its own. Raises UnknownName, RecipeError, and SpecError for features that do not
+    fit.
+
+    >>> import numpy as np
+    >>> from emoscope.training import estimators
+    >>> rng = np.random.default_rng(0)
+    >>> truth, subjects = np.arange(20) % 2, np.repeat(list("abcdefghij"), 2)
+    >>> features = {"egemaps": rng.normal(size=(20, 88)) + truth[:, None]}
+    >>> fitted = estimators.fit("egemaps-svc", {}, features, truth, subjects, 2, seed=0)
+    >>> estimators.predict_proba(fitted, features).shape
+    (20, 2)
     """
     vector = ESTIMATORS[name].vector
     build = functools.partial(create, name, **options)
@@ -128,7 +139,7 @@ def fit_pipeline(
     num_classes: int,
     seed: int,
 ) -> Fitted:
-    """`fit` of a pipeline that stands in no registry, on whatever vector it eats."""
+    """`fit` for a pipeline that is not registered, on any vector."""
     inputs = matrix(name, vector, features)
     columns, seen = np.unique(truth, return_inverse=True)
     folds = folds_by_person(name, columns, seen, subjects, seed)
@@ -144,8 +155,8 @@ def fit_pipeline(
 def predict_proba(fitted: Fitted, features: Mapping[str, FloatArray]) -> FloatArray:
     """Calibrated probabilities: {stream: (N, D)} -> (N, num_classes).
 
-    None is below FLOOR, which is all that a class gets that was not there to learn from. Raises
-    SpecError for features that do not fit.
+    No probability is below FLOOR; classes absent from training get FLOOR. Raises SpecError for
+    features that do not fit.
     """
     probs = np.zeros((len(next(iter(features.values()), ())), fitted.num_classes))
     inputs = matrix(fitted.name, fitted.vector, features)
@@ -155,13 +166,13 @@ def predict_proba(fitted: Fitted, features: Mapping[str, FloatArray]) -> FloatAr
 
 
 def seeded(estimator: Pipeline, seed: int) -> Pipeline:
-    """It, with whatever is drawn at random in it decided by the seed."""
+    """Set every `random_state` of a pipeline."""
     randomness = [key for key in estimator.get_params() if key.endswith("random_state")]
     return estimator.set_params(**dict.fromkeys(randomness, seed))
 
 
 def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> FloatArray:
-    """The features (N, D) of the estimator's stream, as precise as a bundle gets them: float32."""
+    """The features (N, D) of the estimator's stream, rounded to a bundle's float32."""
     if set(features) != {vector.kind}:
         raise SpecError(f"{name} takes {vector.kind}, got {', '.join(sorted(features))}.")
     values = np.asarray(features[vector.kind], dtype=np.float32)
@@ -170,8 +181,8 @@ def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> F
     broken = int((~np.isfinite(values)).any(axis=1).sum())
     if broken:
         raise SpecError(
-            f"{name}: {vector.kind} of {broken} of {len(values)} clips is not finite. Leave them "
-            "out, and count them."
+            f"{name}: {vector.kind} of {broken} of {len(values)} clips is not finite. Leave these "
+            "clips out."
         )
     return values.astype(np.float64)
 
@@ -179,11 +190,11 @@ def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> F
 def folds_by_person(
     name: str, columns: IntArray, seen: IntArray, subjects: StrArray, seed: int
 ) -> Folds:
-    """Folds of whole persons, five if all classes stay on every training side, else fewer."""
+    """Folds of whole persons: the most, up to five, with all classes on every training side."""
     if len(columns) < 2:
-        raise RecipeError(f"{name}: {len(columns)} class to learn from. Two are needed at least.")
-    nameless = np.arange(len(subjects)).astype(str)
-    _, who = np.unique(np.where(subjects == "", nameless, subjects), return_inverse=True)
+        raise RecipeError(f"{name}: {len(columns)} class to learn from, at least two are needed.")
+    own = np.arange(len(subjects)).astype(str)
+    _, who = np.unique(np.where(subjects == "", own, subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
     for count, _ in itertools.product(range(min(_FOLDS, who.max() + 1), 1, -1), range(10)):
         shuffled = rng.permutation(who.max() + 1)[who]  # so that the seed breaks ties
@@ -200,15 +211,15 @@ def folds_by_person(
 
 def _svc(
     scale: bool = True,
-    C: float = 0.03,  # noqa: N803  # as everybody writes it
+    C: float = 0.03,  # noqa: N803  # scikit-learn's name
     kernel: Literal["linear", "rbf", "poly", "sigmoid"] = "linear",
     gamma: float | Literal["scale", "auto"] = "scale",
     tol: float = 1e-3,
     balanced: bool = True,
 ) -> Pipeline:
     """scale      standardise every feature
-    balanced   weigh the classes as if they were equally frequent
-    The others are scikit-learn's.
+    balanced   weight the classes as if they were equally frequent
+    The other options are scikit-learn's.
     """
     weight = "balanced" if balanced else None
     svc = SVC(C=C, kernel=kernel, gamma=gamma, tol=tol, class_weight=weight)
@@ -216,7 +227,7 @@ def _svc(
 
 
 def _svc_on(features: str, chosen: str, **defaults: Any) -> Callable[..., Pipeline]:
-    """`_svc` with defaults for some features, and the story of how they were chosen."""
+    """`_svc` with defaults for some features; its docstring tells how they were chosen."""
     build = functools.partial(_svc, **defaults)
     about = f"A support vector classifier on {features}."
     build.__doc__ = f"{about}\n\n{inspect.getdoc(_svc)}\n\n{chosen}"
@@ -232,14 +243,14 @@ def _forest(
 ) -> Pipeline:
     """A random forest on eGeMAPS (Eyben et al., IEEE TAFFC 2016).
 
-    scale      standardise every feature: trees split at thresholds, so it changes little but
-               rounding
-    balanced   weigh the classes as if they were equally frequent
-    The others are scikit-learn's.
+    scale      standardise every feature; this changes little but rounding, because trees split at
+               thresholds
+    balanced   weight the classes as if they were equally frequent
+    The other options are scikit-learn's.
 
-    `min_samples_split` had the best UAR of 2, 8 and 28 on RAVDESS's five folds; its figures there
-    are a little optimistic. Fan & Ke's settings, on AFEW, are `min_samples_split=28,
-    balanced=False`.
+    Of 2, 8 and 28 the default `min_samples_split` had the best UAR on RAVDESS's five folds, so its
+    figures on RAVDESS are slightly optimistic. Fan & Ke's settings for AFEW are
+    `min_samples_split=28, balanced=False`.
     """
     forest = RandomForestClassifier(
         n_estimators,
@@ -251,24 +262,25 @@ def _forest(
 
 
 _ON_RAVDESS = """\
-The defaults had the best UAR on folds inside the training parts of RAVDESS's five; each actor
-stands in four of these, so figures on RAVDESS are a little optimistic. Fan & Ke's, on AFEW, are
-`scale=False, C=2.7e-6, balanced=False`: so small a C means something on unscaled features only."""
+The defaults had the best UAR on inner folds of the training sides of RAVDESS's five folds; each
+actor is in four of these, so figures on RAVDESS are slightly optimistic. Fan & Ke's settings for
+AFEW are `scale=False, C=2.7e-6, balanced=False`: such a small C makes sense for unscaled features
+only."""
 _ON_FIGURES = """\
-The defaults, and what the features are made of, were chosen on ten synthetic walkers (`emoscope
-corpus synth --kind figures`, seed 0), by folds of whole ones: figures on these are optimistic. A
-linear kernel did better than a Gaussian one: there are more features than clips. A larger C changes
+The defaults, and the settings of the features, were chosen on ten synthetic walkers (`emoscope
+corpus synth --kind figures`, seed 0), by folds of whole walkers: figures on these are optimistic. A
+linear kernel was better than a Gaussian one: there are more features than clips. A larger C changes
 little."""
 _ONE_UNIT = """\
-They are not scaled: all are in one unit, and scaled ones would give the noise of a block where
-nothing moves as much weight as a gesture."""
+The features are not scaled: they have one unit, and scaling would give the noise of a block without
+motion as much weight as a gesture."""
 
-# Three seconds are about one spoken sentence, which the functionals are meant to describe.
+# Three seconds are about one spoken sentence, the unit that the functionals describe.
 _SENTENCE = ClipSpec(streams=(Vector(kind="egemaps"),), window=Window(length_s=3.0, stride_s=0.5))
 
 
 def _gesture(kind: VectorKind) -> ClipSpec:
-    """Two seconds are about one gesture; 32 frames of them are about every second one."""
+    """The ClipSpec of body features: two seconds, about one gesture, in 32 frames."""
     return ClipSpec(
         region="frame",
         sampling=Uniform(length=32),

@@ -1,6 +1,6 @@
-"""An estimator's settings, chosen inside a training side by persons that it does not learn from.
+"""Search of an estimator's settings by cross-validation over persons of the training side.
 
-The test side decides nothing: every fold of a run, and its final training, chooses anew.
+Every fold of a run, and its final training, searches separately: the test side is never used.
 """
 
 import difflib
@@ -43,27 +43,27 @@ Search = Sequence[Mapping[str, Sequence[Any]]]  # tables of values to try, as in
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen, and the unweighted average recall (UAR) of all that was tried."""
+    """The chosen settings, and the unweighted average recall (UAR) of all candidates."""
 
     chosen: Settings
     tried: tuple[tuple[Settings, float], ...]
 
     def facts(self) -> dict[str, Any]:
-        """For a fold.json."""
+        """The entries for fold.json."""
         tried = [{"settings": settings, "uar": score} for settings, score in self.tried]
         return {"chosen": self.chosen, "tried": tried}
 
 
 def candidates(search: Search) -> Iterator[Settings]:
-    """Every combination of each table's values; the last option changes fastest."""
+    """Yield every combination of each table's values; the last option changes fastest."""
     for table in search:
         for values in itertools.product(*table.values()):
             yield dict(zip(table, values, strict=True))
 
 
 def check_search(name: str, options: Mapping[str, Any], search: Search) -> None:
-    """Raises RecipeError for what cannot be searched: an option that the estimator has not, one
-    that is set already, a single candidate."""
+    """Raise RecipeError for an unknown option, an option that is set already, or a search with only
+    one candidate."""
     known = list(inspect.signature(ESTIMATORS[name].build).parameters)
     for key in itertools.chain.from_iterable(search):
         if key not in known:
@@ -71,7 +71,9 @@ def check_search(name: str, options: Mapping[str, Any], search: Search) -> None:
             hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
             raise RecipeError(f"{name}: model.search: no option {key!r}. {hint}")
         if key in options:
-            raise RecipeError(f"{name}: {key} stands in model.options and in model.search.")
+            raise RecipeError(
+                f"{name}: {key} is both in model.options and in model.search. Remove one."
+            )
     if search and len(list(itertools.islice(candidates(search), 2))) < 2:
         raise RecipeError(f"{name}: model.search has one candidate. Put it into model.options.")
 
@@ -85,11 +87,11 @@ def choose(
     subjects: StrArray,
     seed: int,
 ) -> Choice:
-    """The candidate with the highest UAR, of equals the first, on up to five inner folds of whole
-    persons; arguments as in `estimators.fit`.
+    """Choose the candidate with the highest UAR (the first of equals) on up to five inner folds of
+    whole persons. The arguments are those of `estimators.fit`.
 
-    The recall is over the answers of all inner folds together, by the classifier itself, before
-    calibration. Raises as `estimators.fit`, and RecipeError for values that make no sense.
+    The UAR is computed over the predictions of all inner folds together, by the classifier before
+    calibration. Raises as `estimators.fit`, and RecipeError for values that do not fit.
     """
     vector = ESTIMATORS[name].vector
     build = functools.partial(create, name, **options)
@@ -106,22 +108,22 @@ def choose_pipeline(
     subjects: StrArray,
     seed: int,
 ) -> Choice:
-    """`choose` for a pipeline that stands in no registry, on whatever vector it eats."""
+    """`choose` for a pipeline that is not registered, on any vector."""
     inputs = matrix(name, vector, features)
     columns, seen = np.unique(truth, return_inverse=True)
     folds = folds_by_person(name, columns, seen, subjects, seed)
     tried = []
     for settings in candidates(search):
         try:
-            said = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
+            predicted = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
         except (TypeError, ValueError) as error:
             raise RecipeError(
                 f"{name}: model.search: {words(settings)} does not fit: {error}."
             ) from None
-        tried.append((settings, uar(seen, said)))
+        tried.append((settings, uar(seen, predicted)))
     return Choice(max(tried, key=lambda one: one[1])[0], tuple(tried))
 
 
 def words(settings: Mapping[str, Any]) -> str:
-    """ "C = 0.03, kernel = linear"."""
+    """Format settings for messages: "C = 0.03, kernel = linear"."""
     return ", ".join(f"{key} = {value}" for key, value in settings.items())

@@ -1,4 +1,4 @@
-"""Runs side by side, and whether they differ on the clips that both of them judged."""
+"""Finished runs side by side, and tests of their differences on the clips they share."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,29 +18,30 @@ from emoscope.training.evaluation.evaluate import (
     measure,
     protocol_words,
 )
-from emoscope.training.evaluation.report import (
+from emoscope.training.evaluation.report import summary_rows
+from emoscope.training.evaluation.tables import (
     ABSENT,
     Table,
     TidyRow,
     percent,
-    summary_rows,
+    points,
     tidy,
     with_interval,
 )
 from emoscope.training.metrics import Difference, mcnemar, paired_bootstrap
-from emoscope.training.run_folder import Run, read_json, read_run
+from emoscope.training.run_folder import RunFolder, read_json, read_run
 
 __all__ = ["Compared", "Comparison", "Pair", "compare"]
 
-ALL_PAIRS = 4  # runs; of more, each is compared with the first
+ALL_PAIRS = 4  # with more runs, each is compared with the first only
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One run's line.
+    """One run of a comparison.
 
-    seconds_a_fold   of training, the median over folds and seeds; `seconds` is their sum
-    cpu_ms           of one clip, batch 1, on one thread; None where no bundle was exported
+    seconds_a_fold   training time, median over folds and seeds; `seconds` is the sum
+    cpu_ms           time per clip at batch size 1 on one thread; None without an exported bundle
     """
 
     name: str
@@ -56,10 +57,10 @@ class Compared:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs on the clips that both judged; `reason` says why they cannot be compared.
+    """Two runs on the clips they share; `reason` tells why they cannot be compared.
 
-    A run of several seeds answers with the mean of their probabilities. `difference` is in UAR,
-    the second run's less the first's.
+    The probabilities of a run's seeds are averaged. `difference` is the second run's UAR minus the
+    first's.
     """
 
     first: str
@@ -73,39 +74,44 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs, pairs of them, and what to beware of."""
+    """Compared runs, pairs of them, and warnings."""
 
     runs: tuple[Compared, ...]
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
 
     def markdown(self) -> str:
-        """Warnings, the runs, and the pairs, as Markdown."""
+        """Return warnings, runs and pairs as Markdown."""
         warnings = [f"> **Warning**: {warning}" for warning in self.warnings]
         tables = [t.markdown() for t in (_run_table(self.runs), _pair_table(self.pairs)) if t.rows]
         return "\n\n".join([*warnings, *tables]) + "\n"
 
     def csv(self) -> str:
-        """The same as a tidy table: part, name, metric, value, low, high."""
+        """Return the same as a tidy table: part, name, metric, value, low, high."""
         return tidy(_tidy_rows(self))
 
 
 def compare(run_dirs: Sequence[Path]) -> Comparison:
-    """Compare finished runs. Raises RecipeError for one that is not finished, or fewer than two."""
+    """Compare finished runs. Raises RecipeError for fewer than two, or an unfinished one.
+
+    >>> from pathlib import Path
+    >>> from emoscope.training.evaluation.compare import compare
+    >>> print(compare([Path("runs/a"), Path("runs/b")]).markdown())  # doctest: +SKIP
+    """
     if len(run_dirs) < 2:
-        raise RecipeError("Two runs or more can be compared. Give their folders.")
+        raise RecipeError("A comparison needs two runs or more. Name their folders.")
     runs = [read_run(folder) for folder in run_dirs]
     judged = [judge(run) for run in runs]
     names = _names(runs)
-    lines = [_compared(*each) for each in zip(names, runs, judged, strict=True)]
-    places = range(len(runs))
-    wanted = combinations(places, 2) if len(runs) <= ALL_PAIRS else ((0, k) for k in places[1:])
+    compared = [_compared(*each) for each in zip(names, runs, judged, strict=True)]
+    indices = range(len(runs))
+    wanted = combinations(indices, 2) if len(runs) <= ALL_PAIRS else ((0, k) for k in indices[1:])
     pairs = [_pair((names[a], judged[a]), (names[b], judged[b])) for a, b in wanted]
-    return Comparison(tuple(lines), tuple(pairs), tuple(_warnings(lines)))
+    return Comparison(tuple(compared), tuple(pairs), tuple(_warnings(compared)))
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
-    """The recipes' names, with the folder where two are the same."""
+def _names(runs: Sequence[RunFolder]) -> list[str]:
+    """Return the recipes' names, with the folder where two are the same."""
     names = [str(run.info["name"]) for run in runs]
     return [
         name if names.count(name) == 1 else f"{name} ({run.folder})"
@@ -113,7 +119,7 @@ def _names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _compared(name: str, run: Run, judged: Judged) -> Compared:
+def _compared(name: str, run: RunFolder, judged: Judged) -> Compared:
     seconds = [float(result["seconds"]) for result in run.results()]
     bundle = run.folder / "bundle.json"
     return Compared(
@@ -133,53 +139,54 @@ def _pair(first: tuple[str, Judged], second: tuple[str, Judged]) -> Pair:
     (name_a, a), (name_b, b) = first, second
     if set(a.predictions.labels) != set(b.predictions.labels):
         return Pair(name_a, name_b, 0, reason="their labels differ")
-    said_a, said_b = _answers(a), _answers(b)
-    common = [key for key in said_a if key in said_b]
+    predicted_a, predicted_b = _predictions(a), _predictions(b)
+    common = [key for key in predicted_a if key in predicted_b]
     if not common:
-        return Pair(name_a, name_b, 0, reason="they have no clip in common")
+        return Pair(name_a, name_b, 0, reason="they share no clip")
     labels = {label: c for c, label in enumerate(a.predictions.labels)}
     truth = np.array([labels[label] for _, label in common])
-    by_a = np.array([labels[said_a[key][0]] for key in common])
-    by_b = np.array([labels[said_b[key][0]] for key in common])
-    subjects = np.array([said_a[key][1] for key in common], dtype=np.str_)
+    classes_a = np.array([labels[predicted_a[key][0]] for key in common])
+    classes_b = np.array([labels[predicted_b[key][0]] for key in common])
+    subjects = np.array([predicted_a[key][1] for key in common], dtype=np.str_)
     known = bool((subjects != "").all())
     return Pair(
         name_a,
         name_b,
         len(common),
         over="subjects" if known else "samples",
-        mcnemar_p=mcnemar(by_a == truth, by_b == truth),
-        difference=paired_bootstrap(truth, by_a, by_b, subjects if known else None, metric="uar"),
+        mcnemar_p=mcnemar(classes_a == truth, classes_b == truth),
+        difference=paired_bootstrap(
+            truth, classes_a, classes_b, subjects if known else None, metric="uar"
+        ),
     )
 
 
-def _answers(judged: Judged) -> dict[tuple[ClipKey, str], tuple[str, str]]:
-    """{clip and its true label: (what the mean of the seeds' probabilities says, subject)}."""
+def _predictions(judged: Judged) -> dict[tuple[ClipKey, str], tuple[str, str]]:
+    """Return {(clip, true label): (predicted label, subject)}, by the mean over the seeds."""
     p = judged.predictions
-    means = np.zeros((len(judged.once), len(p.labels)))
-    # Their sum: every clip has as many seeds, so the largest is the mean's.
-    np.add.at(means, judged.clips, p.probs)
-    said = means.argmax(axis=1).tolist()
+    sums = np.zeros((len(judged.once), len(p.labels)))
+    # The sum is enough: every clip has equally many seeds.
+    np.add.at(sums, judged.clips, p.probs)
+    predicted = sums.argmax(axis=1).tolist()
     samples = [p.samples[row] for row in judged.once.tolist()]
     return {
         (clip_key(sample), sample.label): (p.labels[c], sample.subject)
-        for sample, c in zip(samples, said, strict=True)
+        for sample, c in zip(samples, predicted, strict=True)
     }
 
 
 def _warnings(lines: Sequence[Compared]) -> Iterator[str]:
     for line in lines:
         yield from (f"{line.name}: {warning}" for warning in line.figures["warnings"])
-    for what in ("corpus", "protocol"):
-        if len({getattr(line, what) for line in lines}) > 1:
-            each = "; ".join(f"{line.name}: {getattr(line, what)}" for line in lines)
-            plural = {"corpus": "corpora", "protocol": "protocols"}[what]
-            yield f"The {plural} differ, so the figures do not compare. {each}."
+    for field, plural in (("corpus", "corpora"), ("protocol", "protocols")):
+        if len({getattr(line, field) for line in lines}) > 1:
+            each = "; ".join(f"{line.name}: {getattr(line, field)}" for line in lines)
+            yield f"The {plural} differ, so the results are not comparable. {each}."
 
 
 def _run_table(runs: Sequence[Compared]) -> Table:
     header = ("run", "model", "corpus", "protocol", "clips", "accuracy", "UAR", "macro-F1", "ECE")
-    costs = ("s a fold", "s in all", "parameters", "CPU-ms a clip")
+    costs = ("seconds per fold", "seconds in total", "parameters", "CPU ms per clip")
     rows = tuple(
         (
             line.name,
@@ -200,32 +207,29 @@ def _run_table(runs: Sequence[Compared]) -> Table:
     )
     over = sorted({line.figures["interval_over"] for line in runs})
     note = (
-        f"95 % intervals in brackets, by bootstrap over {' or '.join(over)}. Seconds of training: "
-        "the median of folds and seeds, and the sum of them."
+        f"In brackets: 95 % confidence intervals by bootstrap over {' or '.join(over)}. Seconds: "
+        "training time, median over folds and seeds, and their sum."
     )
     return Table("Runs", (*header, *costs), rows, note)
 
 
 def _pair_table(pairs: Sequence[Pair]) -> Table:
-    header = ("first", "second", "common clips", "UAR: second less first", "p (bootstrap)")
-    rows = tuple(
-        (pair.first, pair.second, f"{pair.clips:,}", *_difference_cells(pair)) for pair in pairs
-    )
+    header = ("first", "second", "common clips", "UAR: second minus first", "p (bootstrap)")
+    rows = []
+    for pair in pairs:
+        if pair.difference is None:
+            cells = (f"not compared: {pair.reason}", ABSENT, ABSENT)
+        else:
+            d = pair.difference
+            cells = (points(d), _p(d.p), _p(pair.mcnemar_p))
+        rows.append((pair.first, pair.second, f"{pair.clips:,}", *cells))
     over = sorted({pair.over for pair in pairs} - {""})
     note = (
-        f"Differences in percent points, with the 95 % interval of a paired bootstrap over "
-        f"{' or '.join(over)}. McNemar's test is of the clips on which one run alone is "
-        "right, and takes clips as independent."
+        "Differences in percentage points, with the 95 % confidence interval of a paired bootstrap "
+        f"over {' or '.join(over)}. McNemar's test counts clips on which exactly one run is right, "
+        "and takes clips as independent."
     )
-    return Table("Pairs", (*header, "p (McNemar)"), rows, note if over else "")
-
-
-def _difference_cells(pair: Pair) -> tuple[str, str, str]:
-    d = pair.difference
-    if d is None:
-        return f"not compared: {pair.reason}", ABSENT, ABSENT
-    interval = f"{100 * d.difference:+.1f} ({100 * d.low:+.1f} to {100 * d.high:+.1f})"
-    return interval, _p(d.p), _p(pair.mcnemar_p)
+    return Table("Pairs", (*header, "p (McNemar)"), tuple(rows), note if over else "")
 
 
 def _p(p: float) -> str:

@@ -28,9 +28,9 @@ from emoscope.training.evaluation.evaluate import (
     protocol_words,
 )
 from emoscope.training.evaluation.fit_fusion import RULES
-from emoscope.training.evaluation.report import ABSENT, Table, percent, with_interval
+from emoscope.training.evaluation.tables import ABSENT, Table, percent, with_interval
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap
-from emoscope.training.run_folder import Predictions, Run, read_run, write_json
+from emoscope.training.run_folder import Predictions, RunFolder, read_run, write_json
 
 __all__ = ["RULES", "Stack", "fuse", "fused", "random_folds", "stack_runs"]
 
@@ -174,7 +174,7 @@ def fuse(run_dirs: Sequence[Path], out: Path, rule: str = "average", seed: int =
     return text
 
 
-def _answers(run: Run, labels: tuple[str, ...]) -> _Answers:
+def _answers(run: RunFolder, labels: tuple[str, ...]) -> _Answers:
     """{clip and label: its probabilities, fold and sample}."""
     judged = judge(run)
     p = judged.predictions
@@ -188,7 +188,7 @@ def _answers(run: Run, labels: tuple[str, ...]) -> _Answers:
     }
 
 
-def _refuse_other_clips(first: Run, known: _Answers, run: Run, other: _Answers) -> None:
+def _refuse_other_clips(first: RunFolder, known: _Answers, run: RunFolder, other: _Answers) -> None:
     """Raise RecipeError where two runs judged different clips."""
     different = [key for key in (*known, *other) if (key in known) != (key in other)]
     if different:
@@ -199,7 +199,7 @@ def _refuse_other_clips(first: Run, known: _Answers, run: Run, other: _Answers) 
         )
 
 
-def _refuse_other_folds(first: Run, known: _Answers, run: Run, other: _Answers) -> None:
+def _refuse_other_folds(first: RunFolder, known: _Answers, run: RunFolder, other: _Answers) -> None:
     """Raise RecipeError where two runs divide the clips they share into different folds."""
     forth: dict[str, str] = {}  # fold of the first run -> fold of the other
     back: dict[str, str] = {}
@@ -224,7 +224,7 @@ def _figures(stack: Stack, probs: FloatArray) -> dict[str, Any]:
     }
 
 
-def _write_system(stack: Stack, runs: Sequence[Run], out: Path, rule: str, seed: int) -> None:
+def _write_system(stack: Stack, runs: Sequence[RunFolder], out: Path, rule: str, seed: int) -> None:
     """Write the system file, with the rule fitted to all clips."""
     out.mkdir(parents=True, exist_ok=True)
     name = out.resolve().name

@@ -1,156 +1,93 @@
-"""An evaluation for people: Markdown, one HTML page that opens offline, and a tidy CSV."""
+"""An evaluation as Markdown, as an HTML page that opens offline, and as a tidy CSV table."""
 
-import csv
-import html as escaping
-import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from emoscope.reports.html_template import STYLE
-from emoscope.training.estimators.search import words
 from emoscope.training.evaluation.charts import confusion_chart, curves_chart, reliability_chart
 from emoscope.training.evaluation.html_template import MORE_STYLE, PAGE
+from emoscope.training.evaluation.tables import (
+    ABSENT,
+    Cell,
+    Table,
+    TidyRow,
+    confusion_table,
+    percent,
+    tidy,
+    with_interval,
+)
 from emoscope.training.metrics import accuracy, uar
-from emoscope.training.run_folder import Predictions, Run, read_json
+from emoscope.training.run_folder import Predictions, RunFolder, read_json
 
-__all__ = [
-    "ABSENT",
-    "Table",
-    "TidyRow",
-    "confusion_table",
-    "csv_table",
-    "html",
-    "markdown",
-    "percent",
-    "summary_rows",
-    "tidy",
-    "with_interval",
-]
+__all__ = ["csv_table", "html", "markdown", "summary_rows"]
 
-ABSENT = "—"
-OPEN_ROWS = 20  # a longer table is folded
-
-_MAJORITY = "where a class has over half of all votes"
-_TRAINING = (
-    "Under the training prior: with the classes' shares of the training data in the probabilities."
+_METRICS = (
+    "Accuracy: share of correct predictions. UAR: mean recall of the classes, so that rare classes "
+    "count as much as frequent ones. Macro-F1: mean F1 score of the classes. Expected calibration "
+    "error: mean gap between confidence and accuracy; 0 is perfectly calibrated."
 )
-_UNIFORM = (
-    "Under the uniform prior these shares are taken out, as `analyze` does unless told --prior "
-    "train; what has no figure there is under the training prior."
+_PRIORS = (
+    "Training prior: the probabilities include the class shares of the training data, as in every "
+    "table whose header names no prior. Uniform prior: these shares are divided out, as emoscope "
+    "analyze does unless --prior train is given."
 )
-_COVERED = ("answered", "accuracy", "uar")
-
-Cell = str | int | float | None
-TidyRow = tuple[str, str, str, Cell, Cell, Cell]  # part, name, metric, value, low, high
+_CURVE = ("answered", "accuracy", "uar")
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of words, the first column naming its rows."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """With its title as a heading."""
-        lines = [self.header, ["---"] * len(self.header), *self.rows]
-        cells = ("| " + " | ".join(c.replace("|", r"\|") for c in line) + " |" for line in lines)
-        note = f"\n\n{self.note}" if self.note else ""
-        return f"## {self.title}\n\n" + "\n".join(cells) + note
-
-    def html(self) -> str:
-        """With its title as a heading; long ones are folded."""
-        head = "".join(f'<th scope="col">{_text(name)}</th>' for name in self.header)
-        body = "\n".join(
-            "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>"
-            for row in self.rows
-        )
-        note = f'<p class="quiet">{_text(self.note)}</p>' if self.note else ""
-        table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table>"
-        if len(self.rows) > OPEN_ROWS:
-            table = f"<details><summary>{len(self.rows)} rows</summary>{table}</details>"
-        return (
-            f'<section><h2>{_text(self.title)}</h2><div class="wide">{table}</div>{note}</section>'
-        )
-
-
-def markdown(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
-    """Every table of the evaluation, the run's warnings on top."""
+def markdown(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """Return all tables of the evaluation, with the run's warnings on top."""
     warnings = [f"> **Warning**: {warning}" for warning in figures["warnings"]]
-    head = f"# {run.info['name']}\n\n{figures['what']}; {_counts(figures)}."
-    tables = [
-        _summary(figures),
-        _votes(figures),
-        _classes(figures),
-        _coverage(figures),
-        confusion_table("Confusion matrix", run.labels, figures["confusion"]),
-        *_groups(figures),
-        _folds(run, predictions),
-        _left_out(figures),
-        _provenance(run),
+    head = f"# {run.info['name']}\n\n{_subtitle(figures)}"
+    confusion = confusion_table("Confusion matrix", run.labels, figures["confusion"])
+    tables = [*_results(figures), confusion, *_details(run, figures, predictions)]
+    return "\n\n".join([*warnings, head, *(table.markdown() for table in tables)]) + "\n"
+
+
+def html(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """Return the same tables as one page with charts, without scripts or network access."""
+    charts = [
+        {
+            "title": "Training loss",
+            "svg": _curves(run, "loss"),
+            "note": "One line per fold and seed.",
+        },
+        {
+            "title": "UAR on the hold-out",
+            "svg": _curves(run, "holdout_uar"),
+            "note": "One line per fold and seed. The hold-out is not trained on.",
+        },
+        {
+            "title": "Calibration: accuracy over confidence",
+            "svg": reliability_chart(predictions.probs, predictions.truth),
+            "note": "Bars of a calibrated model end on the dashed line. Darker bars stand for more "
+            "predictions.",
+        },
     ]
-    return "\n\n".join([*warnings, head, *(t.markdown() for t in tables if t.rows)]) + "\n"
-
-
-def html(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
-    """The same tables as one page with pictures: nothing is fetched, no script runs."""
-    matrix = confusion_chart(np.array(figures["confusion"]), run.labels)
-    charts = {
-        "Training: loss, a line a fold and seed": _curves(run, "loss"),
-        "Training: UAR on the hold-out": _curves(run, "holdout_uar"),
-        "Calibration: right answers over confidence": reliability_chart(
-            predictions.probs, predictions.truth
-        ),
-    }
-    above = [_summary(figures), _votes(figures), _classes(figures), _coverage(figures)]
-    below = [*_groups(figures), _folds(run, predictions), _left_out(figures), _provenance(run)]
-    return PAGE.substitute(
-        title=_text(str(run.info["name"])),
-        style=STYLE + MORE_STYLE,
-        warnings="".join(
-            f'<p class="warning"><b>Warning.</b> {_text(warning)}</p>'
-            for warning in figures["warnings"]
-        ),
-        what=_text(f"{figures['what']}; {_counts(figures)}."),
-        above="\n".join(table.html() for table in above if table.rows),
-        matrix=matrix,
-        charts="".join(
-            f"<section><h3>{title}</h3>{svg}</section>" for title, svg in charts.items() if svg
-        ),
-        below="\n".join(table.html() for table in below if table.rows),
+    return PAGE.render(
+        title=str(run.info["name"]),
+        style=Markup(STYLE + MORE_STYLE),
+        warnings=figures["warnings"],
+        subtitle=_subtitle(figures),
+        results=_results(figures),
+        confusion=confusion_chart(np.array(figures["confusion"]), run.labels),
+        charts=[chart for chart in charts if chart["svg"]],
+        details=_details(run, figures, predictions),
     )
 
 
-def confusion_table(title: str, labels: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
-    """(C, C) counts; rows are the truth."""
-    rows = zip(labels, counts, strict=True)
-    cells = tuple((label, *(str(count) for count in row)) for label, row in rows)
-    return Table(title, ("truth \\ called", *labels), cells)
+def csv_table(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> str:
+    """Return one tidy table: part, name, metric, value, low, high.
 
-
-def csv_table(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> str:
-    """One tidy table: part, name, metric, value, low, high. Accuracies are fractions here; the
-    interval is the 95 % one. Warnings are its first rows (part "warning", in the name), so that
-    they are there for whoever loads it, too."""
+    Accuracies are fractions; low and high are the 95 % confidence interval. The run's warnings are
+    the first rows (part "warning", the text in the column name)."""
     return tidy(_tidy_rows(run, figures, predictions))
 
 
-def tidy(rows: Iterable[TidyRow]) -> str:
-    """The rows as CSV under the header that all our tables share."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["part", "name", "metric", "value", "low", "high"])
-    table.writerows(rows)
-    return text.getvalue()
-
-
 def summary_rows(part: str, name: str, figures: Mapping[str, Any]) -> Iterator[TidyRow]:
-    """The figures of a whole run, as rows of the tidy table."""
+    """Yield the metrics of a whole run as rows of the tidy table."""
     for metric in ("accuracy", "uar", "majority_accuracy", "majority_uar"):
         if metric in figures:
             low, high = figures[f"{metric}_ci95"]
@@ -159,168 +96,168 @@ def summary_rows(part: str, name: str, figures: Mapping[str, Any]) -> Iterator[T
     yield from _each(part, name, {key: figures[key] for key in wanted if key in figures})
 
 
-def percent(share: float | None) -> str:
-    """0.463 -> "46.3 %"; a dash where there is none."""
-    return ABSENT if share is None or not np.isfinite(share) else f"{100 * share:.1f} %"
-
-
-def with_interval(figures: Mapping[str, Any], metric: str) -> str:
-    """ "46.3 % (41.0 to 51.2)", the 95 % interval in brackets."""
-    low, high = figures[f"{metric}_ci95"]
-    return f"{percent(figures[metric])} ({100 * low:.1f} to {100 * high:.1f})"
-
-
-def _counts(figures: Mapping[str, Any]) -> str:
+def _subtitle(figures: Mapping[str, Any]) -> str:
     people = f" of {figures['subjects']} subjects" if figures["subjects"] else ""
     seeds = f", {figures['seeds']} seeds" if figures["seeds"] > 1 else ""
     return (
-        f"{figures['samples']:,} clips{people}{seeds}, "
-        f"95 % intervals by bootstrap over {figures['interval_over']}"
+        f"{figures['what']}; {figures['samples']:,} clips{people}{seeds}, "
+        f"95 % confidence intervals by bootstrap over {figures['interval_over']}."
     )
 
 
+def _results(figures: Mapping[str, Any]) -> list[Table]:
+    """Return the tables above the confusion matrix."""
+    tables = [_summary(figures), _votes(figures), _classes(figures), _thresholds(figures)]
+    return [table for table in tables if table.rows]
+
+
+def _details(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -> list[Table]:
+    """Return the tables below the confusion matrix."""
+    excluded = tuple((why, f"{count:,}") for why, count in figures["left_out"].items() if count)
+    tables = [
+        *_groups(figures),
+        _folds(run, predictions),
+        Table("Excluded clips", ("reason", "clips"), excluded),
+        _provenance(run),
+    ]
+    return [table for table in tables if table.rows]
+
+
 def _summary(figures: Mapping[str, Any]) -> Table:
-    """With a column for the uniform prior, where there are such figures."""
-    freed = figures.get("uniform_prior", {})
+    """Return the main metrics, with a column for the uniform prior where it was evaluated."""
+    uniform = figures.get("uniform_prior")
     rows = [
-        (name, with_interval(figures, key), with_interval(freed, key) if freed else "")
+        (name, with_interval(figures, key), with_interval(uniform, key) if uniform else "")
         for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall (UAR)"))
     ]
     rows.append(("macro-F1", percent(figures["macro_f1"]), ABSENT))
     rows.append(("expected calibration error, 15 bins", f"{figures['ece']:.3f}", ABSENT))
     if figures.get("majority_samples"):
-        of = f"{_MAJORITY} ({figures['majority_samples']:,} clips)"
+        clips = f"clips with a majority label ({figures['majority_samples']:,} clips)"
         for key, name in (("majority_accuracy", "accuracy"), ("majority_uar", "UAR")):
-            rows.append((f"{name} {of}", with_interval(figures, key), ABSENT))
-    if not freed:
-        kept = tuple(row[:2] for row in rows)
-        return Table("Figures", ("figure", "value (95 % interval)"), kept, _TRAINING)
-    header = ("figure (95 % interval)", "training prior", "uniform prior")
-    return Table("Figures", header, tuple(rows), f"{_TRAINING} {_UNIFORM}")
+            rows.append((f"{name}, {clips}", with_interval(figures, key), ABSENT))
+    if uniform:
+        header = ("metric (95 % interval)", "training prior", "uniform prior")
+        return Table("Results", header, tuple(rows), f"{_METRICS} {_PRIORS}")
+    two_columns = tuple((name, value) for name, value, _ in rows)
+    return Table("Results", ("metric", "value (95 % interval)"), two_columns, _METRICS)
+
+
+def _votes(figures: Mapping[str, Any]) -> Table:
+    """Return the metrics by each vote; without rows if there are no votes."""
+    rows = tuple(
+        (vote, with_interval(scores, "accuracy"), with_interval(scores, "uar"))
+        for vote, scores in figures.get("by_vote", {}).items()
+    )
+    note = "How the blocks of a clip become one prediction. The other tables use the first vote."
+    return Table("By vote", ("vote", "accuracy", "UAR"), rows, note)
 
 
 def _classes(figures: Mapping[str, Any]) -> Table:
-    freed = figures.get("uniform_prior", {}).get("recall", {})
+    uniform = figures.get("uniform_prior", {}).get("recall", {})
     rows = tuple(
         (
             label,
-            percent(f["recall"]),
-            percent(f["precision"]),
-            percent(f["f1"]),
-            *([percent(freed[label])] if freed else []),
-            f"{f['samples']}",
+            percent(scores["recall"]),
+            percent(scores["precision"]),
+            percent(scores["f1"]),
+            *([percent(uniform[label])] if uniform else []),
+            f"{scores['samples']}",
         )
-        for label, f in figures["per_class"].items()
+        for label, scores in figures["per_class"].items()
     )
-    more = ("recall, uniform prior",) if freed else ()
+    more = ("recall, uniform prior",) if uniform else ()
     return Table("By class", ("class", "recall", "precision", "F1", *more, "clips"), rows)
 
 
-def _coverage(figures: Mapping[str, Any]) -> Table:
-    """What a least confidence leaves, and how right that is."""
+def _thresholds(figures: Mapping[str, Any]) -> Table:
+    """Return accuracy and coverage at confidence thresholds."""
     curves = [figures["coverage"]]
     if "uniform_prior" in figures:
         curves.append(figures["uniform_prior"]["coverage"])
     rows = tuple(
         (
-            f"{100 * lines[0]['min_confidence']:.0f} %",
-            *(percent(line[key]) for line in lines for key in _COVERED),
+            f"{100 * points[0]['min_confidence']:.0f} %",
+            *(percent(point[key]) for point in points for key in _CURVE),
         )
-        for lines in zip(*curves, strict=True)
+        for points in zip(*curves, strict=True)
     )
-    names = ("answered", "accuracy", "UAR")
-    freed = tuple(f"{name}, uniform prior" for name in names) if len(curves) > 1 else ()
-    note = "Of clips whose highest probability is that or more; the UAR is of the classes left."
-    return Table("Least confidence", ("at least", *names, *freed), rows, note)
-
-
-def _votes(figures: Mapping[str, Any]) -> Table:
-    """By each vote, the recipe's own first; no rows where nothing was voted on."""
-    rows = tuple(
-        (vote, with_interval(by, "accuracy"), with_interval(by, "uar"))
-        for vote, by in figures.get("by_vote", {}).items()
+    names = ("coverage", "accuracy", "UAR")
+    more = tuple(f"{name}, uniform prior" for name in names) if len(curves) > 1 else ()
+    note = (
+        "Results if predictions below a minimum confidence (--min-confidence) are withheld. "
+        "Coverage: share of clips that keep their prediction; accuracy and UAR are those of these "
+        "clips and their classes."
     )
-    note = "The first is the recipe's own, by which all other tables are."
-    return Table("By vote", ("vote over a clip's blocks", "accuracy", "UAR"), rows, note)
+    return Table("By minimum confidence", ("minimum confidence", *names, *more), rows, note)
 
 
 def _groups(figures: Mapping[str, Any]) -> Iterator[Table]:
     for column, values in figures["by_group"].items():
-        if len(values) < 2:
-            continue
-        rows = tuple(
-            (value, percent(f["accuracy"]), percent(f["uar"]), f"{f['samples']}")
-            for value, f in values.items()
-        )
-        yield Table(f"By {column}", (column, "accuracy", "UAR", "clips"), rows)
+        if len(values) > 1:
+            rows = tuple(
+                (value, percent(scores["accuracy"]), percent(scores["uar"]), f"{scores['samples']}")
+                for value, scores in values.items()
+            )
+            yield Table(f"By {column}", (column, "accuracy", "UAR", "clips"), rows)
 
 
-def _folds(run: Run, predictions: Predictions) -> Table:
-    rows = [
-        (
-            fold["fold"],
-            str(fold["seed"]),
-            str(fold["samples"]),
-            percent(fold["accuracy"]),
-            percent(fold["uar"]),
-            *_training_cells(fold),
+def _folds(run: RunFolder, predictions: Predictions) -> Table:
+    folds = list(_by_fold(run, predictions))
+    rows = []
+    for fold in folds:
+        epochs, kept = fold.get("epochs"), fold.get("chosen_epoch")
+        rows.append(
+            (
+                fold["fold"],
+                str(fold["seed"]),
+                str(fold["samples"]),
+                percent(fold["accuracy"]),
+                percent(fold["uar"]),
+                f"{fold['seconds']:,.0f}",
+                ABSENT if epochs is None else str(epochs),
+                ABSENT if kept is None else str(kept),
+                f"{fold['temperature']:.3f}",
+                *([_settings(fold["chosen"])] if "chosen" in fold else []),
+            )
         )
-        for fold in _by_fold(run, predictions)
-    ]
     if len(rows) > 1:
-        folds = list(_by_fold(run, predictions))
-        means = {
-            metric: percent(float(np.nanmean([fold[metric] for fold in folds])))
+        means = [
+            percent(float(np.nanmean([fold[metric] for fold in folds])))
             for metric in ("accuracy", "uar")
-        }
-        mean = ("mean of folds", "", "", means["accuracy"], means["uar"])
-        rows.append((*mean, *[""] * (len(rows[0]) - len(mean))))
-    measured = ("fold", "seed", "clips", "accuracy", "UAR")
-    trained = ("seconds", "epochs", "kept", "temperature")
-    searched = ("chosen",) if run.recipe.model.search else ()
-    header = (*measured, *trained, *searched)
-    note = "Kept: the epoch, from 0, whose weights were judged. Seconds are those of the training."
-    return Table("By fold", header, tuple(rows), note)
-
-
-def _training_cells(fold: Mapping[str, Any]) -> tuple[str, ...]:
-    epochs, kept = fold.get("epochs"), fold.get("chosen_epoch")
-    return (
-        f"{fold['seconds']:,.0f}",
-        ABSENT if epochs is None else str(epochs),
-        ABSENT if kept is None else str(kept),
-        f"{fold['temperature']:.3f}",
-        *([words(fold["chosen"])] if "chosen" in fold else []),
+        ]
+        rows.append(("mean of folds", "", "", *means, *[""] * (len(rows[0]) - 5)))
+    header = ("fold", "seed", "clips", "accuracy", "UAR", "seconds", "epochs", "kept epoch")
+    searched = ("chosen settings",) if run.recipe.model.search else ()
+    note = (
+        "Seconds: training time. Kept epoch: the epoch, counted from 0, whose weights were "
+        "evaluated. Temperature: logits are divided by it."
     )
+    return Table("By fold", (*header, "temperature", *searched), tuple(rows), note)
 
 
-def _by_fold(run: Run, predictions: Predictions) -> Iterator[dict[str, Any]]:
-    """fold.json of every fold and seed with its own figures, NaN where nothing can be judged."""
-    truth, said, folds = predictions.truth, predictions.predicted, np.array(predictions.folds)
+def _by_fold(run: RunFolder, predictions: Predictions) -> Iterator[dict[str, Any]]:
+    """Yield fold.json of every fold and seed with its metrics, NaN for a fold without truth."""
+    truth, predicted, folds = predictions.truth, predictions.predicted, np.array(predictions.folds)
     for result in run.results():
-        mine = (folds == result["fold"]) & (predictions.seeds == result["seed"])
+        rows = (folds == result["fold"]) & (predictions.seeds == result["seed"])
         yield {
             **result,
-            "samples": int(mine.sum()),
-            "accuracy": accuracy(truth[mine], said[mine]) if mine.any() else float("nan"),
-            "uar": uar(truth[mine], said[mine]) if mine.any() else float("nan"),
+            "samples": int(rows.sum()),
+            "accuracy": accuracy(truth[rows], predicted[rows]) if rows.any() else float("nan"),
+            "uar": uar(truth[rows], predicted[rows]) if rows.any() else float("nan"),
         }
 
 
-def _left_out(figures: Mapping[str, Any]) -> Table:
-    rows = tuple((reason, f"{count:,}") for reason, count in figures["left_out"].items() if count)
-    return Table("Left out", ("reason", "clips"), rows)
-
-
-def _provenance(run: Run) -> Table:
+def _provenance(run: RunFolder) -> Table:
     info, recipe = run.info, run.recipe
-    parameters, exported = info["parameters"], run.part(*run.exported) / "fold.json"
+    exported = read_json(run.part(*run.exported) / "fold.json")
     facts = {
         "recipe": recipe.name,
         "model": str(info["model"]),
-        "options": words(recipe.model.options),
-        "chosen for the bundle": words(read_json(exported).get("chosen", {})),
-        "parameters": "" if parameters is None else f"{parameters:,}",
+        "options": _settings(recipe.model.options),
+        "settings chosen for the bundle": _settings(exported.get("chosen", {})),
+        "parameters": "" if info["parameters"] is None else f"{info['parameters']:,}",
         "paper": str(info["paper"] or ""),
         "seeds": ", ".join(map(str, recipe.seeds)),
         "started": str(info["started"]),
@@ -329,10 +266,15 @@ def _provenance(run: Run) -> Table:
         "versions": ", ".join(f"{name} {version}" for name, version in info["versions"].items()),
     }
     rows = tuple((name, fact) for name, fact in facts.items() if fact)
-    return Table("How it was made", ("what", ""), rows)
+    return Table("Provenance", ("item", "value"), rows)
 
 
-def _curves(run: Run, column: str) -> str:
+def _settings(settings: Mapping[str, Any]) -> str:
+    """Write settings as "C = 0.03, kernel = linear"."""
+    return ", ".join(f"{key} = {value}" for key, value in settings.items())
+
+
+def _curves(run: RunFolder, column: str) -> Markup:
     series = {
         f"{fold}, seed {seed}": [
             (float(row["epoch"]), float(row[column])) for row in rows if row.get(column)
@@ -342,21 +284,23 @@ def _curves(run: Run, column: str) -> str:
     return curves_chart(series, f"{column} over epochs")
 
 
-def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -> Iterator[TidyRow]:
+def _tidy_rows(
+    run: RunFolder, figures: Mapping[str, Any], predictions: Predictions
+) -> Iterator[TidyRow]:
     for warning in figures["warnings"]:
         yield "warning", warning, "", None, None, None
     yield "about", figures["what"], "", None, None, None
     yield from summary_rows("summary", "", figures)
-    for vote, by in figures.get("by_vote", {}).items():
-        yield from summary_rows("vote", vote, by)
+    for vote, scores in figures.get("by_vote", {}).items():
+        yield from summary_rows("vote", vote, scores)
     for label, scores in figures["per_class"].items():
         yield from _each("class", label, scores)
     yield from _curve_rows("coverage", figures["coverage"])
-    if freed := figures.get("uniform_prior"):
-        yield from summary_rows("uniform_prior", "", freed)
-        for label, recall in freed["recall"].items():
+    if uniform := figures.get("uniform_prior"):
+        yield from summary_rows("uniform_prior", "", uniform)
+        for label, recall in uniform["recall"].items():
             yield from _each("uniform_prior:class", label, {"recall": recall})
-        yield from _curve_rows("uniform_prior:coverage", freed["coverage"])
+        yield from _curve_rows("uniform_prior:coverage", uniform["coverage"])
     for truth, row in zip(run.labels, figures["confusion"], strict=True):
         yield from _each("confusion", truth, dict(zip(run.labels, row, strict=True)))
     for column, values in figures["by_group"].items():
@@ -372,15 +316,11 @@ def _tidy_rows(run: Run, figures: Mapping[str, Any], predictions: Predictions) -
 
 
 def _curve_rows(part: str, curve: Sequence[Mapping[str, float | None]]) -> Iterator[TidyRow]:
-    for line in curve:
-        yield from _each(part, f"{line['min_confidence']:g}", {key: line[key] for key in _COVERED})
+    for point in curve:
+        scores = {key: point[key] for key in _CURVE}
+        yield from _each(part, f"{point['min_confidence']:g}", scores)
 
 
 def _each(part: str, name: str, scores: Mapping[str, Cell]) -> Iterator[TidyRow]:
     for metric, value in scores.items():
         yield part, name, metric, value, None, None
-
-
-def _text(text: str) -> str:
-    """Safe in the page: escaped, and bytes of a file name that are no text spelt out."""
-    return escaping.escape(text.encode("utf-8", "backslashreplace").decode())

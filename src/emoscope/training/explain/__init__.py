@@ -1,1 +1,1 @@
-"""What a network looks at."""
+"""Explanations of a network: Grad-CAM, saliency, sampling points and class images."""

@@ -1,5 +1,5 @@
-"""What a trained network looks at in a recording: Grad-CAM (Selvaraju et al., ICCV 2017), saliency
-(Simonyan, Vedaldi and Zisserman, ICLR Workshop 2014), and where its deformable convolutions sample.
+"""Explanations of a prediction: Grad-CAM (Selvaraju et al., ICCV 2017), saliency (Simonyan, Vedaldi
+and Zisserman, ICLR Workshop 2014), and the sampling points of deformable convolutions.
 """
 
 import math
@@ -17,7 +17,6 @@ from captum.attr import LayerGradCam, Saliency
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from emoscope import models
 from emoscope.analysis.bundle import softmax
 from emoscope.core.arrays import ByteArray, FloatArray
 from emoscope.core.clipspec import ClipSpec
@@ -28,43 +27,44 @@ from emoscope.corpora.cutting import Cutting, cut
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import finish
 from emoscope.media.sampling import sample_indices
+from emoscope.models import Network
 from emoscope.training.explain.sampling_points import (
     SamplingPoints,
     sampling_points,
     steps_of_frames,
 )
-from emoscope.training.networks.build import clip_spec_of, trained_network
-from emoscope.training.run_folder import Run, read_json, read_run
+from emoscope.training.jobs import prepare_run
+from emoscope.training.run_folder import RunFolder, read_json, read_run
 
 __all__ = [
     "Explanation",
     "HeatMaps",
-    "Network",
-    "answered",
+    "TrainedNetwork",
     "explain_clip",
     "grad_cam",
     "open_network",
+    "predicted_probs",
     "saliency",
 ]
 
 Inputs = Mapping[str, Tensor]
 
-_SALIENT = 0.99
+_SALIENCY_QUANTILE = 0.99  # the value that is scaled to 1
 
 
 @dataclass(frozen=True, eq=False)
 class HeatMaps:
-    """Where, in a stream of pictures, the answer for a label comes from.
+    """Heat maps of one stream of pictures for one label.
 
-    stream         the stream's kind; "rgb + flow" where one layer sees both
-    convolution    of Grad-CAM: the last one of the stream that still has a map; "" of saliency
-    layer          of Grad-CAM: where that map is read, behind what is left of its block
-                   (normalisation, activation, shortcut), as the paper's authors read theirs behind
-                   the ReLU; "input" of saliency
-    steps          maps that there are: one a frame, one for several, or one for the clip
-    maps           (T, H, W) in [0, 1], of the frames as explained; 1 is the clip's strongest place,
-                   of saliency its strongest hundredth: a few pixels stand far out. All zero where
-                   nothing there speaks for the label
+    stream         the stream's kind; "rgb + flow" if one layer takes both
+    convolution    Grad-CAM: the last convolution of the stream with a spatial map; "" for saliency
+    layer          Grad-CAM: the layer whose output is used, the last one of the convolution's block
+                   (after normalisation, activation, shortcut), as in the paper; "input" for
+                   saliency
+    steps          number of different maps: one per frame, one for several frames, or one
+    maps           (T, H, W) in [0, 1], one per explained frame. 1 is the maximum of the clip; for
+                   saliency the 0.99 quantile, because a few pixels are much larger. All zero if
+                   no place has a positive influence
     """
 
     method: Literal["Grad-CAM", "Saliency"]
@@ -77,15 +77,15 @@ class HeatMaps:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A clip as the network was shown it, what it says, and what it looked at.
+    """The frames of a clip, the network's prediction, and its explanations.
 
-    frames     (T, H, W, 3) RGB uint8, also where the network sees grey or flow
-    times_s    T, of the recording; the same again where a short clip was padded
-    label      what is explained, and its probability
-    gradcam    of every stream of pictures with a convolution that has a map and answers once
-    saliency   of every stream of pictures
-    sampling   of every layer with deformable steps
-    heard      streams that the answer comes from, too, and that are no pictures to draw on
+    frames     (T, H, W, 3) RGB uint8, also for networks that take grey pictures or flow
+    times_s    T times in the recording; repeated where a short clip was padded
+    label      the label that is explained, with its probability
+    gradcam    one per stream of pictures with a convolution that has a map and runs once
+    saliency   one per stream of pictures
+    sampling   one per layer with deformable steps
+    heard      inputs from sound, which have no pictures to draw on
     """
 
     frames: ByteArray
@@ -99,11 +99,11 @@ class Explanation:
 
 
 @dataclass(frozen=True, eq=False)
-class Network:
-    """A run's network, in eval mode, what it is fed by, and what its logits are divided by."""
+class TrainedNetwork:
+    """A run's network in eval mode, its ClipSpec and its temperature."""
 
-    run: Run
-    model: models.Network
+    run: RunFolder
+    model: Network
     spec: ClipSpec
     temperature: float
 
@@ -114,19 +114,26 @@ def explain_clip(
     label: str | None = None,
     start_s: float = 0.0,
     end_s: float | None = None,
+    *,
+    allow_code: bool = False,
 ) -> Explanation:
-    """What a run's network looks at in a recording, or a span of it, that is cut as its training
-    would; for the label named, or the one it finds most probable.
+    """Explain the prediction of a run's network for a recording, or a span of it.
 
-    Raises RecipeError for what is no run of a network, UnknownName for a label that it does not
-    know, MediaError for a recording that cannot be used."""
-    network = open_network(run_dir)
+    run_dir      the run folder of a network
+    label        the label to explain; None is the most probable one
+    allow_code   run the Python source kept in the folder, if its network is not registered
+    The clip is cut as in training. Raises RecipeError for a folder that is not a finished run of a
+    network, UnknownName for an unknown label, MediaError for a recording that cannot be used."""
+    network = open_network(run_dir, allow_code=allow_code)
     labels, model = network.run.labels, network.model
     if label is not None:
-        label = _known(canonical(label), labels)
+        known = Registry[str]("label")
+        for name in labels:
+            known.add(name, name)
+        label = known[canonical(label)]
     sample = Sample(video, label or "", start_s=start_s, end_s=end_s)
-    frames, times_s, inputs = _shown(sample, network)
-    probs = answered(model, inputs, network.temperature)[0]
+    frames, times_s, inputs = _frames_and_inputs(sample, network)
+    probs = predicted_probs(model, inputs, network.temperature)[0]
     column = int(probs.argmax()) if label is None else labels.index(label)
     return Explanation(
         frames=frames,
@@ -140,64 +147,60 @@ def explain_clip(
     )
 
 
-def open_network(path: Path) -> Network:
-    """The network of a run, to be looked into. Raises RecipeError for what is no finished run of a
-    network of pictures."""
+def open_network(path: Path, *, allow_code: bool = False) -> TrainedNetwork:
+    """Load the network of a run folder.
+
+    Raises RecipeError for a folder that is not a finished run of a network with pictures."""
     if path.suffix == ".onnx":
-        raise RecipeError(f"{path}: a bundle holds no gradients. Give the folder of its run.")
+        raise RecipeError(f"{path}: a bundle has no gradients. Give the run folder.")
     run = read_run(path)
-    name = run.recipe.model.name
-    if run.info["estimator"]:
+    job = prepare_run(run, allow_code)
+    model = job.trained_network(run)
+    if not job.spec.pictures:
         raise RecipeError(
-            f"{path}: {name} is an estimator: it has no layers to look into. Give the run of a "
-            "network."
+            f"{path}: {run.recipe.model.name} takes no pictures. Give a run of a network that does."
         )
-    model = trained_network(run)
-    spec = clip_spec_of(run.recipe, model.clip_spec)
-    if not spec.pictures:
-        raise RecipeError(f"{path}: {name} is shown no pictures.")
-    temperature = read_json(run.part(*run.exported) / "fold.json")["temperature"]
-    return Network(run, model, spec, temperature)
+    temperature = read_json(run.exported_file("fold.json"))["temperature"]
+    return TrainedNetwork(run, model, job.spec, temperature)
 
 
-def answered(model: nn.Module, inputs: Inputs, temperature: float = 1.0) -> FloatArray:
-    """(N, C) probabilities, as the bundle gives them."""
+def predicted_probs(model: nn.Module, inputs: Inputs, temperature: float = 1.0) -> FloatArray:
+    """(N, C) probabilities, the same as the bundle's."""
     with torch.no_grad():
         return softmax(model(**inputs).numpy() / temperature)
 
 
-def grad_cam(model: models.Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
-    """Grad-CAM of one clip, inputs (1, ...), for the label in a column of the logits: of every
-    stream of pictures that has such a convolution; where streams have met before it, once.
+def grad_cam(model: Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
+    """Grad-CAM of one clip, inputs (1, ...), for the label in a column of the logits.
 
-    The network is in eval mode and has a `clip_spec`."""
+    One result per stream of pictures with a suitable convolution; streams that are merged before it
+    share one. The network is in eval mode."""
     spec = model.clip_spec
-    chosen: dict[tuple[_Call, _Call], list[str]] = {}
+    streams_of: dict[tuple[_Call, _Call], list[str]] = {}
     for stream in spec.pictures:
-        if found := _chosen(_traced(model, inputs, stream.kind), spec):
-            chosen.setdefault(found, []).append(stream.kind)
-    heats = []
-    for (convolution, layer), kinds in chosen.items():
-        attributed = LayerGradCam(_answer(model, inputs), layer.module).attribute(
+        if layers := _grad_cam_layers(_traced(model, inputs, stream.kind), spec):
+            streams_of.setdefault(layers, []).append(stream.kind)
+    results = []
+    for (convolution, layer), kinds in streams_of.items():
+        maps = LayerGradCam(_positional(model, inputs), layer.module).attribute(
             tuple(inputs.values()), target=column, relu_attributions=True
         )
-        assert isinstance(attributed, Tensor)
-        maps = _over_frames(attributed.detach().flatten(0, -3), spec)
+        assert isinstance(maps, Tensor)  # one layer gives one tensor
+        scaled = _over_frames(maps.detach().flatten(0, -3), spec)
         names = convolution.name, layer.name
-        heats.append(HeatMaps("Grad-CAM", " + ".join(kinds), *names, layer.maps, maps))
-    return tuple(heats)
+        results.append(HeatMaps("Grad-CAM", " + ".join(kinds), *names, layer.maps, scaled))
+    return tuple(results)
 
 
-def saliency(model: models.Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
-    """Saliency of one clip, inputs (1, ...), for the label in a column of the logits: the logit's
-    gradient with respect to each stream of pictures as the network is fed it, normalised; of a
-    pixel the largest size over its channels.
+def saliency(model: Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...]:
+    """Saliency of one clip, inputs (1, ...), for the label in a column of the logits.
 
-    The network is in eval mode and has a `clip_spec`."""
+    The gradient of the logit with respect to each stream of normalised pictures; of each pixel the
+    largest magnitude over its channels. The network is in eval mode."""
     spec = model.clip_spec
-    given = tuple(x.detach().clone().requires_grad_() for x in inputs.values())
-    found = Saliency(_answer(model, inputs)).attribute(given, target=column, abs=True)
-    gradients = dict(zip(inputs, found, strict=True))
+    leaves = tuple(x.detach().clone().requires_grad_() for x in inputs.values())
+    magnitudes = Saliency(_positional(model, inputs)).attribute(leaves, target=column, abs=True)
+    gradients = dict(zip(inputs, magnitudes, strict=True))
     return tuple(
         HeatMaps(
             "Saliency",
@@ -205,22 +208,14 @@ def saliency(model: models.Network, inputs: Inputs, column: int) -> tuple[HeatMa
             convolution="",
             layer="input",
             steps=gradients[stream.kind].shape[1],
-            maps=_over_frames(gradients[stream.kind][0].amax(1), spec, _SALIENT),
+            maps=_over_frames(gradients[stream.kind][0].amax(1), spec, _SALIENCY_QUANTILE),
         )
         for stream in spec.pictures
     )
 
 
-def _known(label: str, labels: Sequence[str]) -> str:
-    """Raises UnknownName."""
-    known = Registry[str]("label")
-    for name in labels:
-        known.add(name, name)
-    return known[label]
-
-
-def _shown(
-    sample: Sample, network: Network
+def _frames_and_inputs(
+    sample: Sample, network: TrainedNetwork
 ) -> tuple[ByteArray, tuple[float, ...], dict[str, Tensor]]:
     """Frames, their times, and the network's inputs (1, ...). Raises MediaError."""
     corpus, spec = network.run.recipe.corpus, network.spec
@@ -229,28 +224,28 @@ def _shown(
     material, times_s = clip.material, clip.times_s
     if material is None:
         raise MediaError(
-            f"{sample.path}: {clip.reason}. Choose another stretch of it (--start, --end)."
+            f"{sample.path}: {clip.reason}. Choose another part of it (--start, --end)."
         )
     if how.keeps_all:
-        assert spec.sampling is not None  # as of every spec with pictures
+        assert spec.sampling is not None  # every spec with pictures has one
         chosen = sample_indices(spec.sampling, len(material))
         material, times_s = material.take(chosen), tuple(times_s[i] for i in chosen)
     inputs = {name: torch.from_numpy(x)[None] for name, x in finish(material, spec).items()}
     return material.pictures[spec.pictures[0].size_hw], times_s, inputs
 
 
-def _answer(model: nn.Module, inputs: Inputs) -> Any:
-    """The network as captum asks it: by the order of its streams."""
+def _positional(model: nn.Module, inputs: Inputs) -> Any:
+    """The network as a function of its streams in order, which captum needs."""
 
-    def answer(*streams: Tensor) -> Tensor:
+    def forward(*streams: Tensor) -> Tensor:
         return model(**dict(zip(inputs, streams, strict=True)))
 
-    return answer
+    return forward
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A module that has answered, and the shape of its answer."""
+    """A call of a module, and the shape of its output."""
 
     name: str
     module: nn.Module
@@ -258,39 +253,38 @@ class _Call:
 
     @property
     def maps(self) -> int:
-        """Of pictures side by side (N, C, H, W), or of steps (N, C, T, H, W)."""
+        """Number of maps: N of (N, C, H, W), N * T of (N, C, T, H, W)."""
         return self.shape[0] * math.prod(self.shape[2:-2])
 
     @property
     def has_maps(self) -> bool:
-        """Of more than one place."""
+        """Whether the output has maps of more than one place."""
         return len(self.shape) in (4, 5) and math.prod(self.shape[-2:]) > 1
 
 
 def _traced(model: nn.Module, inputs: Inputs, stream: str) -> list[_Call]:
-    """Every module that answers with a tensor which a stream has a part in, in their order."""
+    """The calls whose output depends on a stream, in order."""
     calls: list[_Call] = []
     with ExitStack() as hooks:
         for name, module in model.named_modules():
 
             def note(module: nn.Module, _: Any, output: Any, name: str = name) -> None:
-                # Nothing but the stream asks for a gradient.
+                # Only the stream requires a gradient.
                 if isinstance(output, Tensor) and output.requires_grad:
                     calls.append(_Call(name, module, tuple(output.shape)))
 
             hooks.enter_context(module.register_forward_hook(note))
         weights = {name: weight.detach() for name, weight in model.named_parameters()}
-        given = {name: x.detach().requires_grad_(name == stream) for name, x in inputs.items()}
-        functional_call(model, weights, (), given)
+        leaves = {name: x.detach().requires_grad_(name == stream) for name, x in inputs.items()}
+        functional_call(model, weights, (), leaves)
     return calls
 
 
-def _chosen(calls: Sequence[_Call], spec: ClipSpec) -> tuple[_Call, _Call] | None:
-    """The last convolution that has a map, and where its map is seen last; None without one.
+def _grad_cam_layers(calls: Sequence[_Call], spec: ClipSpec) -> tuple[_Call, _Call] | None:
+    """The last convolution with a map, and the last layer with a map of the same shape; or None.
 
-    Both answer once: of a layer inside a recurrence each step would have a map of its own, and the
-    paper defines none for them together. Pointwise convolutions are passed over: they gate
-    channels, or are shortcuts."""
+    Layers that run more than once are skipped: the paper defines no map for the steps of a
+    recurrence together. Pointwise convolutions are skipped: they are gates or shortcuts."""
     times = Counter(call.name for call in calls)
     once = [call for call in calls if times[call.name] == 1]
     convolutions = [
@@ -312,13 +306,12 @@ def _chosen(calls: Sequence[_Call], spec: ClipSpec) -> tuple[_Call, _Call] | Non
     return once[last], same[-1]
 
 
-def _over_frames(maps: Tensor, spec: ClipSpec, share: float = 1.0) -> FloatArray:
-    """(T', h, w) -> (T, H, W) in [0, 1]: a map for every frame that was shown. 1 is the value below
-    which this share lies."""
+def _over_frames(maps: Tensor, spec: ClipSpec, quantile: float = 1.0) -> FloatArray:
+    """(T', h, w) -> (T, H, W) in [0, 1], one map per frame; the quantile is scaled to 1."""
     size_hw = spec.pictures[0].size_hw
     whole = F.interpolate(
         maps[:, None], size_hw, mode="bilinear", align_corners=False, antialias=True
     )
-    found = whole[:, 0].numpy()[steps_of_frames(spec.length, len(maps))]
-    scale = np.quantile(found, share) or found.max() or 1.0
-    return np.asarray((found / scale).clip(0, 1))
+    per_frame = whole[:, 0].numpy()[steps_of_frames(spec.length, len(maps))]
+    scale = np.quantile(per_frame, quantile) or per_frame.max() or 1.0
+    return np.asarray((per_frame / scale).clip(0, 1))

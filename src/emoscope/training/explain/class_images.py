@@ -1,5 +1,7 @@
-"""What a network expects of each label: class images, by gradient ascent on its input (Simonyan,
-Vedaldi and Zisserman, "Deep inside convolutional networks", ICLR Workshop 2014)."""
+"""Class images: inputs that maximise the logit of a label, by gradient ascent.
+
+Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", ICLR Workshop 2014.
+"""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 
 from emoscope.core.arrays import FloatArray, Picture
 from emoscope.core.clipspec import ClipSpec, Stream
-from emoscope.training.explain.attribution import answered, open_network
+from emoscope.training.explain.attribution import open_network, predicted_probs
 from emoscope.training.explain.tiles import (
     captioned,
     columns_for,
@@ -28,20 +30,20 @@ __all__ = ["STEPS", "ClassImage", "class_images", "classes_sheet", "pictures_of"
 
 
 STEPS = 64
-_STEP = 0.1  # of the spread that a stream's values have
-_DECAY = 0.05  # of the distance from the start, a step
-_NOISE = 0.1  # of the spread; from equal pixels and frames gradients would be equal, too
-_JITTER, _BLUR = 1 / 16, 1 / 32  # of a picture's sides
-_IN_A_STRIP = 4  # frames of a clip that are drawn
-_STRONGEST = 0.995  # the share of values that stretched pictures hold
+_STEP = 0.1  # part of the spread of a stream's values
+_DECAY = 0.05  # part of the distance from the start, per step
+_NOISE = 0.1  # part of the spread; equal pixels and frames would have equal gradients
+_JITTER, _BLUR = 1 / 16, 1 / 32  # parts of a picture's sides
+_FRAMES_PER_CLIP = 4  # that are drawn
+_QUANTILE = 0.995  # of the values, scaled to full contrast
 
 
 @dataclass(frozen=True, eq=False)
 class ClassImage:
-    """What raises a label's logit.
+    """The input that maximises a label's logit.
 
-    probability   of the label, given these inputs
-    inputs        {stream: (T, C, H, W)} as the network is fed them: normalised
+    probability   of the label for these inputs
+    inputs        {stream: (T, C, H, W)}, normalised
     """
 
     label: str
@@ -50,11 +52,12 @@ class ClassImage:
 
 
 def write_classes(
-    run_dir: Path, folder: Path, steps: int = STEPS
+    run_dir: Path, folder: Path, steps: int = STEPS, *, allow_code: bool = False
 ) -> tuple[Path, tuple[ClassImage, ...]]:
-    """RUN-classes.png. -> where it lies, and what is on it. Raises RecipeError for what is no run
-    of a network of pictures, MediaError."""
-    network = open_network(run_dir)
+    """Write a sheet of class images, RUN-classes.png. Returns its path and the images.
+
+    Raises RecipeError for a folder that is not a run of a network with pictures, MediaError."""
+    network = open_network(run_dir, allow_code=allow_code)
     labels, spec = network.run.labels, network.spec
     images = tuple(class_images(network.model, spec, labels, steps, network.temperature))
     path = folder / f"{run_dir.resolve().name}-classes.png"
@@ -69,40 +72,39 @@ def class_images(
     steps: int = STEPS,
     temperature: float = 1.0,
 ) -> Iterator[ClassImage]:
-    """One of each label, the same at every call, by a network in eval mode.
+    """Yield one class image per label; the same ones at every call. The network is in eval mode.
 
-    The start x0 is grey, or without motion, but for a faint noise. Each step goes up the gradient
-    of the label's logit S, and by L2 back towards x0: what is sought is the maximum of
-    S(x) - λ |x - x0|². Ours: the gradient is scaled to one size, and λ with it, so that networks
-    need no settings of their own; steps shrink to nothing; against patterns finer than a face has,
-    the input is shifted at random before each, and the gradient blurred. Values stay within what
-    pictures can hold.
-    Streams that are no pictures are zero."""
+    Gradient ascent maximises S(x) - λ |x - x0|², where S is the label's logit and x0 a grey (for
+    flow: motionless) start with faint noise. In addition to the paper, the gradient is scaled to a
+    fixed size, and λ with it, so that no network needs its own settings; step sizes fall to 0; and
+    random shifts of the input and a blurred gradient suppress fine patterns. Values stay in the
+    range of pictures. Other streams are zero."""
     kinds = [stream.kind for stream in spec.pictures]
     for column, label in enumerate(labels):
         inputs = _ascended(model, spec, column, steps)
-        probs = answered(model, inputs, temperature)[0]
+        probs = predicted_probs(model, inputs, temperature)[0]
         pictures = {str(kind): inputs[kind][0].numpy() for kind in kinds}
         yield ClassImage(label, float(probs[column]), pictures)
 
 
 def classes_sheet(images: Sequence[ClassImage], spec: ClipSpec, steps: int) -> Picture:
-    """(H, W, 3): a tile a label; of a clip a row a label, of a few frames of every stream."""
+    """(H, W, 3): one tile per label; for clips one row per label, a few frames of each stream."""
     tiles = [_tiles(image, spec) for image in images]
     columns = len(tiles[0]) if len(tiles[0]) > 1 else columns_for(len(tiles))
     lines = [f"Gradient ascent from a neutral start, {steps} steps, with L2"]
     if any(stream.is_flow for stream in spec.pictures):
-        lines.append("Of flow the hue is the direction; white does not move")
+        lines.append("Flow: hue is the direction, white is no motion")
     sheet = in_rows(_padded([tile for row in tiles for tile in row]), columns)
-    return captioned(sheet, "Class images: what raises the logit of each label", *lines)
+    return captioned(sheet, "Class images: inputs that maximise the logit of each label", *lines)
 
 
 def pictures_of(stream: Stream, values: FloatArray) -> Picture:
-    """A stream's input as pictures, (T, C, H, W) -> (T, H, W, 3).
+    """Turn a stream's normalised input into pictures, (T, C, H, W) -> (T, H, W, 3).
 
-    Un-normalised, where that is known: after `per_clip` and of dynamic images the strongest values
-    are stretched to black and white. Of flow the hue is the direction, the saturation the speed."""
-    values = _undone(stream, values)
+    Dynamic images, and pictures normalised per clip, have no fixed range and are stretched to full
+    contrast. Flow is drawn with the direction as hue and the speed as saturation."""
+    how = stream.normalisation
+    values = values.transpose(0, 2, 3, 1) * np.asarray(how.std) + np.asarray(how.mean)
     if stream.is_flow:
         return _wheel(values)
     if not _is_bounded(stream):
@@ -113,23 +115,25 @@ def pictures_of(stream: Stream, values: FloatArray) -> Picture:
 
 @dataclass(frozen=True, eq=False)
 class _Canvas:
-    """A stream that is being painted, in its normalised values, each (C, 1, 1)."""
+    """The range of a stream's normalised values, each (C, 1, 1)."""
 
     neutral: Tensor
-    spread: Tensor  # what values of real pictures vary by, roughly
+    spread: Tensor  # rough standard deviation of real pictures
     low: Tensor
     high: Tensor
 
-    def held(self, values: Tensor) -> Tensor:
-        """Within what pictures can hold."""
+    def clamped(self, values: Tensor) -> Tensor:
+        """Limit values to the range of pictures."""
         return values.clamp(self.low, self.high)
 
     def stepped(self, values: Tensor, gradient: Tensor, part: float) -> Tensor:
-        """A part of a whole step further: (1, T, C, H, W)."""
+        """Take a part of a full step: (1, T, C, H, W)."""
         slope = _blurred(gradient * self.spread)
-        size = slope.square().mean().sqrt().clamp_min(1e-20)  # a network may not depend on it
-        way = _STEP * self.spread * slope / size - _DECAY * (values - self.neutral)
-        return self.held(values + part * way)
+        size = (
+            slope.square().mean().sqrt().clamp_min(1e-20)
+        )  # the network may not depend on the stream
+        step = _STEP * self.spread * slope / size - _DECAY * (values - self.neutral)
+        return self.clamped(values + part * step)
 
 
 def _canvas(stream: Stream) -> _Canvas:
@@ -151,25 +155,25 @@ def _canvas(stream: Stream) -> _Canvas:
 
 
 def _is_bounded(stream: Stream) -> bool:
-    """Whether its values are in [0, 1] before mean and std."""
+    """Whether a stream's values are in [0, 1] before mean and std."""
     return stream.kind in ("rgb", "gray") and not stream.normalisation.per_clip
 
 
 def _ascended(model: nn.Module, spec: ClipSpec, column: int, steps: int) -> dict[str, Tensor]:
-    """{stream: (1, ...)} that raise the logit in a column."""
+    """{stream: (1, ...)} that maximise the logit in a column."""
     draw = np.random.default_rng((0, column))
     inputs = {kind: torch.zeros(1, *shape) for kind, shape in spec.shapes().items()}
     canvases = {stream.kind: _canvas(stream) for stream in spec.pictures}
     for kind, canvas in canvases.items():
         noise = draw.standard_normal(inputs[kind].shape, dtype=np.float32)
         start = canvas.neutral + _NOISE * canvas.spread * torch.from_numpy(noise)
-        inputs[kind] = canvas.held(start)
+        inputs[kind] = canvas.clamped(start)
     for step in range(steps):
         shift = draw.uniform(-_JITTER, _JITTER, 2)
         for kind in canvases:
             inputs[kind].requires_grad_()
-        shown = {kind: _shifted(x, shift) if kind in canvases else x for kind, x in inputs.items()}
-        logit = model(**shown)[0, column]
+        moved = {kind: _shifted(x, shift) if kind in canvases else x for kind, x in inputs.items()}
+        logit = model(**moved)[0, column]
         gradients = torch.autograd.grad(logit, [inputs[kind] for kind in canvases])
         for (kind, canvas), gradient in zip(canvases.items(), gradients, strict=True):
             inputs[kind] = canvas.stepped(inputs[kind].detach(), gradient, 1 - step / steps)
@@ -177,13 +181,13 @@ def _ascended(model: nn.Module, spec: ClipSpec, column: int, steps: int) -> dict
 
 
 def _shifted(values: Tensor, shift: FloatArray) -> Tensor:
-    """All frames alike, by parts of their sides; what leaves comes in again opposite."""
+    """Shift all frames circularly by parts of their sides."""
     down, right = (round(part * side) for part, side in zip(shift, values.shape[-2:], strict=True))
     return values.roll((down, right), (-2, -1))
 
 
 def _blurred(values: Tensor) -> Tensor:
-    """Each picture by a Gaussian. (..., H, W)"""
+    """Blur pictures (..., H, W) with a Gaussian."""
     maps = values.flatten(0, -3)[:, None]
     for axis in (-2, -1):
         sigma = _BLUR * values.shape[axis]
@@ -196,14 +200,8 @@ def _blurred(values: Tensor) -> Tensor:
     return maps.reshape(values.shape)
 
 
-def _undone(stream: Stream, values: FloatArray) -> FloatArray:
-    """(T, C, H, W) -> (T, H, W, C) without mean and std."""
-    how = stream.normalisation
-    return values.transpose(0, 2, 3, 1) * np.asarray(how.std) + np.asarray(how.mean)
-
-
 def _wheel(flow: FloatArray) -> Picture:
-    """(T, H, W, 2) -> (T, H, W, 3)."""
+    """Colour-code flow: (T, H, W, 2) -> (T, H, W, 3)."""
     speed, angle = np.hypot(flow[..., 0], flow[..., 1]), np.arctan2(flow[..., 1], flow[..., 0])
     hue = np.degrees(angle) % 360 / 2  # OpenCV's circle has 180 parts
     saturation = 255 * (speed / _largest(speed)).clip(0, 1)
@@ -212,17 +210,17 @@ def _wheel(flow: FloatArray) -> Picture:
 
 
 def _largest(values: FloatArray) -> float:
-    """But for a few that stand out."""
-    return float(np.quantile(values, _STRONGEST)) or 1.0
+    """The 0.995 quantile, which ignores outliers; 1 instead of 0."""
+    return float(np.quantile(values, _QUANTILE)) or 1.0
 
 
 def _tiles(image: ClassImage, spec: ClipSpec) -> list[Picture]:
-    """A few frames of every stream, side by side."""
+    """Tiles of a few frames of every stream."""
     tiles: list[Picture] = []
     for stream in spec.pictures:
         pictures = pictures_of(stream, image.inputs[stream.kind])
         length = len(pictures)
-        for t in np.linspace(0, length - 1, min(length, _IN_A_STRIP)).round().astype(int):
+        for t in np.linspace(0, length - 1, min(length, _FRAMES_PER_CLIP)).round().astype(int):
             about = [] if tiles else [f"{image.label} {image.probability:.0%}"]
             about += [stream.kind] if len(spec.pictures) > 1 else []
             about += [f"frame {t + 1} of {length}"] if length > 1 else []
@@ -231,7 +229,7 @@ def _tiles(image: ClassImage, spec: ClipSpec) -> list[Picture]:
 
 
 def _padded(tiles: Sequence[Picture]) -> list[Picture]:
-    """All as large as the largest: streams may differ in size."""
+    """Pad tiles to the size of the largest: streams may differ in size."""
     height, width = (max(tile.shape[axis] for tile in tiles) for axis in (0, 1))
     return [
         cv2.copyMakeBorder(  # type: ignore[misc]

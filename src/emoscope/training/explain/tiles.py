@@ -1,4 +1,4 @@
-"""Tiles on a sheet: enlarged, with heat over them, titled, in rows, above a caption."""
+"""Drawing of sheets: enlarged pictures with heat maps and titles, in rows, with a caption."""
 
 import math
 from collections.abc import Sequence
@@ -25,57 +25,56 @@ __all__ = [
 
 Colour = tuple[int, int, int]
 
-_LEAST_PX = 224  # height of a tile
+_MIN_TILE_PX = 224  # height of a tile
 _STRIP_PX, _LINE_PX, _EDGE_PX = 20, 24, 8
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _DARK: Colour = (22, 26, 30)
 _LIGHT: Colour = (235, 235, 235)
-_SCALE_PX = 330  # width of the scale of the heat, with its words
-_OPAQUE = 0.85  # of the heat where it is strongest
-_IN_ONE_ROW = 6  # tiles
+_SCALE_PX = 330  # width of the colour scale with its labels
+_OPACITY = 0.85  # of the maximum
+_MAX_ROW_TILES = 6  # that fit into one row
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Whole or not at all. Raises MediaError."""
+    """Write a PNG file atomically. Raises MediaError."""
     with replacing(path) as part:
         if not cv2.imwrite(str(part), picture[:, :, ::-1]):
             raise MediaError(f"{path}: cannot be written. Choose another folder.")
 
 
 def zoom(height: int) -> int:
-    """Times that a picture is enlarged. Whole, so that pixels stay where they are."""
-    return math.ceil(_LEAST_PX / height)
+    """The whole-number factor by which pictures of this height are enlarged."""
+    return math.ceil(_MIN_TILE_PX / height)
 
 
 def enlarged(frame: Picture) -> Picture:
-    """As large as a tile is at least."""
+    """Enlarge a picture to at least the height of a tile."""
     height, width = frame.shape[:2]
-    by = zoom(height)
-    size = (by * width, by * height)
+    factor = zoom(height)
+    size = (factor * width, factor * height)
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def heated(frame: Picture, heat: FloatArray) -> Picture:
-    """Enlarged. The stronger the heat, the more of its colour; where there is none the frame is as
-    it is."""
+    """Enlarge a frame and blend its heat map over it; at 0 the frame is unchanged."""
     large = enlarged(frame)
     height, width = large.shape[:2]
     scaled = cv2.resize(heat.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-    share = _OPAQUE * scaled[..., None]
+    share = _OPACITY * scaled[..., None]
     mixed = (1 - share) * large + share * _coloured(scaled)
     return mixed.round().astype(np.uint8)
 
 
 def columns_for(tiles: int) -> int:
-    """Of a sheet that is wider than high, with the fewest gaps."""
-    if tiles <= _IN_ONE_ROW:
+    """The number of columns for a sheet wider than high, with the fewest gaps."""
+    if tiles <= _MAX_ROW_TILES:
         return tiles
     narrowest, widest = math.ceil(math.sqrt(tiles)), math.ceil(math.sqrt(3 * tiles))
     return min(range(narrowest, widest + 1), key=lambda columns: -tiles % columns)
 
 
 def in_rows(tiles: Sequence[Picture], columns: int) -> Picture:
-    """Tiles of one size, in reading order."""
+    """Arrange tiles of one size in reading order."""
     blank = np.full_like(tiles[0], _DARK)
     padded = [*tiles, *[blank] * (-len(tiles) % columns)]
     rows = [np.hstack(padded[i : i + columns]) for i in range(0, len(padded), columns)]
@@ -83,16 +82,16 @@ def in_rows(tiles: Sequence[Picture], columns: int) -> Picture:
 
 
 def titled(picture: Picture, title: str) -> Picture:
-    """The picture with a line above it."""
+    """Add a line of text above a picture."""
     strip = np.full((_STRIP_PX, picture.shape[1], 3), _DARK, dtype=np.uint8)
     _put(strip, title, (4, _STRIP_PX - 6), 0.42)
     return np.vstack([strip, picture])
 
 
-def captioned(picture: Picture, *lines: str, heat: bool = False, least_px: int = 0) -> Picture:
-    """The picture with lines below it, the first the larger one, and the scale of the heat."""
+def captioned(picture: Picture, *lines: str, heat: bool = False, min_width_px: int = 0) -> Picture:
+    """Add lines of text below a picture, the first one larger, and the scale of heat maps."""
     height = picture.shape[0] + _LINE_PX * (len(lines) + heat) + 2 * _EDGE_PX
-    width = max(picture.shape[1], width_of(lines), least_px, _SCALE_PX if heat else 0)
+    width = max(picture.shape[1], width_of(lines), min_width_px, _SCALE_PX if heat else 0)
     canvas = np.full((height, width, 3), _DARK, dtype=np.uint8)
     canvas[: picture.shape[0], : picture.shape[1]] = picture
     top = picture.shape[0] + _EDGE_PX
@@ -104,9 +103,9 @@ def captioned(picture: Picture, *lines: str, heat: bool = False, least_px: int =
 
 
 def width_of(lines: Sequence[str]) -> int:
-    """Of a caption, px."""
+    """Width of a caption in pixels."""
     sizes = (cv2.getTextSize(line, _FONT, _scale(i), 1) for i, line in enumerate(lines))
-    return max(int(wide) for (wide, _), _ in sizes) + 2 * _EDGE_PX
+    return max(int(width) for (width, _), _ in sizes) + 2 * _EDGE_PX
 
 
 def _coloured(heat: AnyArray) -> Picture:
@@ -115,16 +114,16 @@ def _coloured(heat: AnyArray) -> Picture:
 
 
 def _scale(line: int) -> float:
-    """Of a caption's letters."""
+    """Font scale of a caption's line."""
     return 0.6 if line == 0 else 0.46
 
 
 def _put_scale(canvas: Picture, top: int) -> None:
-    """From nothing to the clip's strongest place."""
+    """Draw the colour scale, from 0 to the maximum of the clip."""
     for text, x in (("none", _EDGE_PX), ("strongest of the clip", _EDGE_PX + 165)):
         _put(canvas, text, (x, top + 16), 0.42)
     ramp = np.tile(np.linspace(0, 1, 110, dtype=np.float32), (12, 1))
-    share = _OPAQUE * ramp[..., None]
+    share = _OPACITY * ramp[..., None]
     grey = np.full((*ramp.shape, 3), 128.0)
     left = _EDGE_PX + 45
     canvas[top + 6 : top + 18, left : left + 110] = (1 - share) * grey + share * _coloured(ramp)

@@ -1,1 +1,1 @@
-"""Runs as bundles, with their cards."""
+"""Export of runs as bundles with their cards."""

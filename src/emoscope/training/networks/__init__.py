@@ -1,1 +1,1 @@
-"""Networks in training: built, fed, fitted, asked, written as graphs."""
+"""Training of networks: building, data, fitting, prediction and ONNX export."""

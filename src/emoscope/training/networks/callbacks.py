@@ -1,10 +1,9 @@
-"""What happens around the steps: the log, checkpoints that are whole, and news of how far it is."""
+"""Lightning callbacks: metrics.csv, checkpoints and progress."""
 
 import math
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from emoscope.core.errors import RecipeError
 from emoscope.media.files import replacing
+from emoscope.training.observer import Progress
 from emoscope.training.run_folder import write_table
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "LAST",
     "AtomicCheckpoints",
     "Keeper",
-    "Progress",
     "Reporter",
     "load_tensors",
     "save_tensors",
@@ -42,78 +41,66 @@ _COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Progress:
-    """How far the training of one part of a run is; NaN where nothing is known yet."""
-
-    epoch: int  # complete ones
-    step: int
-    steps: int  # in all
-    loss: float
-    uar: float  # of the hold-out
-    seconds_left: float
-
-
 class Reporter(pl.Callback):
-    """Tells `report` about twice a second how far it is, and at every epoch's end."""
+    """Call `report` about twice a second, and at the end of every epoch."""
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self.report = report
-        self.told_s = 0.0
-        self.begun_s, self.begun_step = time.monotonic(), 0
+        self.reported_s = 0.0
+        self.start_s, self.start_step = time.monotonic(), 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.begun_s, self.begun_step = time.monotonic(), trainer.global_step
+        self.start_s, self.start_step = time.monotonic(), trainer.global_step
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
-        if time.monotonic() - self.told_s > 0.5:
-            self._tell(trainer, trainer.current_epoch)
+        if time.monotonic() - self.reported_s > 0.5:
+            self._report(trainer, trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._tell(trainer, trainer.current_epoch + 1)
+        self._report(trainer, trainer.current_epoch + 1)
 
-    def _tell(self, trainer: pl.Trainer, epoch: int) -> None:
-        self.told_s = time.monotonic()
+    def _report(self, trainer: pl.Trainer, epoch: int) -> None:
+        self.reported_s = time.monotonic()
         step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        done = max(step - self.begun_step, 1)
-        left_s = (self.told_s - self.begun_s) / done * (steps - step)
-        now = trainer.callback_metrics
-        loss, uar = (float(now.get(name, torch.nan)) for name in ("loss", "holdout_uar"))
+        done = max(step - self.start_step, 1)
+        left_s = (self.reported_s - self.start_s) / done * (steps - step)
+        metrics = trainer.callback_metrics
+        loss, uar = (float(metrics.get(name, torch.nan)) for name in ("loss", "holdout_uar"))
         self.report(Progress(epoch, step, steps, loss, uar, left_s))
 
 
 class Keeper(Checkpoint):
-    """At an epoch's end: best.ckpt where `monitor` rose, last.ckpt, a row of metrics.csv.
+    """Write best.ckpt (if `monitor` has risen), last.ckpt and metrics.csv after an epoch.
 
-    Where epochs are short and weights are many, last.ckpt waits until the training has gone on for
-    ten times what writing it takes: a kill costs an epoch, or that long. The log's rows travel in
-    the checkpoint: log and weights agree whenever the process was killed. Where that was between
-    best.ckpt and last.ckpt, the epoch is repeated and found best again.
+    If writing is slow compared with an epoch, last.ckpt is written less often: after ten times the
+    time that writing takes. A kill loses at most that time, or one epoch. The rows of metrics.csv
+    are stored in the checkpoint, so log and weights always agree. A kill between best.ckpt and
+    last.ckpt repeats the epoch, which is again the best.
     """
 
     def __init__(self, folder: Path, monitor: str | None) -> None:
         self.folder, self.monitor = folder, monitor
         self.rows: list[list[float | str]] = []
         self.best, self.best_epoch = -1.0, -1
-        self.before_s, self.begun_s = 0.0, time.monotonic()
-        self.saved_s, self.took_s = -math.inf, 0.0  # when the last one was written, and how long
+        self.before_s, self.start_s = 0.0, time.monotonic()  # before: in interrupted sessions
+        self.saved_s, self.save_took_s = -math.inf, 0.0
 
     @property
     def seconds(self) -> float:
-        """Spent on training, over all the sessions it took."""
-        return self.before_s + time.monotonic() - self.begun_s
+        """Training time, including interrupted sessions."""
+        return self.before_s + time.monotonic() - self.start_s
 
     @property
     def trained_s(self) -> float:
-        """The same, up to the last epoch's end."""
+        """Training time up to the end of the last epoch."""
         return float(self.rows[-1][_COLUMNS.index("seconds")])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.begun_s = time.monotonic()
+        self.start_s = time.monotonic()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
-            trainer.should_stop = True  # or Lightning leaves the unfinished epoch unjudged
+            trainer.should_stop = True  # or Lightning skips the hold-out of the unfinished epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -130,17 +117,14 @@ class Keeper(Checkpoint):
         if better and self.monitor is not None:
             self.best, self.best_epoch = metrics[self.monitor], epoch
         is_last = trainer.should_stop or epoch + 1 == trainer.max_epochs
-        if better or is_last or self._is_due(trainer):
+        is_due = time.monotonic() - self.saved_s >= _TIMES_THE_COST * self.save_took_s
+        # All processes take part in saving, so the clock of the first one decides.
+        if better or is_last or trainer.strategy.broadcast(is_due):
             self._save(trainer, better)
         self._write_log(trainer)
 
-    def _is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether to write now, by the clock of the first process: all of them take part."""
-        due = time.monotonic() - self.saved_s >= _TIMES_THE_COST * self.took_s
-        return bool(trainer.strategy.broadcast(due))
-
     def _save(self, trainer: pl.Trainer, better: bool) -> None:
-        begun_s = time.monotonic()
+        start_s = time.monotonic()
         last = self.folder / "checkpoints" / LAST
         best = last.with_name(BEST)
         trainer.save_checkpoint(best if better else last)
@@ -148,7 +132,7 @@ class Keeper(Checkpoint):
             with replacing(last) as part:
                 shutil.copyfile(best, part)
         self.saved_s = time.monotonic()
-        self.took_s = self.saved_s - begun_s
+        self.save_took_s = self.saved_s - start_s
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._write_log(trainer)  # a killed training may lack the last row, and have no epoch to go
@@ -172,7 +156,7 @@ class Keeper(Checkpoint):
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or absent, and are read without unpickling objects."""
+    """Write checkpoints atomically, and read them without unpickling objects."""
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -186,13 +170,13 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
 
 def save_tensors(content: Any, path: Path) -> None:
-    """Write tensors whole or not at all. Raises MediaError."""
+    """Write tensors atomically. Raises MediaError."""
     with replacing(path) as part:
         try:
             with part.open("wb") as file:
                 torch.save(content, file)
         except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # what the file system said, before torch
+            if isinstance(error.__context__, OSError):  # the error behind torch's
                 raise error.__context__ from None
             raise
 
@@ -201,11 +185,11 @@ def load_tensors(path: Path) -> Any:
     """Read a checkpoint. Raises RecipeError for a damaged one."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises all sorts of things for a damaged file
+    except Exception as error:  # torch raises many types for a damaged file
         reason = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         raise RecipeError(
-            f"{path}: a damaged checkpoint ({reason}). Delete {path.parent} and --resume the run: "
-            "this part of it is then trained anew."
+            f"{path}: damaged checkpoint ({reason}). Delete {path.parent} and --resume the run: "
+            "this fold is then trained from the start."
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Labelled clips as torch tensors, augmented anew at every epoch."""
+"""Labelled clips as torch tensors, augmented differently in every epoch."""
 
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,9 @@ from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Material, finish, frames_needed
 from emoscope.media.sampling import sample_indices, sliding_windows
 from emoscope.training.augment import Augmentation, draw
+from emoscope.training.splits import VARIANT
 
-__all__ = ["VARIANT", "BlockDataset", "ClipDataset", "EpochSampler", "distributions", "shrunk"]
-
-VARIANT = "variant"  # the group of a sample that is one fixed augmented form of a clip
+__all__ = ["BlockDataset", "ClipDataset", "EpochSampler", "distributions", "shrunk"]
 
 _MEMORY_BYTES = 2**29
 
@@ -29,12 +28,13 @@ Item = tuple[dict[str, Tensor], Tensor]
 class ClipDataset(Dataset[Item]):
     """Clips -> ({stream: (T, C, H, W), (D,) or (T, mels)}, distribution (C,)).
 
-    `(epoch, index)` and the seed decide every draw (which frames, how augmented), so that neither
-    the order of access nor the number of workers matters, and a resumed training sees what an
-    uninterrupted one does. Without an epoch (`index` alone) nothing is drawn, but for a sample that
-    is a variant: its draw is its own, at every epoch and also where it is tested on. `whole` tells
-    whether what is loaded holds all frames of a clip, or those alone that the spec's rule chooses.
-    With `features` an item is {"features": what that says of the sample}, and nothing is drawn.
+    A key is `(epoch, index)` or `index`. The frames and the augmentation are a function of the key
+    and the seed: the order of access and the number of workers do not matter, and a resumed
+    training sees the same clips. With `index` alone nothing is random, except that a variant
+    (`augmented-random-80-20`) always has its own augmentation.
+
+    whole      whether `load` gives all frames of a clip, or only those that the spec samples
+    features   if given, an item is ({"features": features(sample)}, distribution)
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class ClipDataset(Dataset[Item]):
         return _tensors(streams), self.targets[index]
 
     def material(self, index: int) -> Material:
-        """What a clip's streams are made of, kept in memory as long as there is room."""
+        """The material of a clip; kept in memory, up to 512 MiB in all."""
         if index in self._kept:
             return self._kept[index]
         material = self.load(self.samples[index])
@@ -86,7 +86,7 @@ class ClipDataset(Dataset[Item]):
     def augmented(
         self, material: Material, index: int, rng: np.random.Generator | None = None
     ) -> Material:
-        """Changed by a draw of `rng`, or as the sample's variant is."""
+        """The material augmented by a draw from `rng`, or by the draw of the sample's variant."""
         sample = self.samples[index]
         if VARIANT in sample.groups:
             name = zlib.crc32("/".join(sample.path.parts[-3:]).encode())
@@ -97,10 +97,10 @@ class ClipDataset(Dataset[Item]):
 
 
 class BlockDataset(Dataset[dict[str, Tensor]]):
-    """Clip by clip, every block of as many consecutive frames as the spec's rule needs, `every`
-    frames apart -> {stream: (blocks, T, C, H, W)}. Of a block the rule chooses as of a clip: at
-    indices -15 and -1 a block is a pair of frames. A shorter clip is one block, padded by the
-    rule."""
+    """All blocks of a clip: {stream: (blocks, T, C, H, W)}.
+
+    A block has as many consecutive frames as the spec's sampling needs; blocks start `every` frames
+    apart. The spec samples a block as it samples a clip. A shorter clip is one padded block."""
 
     def __init__(self, clips: ClipDataset, every: int) -> None:
         self.clips, self.every = clips, every
@@ -111,13 +111,13 @@ class BlockDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         clips, spec = self.clips, self.clips.spec
         material = clips.augmented(clips.material(index), index)
-        built = [_tensors(finish(material.take(b), spec)) for b in self._blocks(len(material))]
-        return {name: torch.stack([one[name] for one in built]) for name in built[0]}
+        blocks = [_tensors(finish(material.take(b), spec)) for b in self._blocks(len(material))]
+        return {name: torch.stack([block[name] for block in blocks]) for name in blocks[0]}
 
     def _blocks(self, num_frames: int) -> list[Int64Array]:
-        """Indices of the frames of each block."""
+        """The sampled frame indices of each block."""
         rule, needed = self.clips.spec.sampling, frames_needed(self.clips.spec)
-        assert rule is not None
+        assert rule is not None  # every spec with pictures has one
         chosen = sample_indices(rule, min(num_frames, needed))
         if num_frames <= needed:
             return [chosen]
@@ -125,15 +125,15 @@ class BlockDataset(Dataset[dict[str, Tensor]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """(epoch, index) in an order that the seed and the epoch decide; with several processes each
-    takes every `world`-th, all of them equally many."""
+    """(epoch, index) in an order given by the seed and the epoch. Each of `world` processes takes
+    every `world`-th; all take the same number."""
 
     def __init__(self, length: int, seed: int, rank: int = 0, world: int = 1) -> None:
         self.length, self.seed, self.rank, self.world = length, seed, rank, world
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls it before each epoch."""
+        """Called by Lightning before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -146,7 +146,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> Float64Array:
-    """(N, C), rows that sum to 1: a sample's votes, or 1 for its label where nobody voted."""
+    """(N, C) label distributions: a sample's votes divided by their sum, or 1 for its label."""
     columns = np.eye(len(labels))
     votes = np.array(
         [columns[labels.index(s.label)] if s.votes is None else s.votes for s in samples]
@@ -154,18 +154,17 @@ def distributions(samples: Sequence[Sample], labels: Sequence[str]) -> Float64Ar
     return np.asarray(votes / votes.sum(axis=1, keepdims=True))
 
 
-def shrunk(inputs: dict[str, Tensor], part: float) -> dict[str, Tensor]:
-    """{stream: (B, T, C, H, W)}, pictures of `part` of the height and of the width; what is no
-    picture stays."""
-    if part == 1:
+def shrunk(inputs: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Scale the height and width of pictures (B, T, C, H, W); other streams stay as they are."""
+    if scale == 1:
         return inputs
-    return {name: _smaller(x, part) if x.dim() == 5 else x for name, x in inputs.items()}
-
-
-def _smaller(pictures: Tensor, part: float) -> Tensor:
-    size_hw = [round(side * part) for side in pictures.shape[-2:]]
-    small = F.interpolate(pictures.flatten(0, 1), size=size_hw, mode="area")
-    return small.reshape(*pictures.shape[:3], *size_hw)
+    scaled = dict(inputs)
+    for name, pictures in inputs.items():
+        if pictures.dim() == 5:
+            size_hw = [round(side * scale) for side in pictures.shape[-2:]]
+            small = F.interpolate(pictures.flatten(0, 1), size=size_hw, mode="area")
+            scaled[name] = small.reshape(*pictures.shape[:3], *size_hw)
+    return scaled
 
 
 def _tensors(streams: dict[str, Float32Array]) -> dict[str, Tensor]:

@@ -1,10 +1,10 @@
-"""What the frozen part of a network makes of each clip: computed once, for all epochs and folds.
+"""Features from the frozen part of a network, computed once for all epochs and folds.
 
-CACHE/features/ab/ab12....npy     of one clip, float32
+CACHE/features/ab/ab12....npy     one clip, float32
 
-It lies beside the clips, by the digest of all that decides it: the clip, the ClipSpec, the network
-and the file of its weights. `vgg16`, `c3d`, `vgg16-bilstm` and `vgg19-lstm` can be asked in two
-steps, `classify(trunk_features(**inputs))`; to add a network, give it these two.
+The cache lies beside the clips; a file's name is a digest of the clip, the ClipSpec, the network
+and the file of its weights. Networks whose features can be kept have two methods:
+`classify(trunk_features(**inputs))` equals `forward(**inputs)`.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from emoscope.core.arrays import FloatArray
 from emoscope.core.clipspec import ClipSpec, Uniform
 from emoscope.core.errors import RecipeError
 from emoscope.corpora.manifest import Sample
@@ -28,59 +29,74 @@ from emoscope.training.recipe import Recipe
 
 __all__ = ["Features", "Head", "why_not_kept"]
 
-_FORMAT = 1  # raise it when a network computes otherwise
+_FORMAT = 1  # to be raised when a network's computation changes
 
 
 def why_not_kept(recipe: Recipe, spec: ClipSpec, model: nn.Module) -> str:
-    """Why the features of a frozen part are computed anew at every epoch; "" where they are not."""
+    """Why the features of a frozen part are computed in every epoch; "" if they can be kept."""
     if not hasattr(model, "classify"):
-        return f"{recipe.model.name} mixes them with what learns"
+        return f"{recipe.model.name} mixes them with layers that learn"
     if recipe.augmentation != Augmentation():
-        return "the augmentation is drawn anew"
+        return "the augmentation is random"
     if isinstance(spec.sampling, Uniform) and spec.sampling.jitter:
-        return "the frames are drawn anew"
+        return "the choice of frames is random"
     return ""
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """The features of a corpus's clips, and where they lie. `weights` is the file's digest."""
+    """The cached features of a run's clips.
+
+    weights   SHA-256 digest of the file of weights
+    code      SHA-256 digest of the network's source, if it is not a registered one
+    """
 
     recipe: Recipe
     spec: ClipSpec
     prepared: Prepared
     weights: str
+    code: str = ""
 
-    def fill(self, model: nn.Module, clips: ClipDataset, tell: Callable[[int, int], None]) -> None:
-        """Compute what is not there yet, clip by clip. Raises MediaError, RecipeError."""
+    def fill(
+        self,
+        network: nn.Module,
+        clips: ClipDataset,
+        device: str,
+        report: Callable[[int, int], None],
+    ) -> None:
+        """Compute the features that are not cached. Raises MediaError, RecipeError.
+
+        report   called with (clips done, clips to do)"""
         missing = [i for i, s in enumerate(clips.samples) if not self._path(s).is_file()]
+        if not missing:
+            return
+        network.to(device).eval()
         for done, index in enumerate(missing):
-            tell(done, len(missing))
+            report(done, len(missing))
             with replacing(self._path(clips.samples[index])) as part, part.open("wb") as file:
-                np.save(file, self._asked(model, clips[index][0]))
-        tell(len(missing), len(missing))
+                np.save(file, self._compute(network, clips[index][0], device))
+        report(len(missing), len(missing))
 
     @torch.inference_mode()
-    def _asked(self, model: nn.Module, inputs: dict[str, Tensor]) -> np.ndarray:
-        device = next(model.parameters()).device
-        one = {name: value[None].to(device) for name, value in inputs.items()}
-        features: Tensor = model.eval().trunk_features(**one)  # type: ignore[operator]
+    def _compute(self, network: nn.Module, inputs: dict[str, Tensor], device: str) -> FloatArray:
+        batch = {name: value[None].to(device) for name, value in inputs.items()}
+        features: Tensor = network.trunk_features(**batch)  # type: ignore[operator]
         values = features[0].float().cpu().numpy()
         if not np.isfinite(values).all():
             raise RecipeError(
-                f"{self.recipe.model.weights}: makes features that are not numbers. Give other "
-                "weights, or pictures that are scaled as theirs were."
+                f"{self.recipe.model.weights}: these weights give features that are not finite. "
+                "Use other weights, or scale the pictures in [clip] as they expect."
             )
         return values
 
     def read(self, sample: Sample) -> Tensor:
-        """Those of one clip. Raises RecipeError for a file that is gone or damaged."""
+        """The features of one clip. Raises RecipeError for a missing or damaged file."""
         path = self._path(sample)
         try:
             return torch.from_numpy(np.load(path, allow_pickle=False))
-        except Exception as error:  # numpy raises all sorts of things for a damaged file
+        except Exception as error:  # numpy raises many types for a damaged file
             raise RecipeError(
-                f"{path}: features that are gone or damaged. Delete it and --resume the run."
+                f"{path}: missing or damaged features. Delete the file and --resume the run."
             ) from error
 
     def _path(self, sample: Sample) -> Path:
@@ -88,7 +104,7 @@ class Features:
         facts = {
             "clip": self.prepared.key(sample),
             "spec": self.spec.model_dump(mode="json"),
-            "model": [model.name, model.options, model.adapt_channels],
+            "model": [model.name, model.options, model.adapt_channels, *filter(None, [self.code])],
             "weights": self.weights,
             "format": _FORMAT,
         }
@@ -97,7 +113,7 @@ class Features:
 
 
 class Head(nn.Module):
-    """What is left to learn of a network whose frozen part has been asked: features -> logits."""
+    """The part of a network behind its frozen features: features -> logits."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Muon: momentum whose step on every convolution kernel is made orthogonal.
+"""Muon: SGD with momentum whose steps on convolution kernels are orthogonalised.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. torch.optim's own
-takes matrices alone.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024. torch.optim.Muon
+takes matrices only.
 """
 
 import math
@@ -13,23 +13,24 @@ from torch import Tensor
 
 __all__ = ["Muon", "is_hidden_kernel", "orthogonal"]
 
-_QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest that still converges
+_QUINTIC = (3.4445, -4.7750, 2.0315)  # Jordan et al.: the steepest polynomial that converges
 _STEPS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """SGD with Nesterov's momentum. In a group with `orthogonal` a kernel's step is replaced by the
-    nearest matrix with singular values of one size, output channels by all else, times
-    sqrt(max(1, rows / columns)): no direction that was learned early drowns the others.
+    """SGD with Nesterov momentum and orthogonal steps.
 
-    Weight decay is decoupled: a group's parameters shrink by `decay` times its rate a step."""
+    In a group with `orthogonal` the step of a kernel, as a matrix (output channels, all else), is
+    replaced by its orthogonal factor times sqrt(max(1, rows / columns)), so that all directions are
+    learned at the same rate. Weight decay is decoupled: parameters shrink by `decay` times the
+    learning rate per step."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], momentum: float) -> None:
         super().__init__(groups, {"momentum": momentum, "decay": 0.0, "orthogonal": False})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step on every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -52,8 +53,9 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """(rows, columns) -> its orthogonal factor, about: singular values of 0.7 to 1.2, by five
-    Newton-Schulz steps in bfloat16, times sqrt(max(1, rows / columns))."""
+    """Approximate orthogonal factor of a matrix, times sqrt(max(1, rows / columns)).
+
+    Five Newton-Schulz steps in bfloat16; the singular values are 0.7 to 1.2 before scaling."""
     rows, columns = matrix.shape
     wide = (matrix.T if rows > columns else matrix).bfloat16()
     wide = wide / (wide.norm() + 1e-7)
@@ -66,6 +68,6 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
 
 def is_hidden_kernel(shape: Sequence[int]) -> bool:
-    """Whether (output channels, input channels, *taps) is a kernel of several taps on more channels
-    than a picture's three: neither a first layer, nor a depthwise or a 1 x 1 convolution."""
+    """Whether (output channels, input channels, *taps) is the kernel of a hidden convolution: more
+    than one tap and more than three input channels, so no first, depthwise or 1 x 1 convolution."""
     return len(shape) > 3 and shape[1] > 3 and math.prod(shape[2:]) > 1

@@ -21,24 +21,37 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import Tensor, nn
 
-from emoscope.core.errors import RecipeError
+from emoscope.core.errors import BundleError, RecipeError
 from emoscope.models import Network
 from emoscope.models.deformable import onnx_translations
 from emoscope.training.networks.dataset import ClipDataset
 from emoscope.training.networks.muon import is_hidden_kernel
 
-__all__ = ["GraphNetwork", "hidden_convolutions", "in_eight_bits", "network_graph", "quantised"]
+__all__ = [
+    "PARITY",
+    "GraphNetwork",
+    "checked_graph",
+    "hidden_convolutions",
+    "in_eight_bits",
+    "network_graph",
+    "quantised",
+]
+
+PARITY = 1e-4  # largest allowed difference in probability between torch and ONNX Runtime
 
 _OPSET = 19  # the first that has DeformConv
-_SHOWN = 512  # clips that set the ranges of the eight bits
-_PORTION = 16  # of them at a time, for all maps of these are in memory
+_CALIBRATION_CLIPS = 512  # they set the ranges of the activations
+_PORTION = 16  # clips at a time: all activations of a portion are in memory
 
 
 def network_graph(model: Network) -> onnx.ModelProto:
-    """stream (B, ...) float32 -> "logits" (B, num_classes), of a network as it answers."""
+    """The ONNX graph of a network in eval mode: stream (B, ...) float32 -> "logits"
+    (B, num_classes)."""
     inputs = model.eval().example_inputs(2)
     batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision aloud
+    logging.getLogger("torch.onnx").setLevel(
+        logging.ERROR
+    )  # it reports that torchvision is missing
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's own deprecations
         program = torch.onnx.export(
@@ -56,16 +69,38 @@ def network_graph(model: Network) -> onnx.ModelProto:
     return program.model_proto
 
 
+def checked_graph(model: Network, name: str, temperature: float) -> onnx.ModelProto:
+    """`network_graph`, if ONNX Runtime gives torch's probabilities on random input.
+
+    name   of the bundle, for the message
+    Raises BundleError for a difference of 1e-4 or more."""
+    graph = network_graph(model)
+    runtime = GraphNetwork(graph)
+    for batch in (1, 3):
+        inputs = model.example_inputs(batch)
+        with torch.inference_mode():
+            ours, theirs = (
+                torch.softmax(network(**inputs) / temperature, dim=1)
+                for network in (model, runtime)
+            )
+        worst = float((ours - theirs).abs().max())
+        if not worst < PARITY:
+            raise BundleError(
+                f"{name}: torch and ONNX Runtime differ by {worst:.1e} in probability."
+            )
+    return graph
+
+
 def in_eight_bits(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto:
-    """The same with the hidden convolutions' kernels, and what goes into them, in eight bits: a
-    quarter of the bytes, and about a third of the time where a processor has such instructions.
+    """Quantise the kernels and inputs of hidden convolutions to 8 bits: a quarter of the size, and
+    about a third of the time on processors with 8-bit instructions.
 
-    Each output channel has a range of its own; those of what goes in are the 99.999th percentiles
-    of up to 512 of the clips. Kernels have 7 of the 8 bits, for sums of two full products overflow
-    the 16-bit instructions of older processors, without a word. What reads the pictures, and all
-    1 x 1 convolutions, stay as they are: there a bit is dear and time is not.
+    Kernels have one range per output channel; the ranges of inputs are the 99.999th percentiles
+    over up to 512 of the clips. Kernels use 7 of the 8 bits: sums of two full products silently
+    overflow the 16-bit instructions of older processors. The first convolutions and all 1 x 1
+    convolutions stay in float32: they cost accuracy and little time.
 
-    Raises RecipeError for a network without such convolutions."""
+    Raises RecipeError for a network without hidden convolutions."""
     return quantised(
         graph,
         clips,
@@ -77,29 +112,29 @@ def in_eight_bits(graph: onnx.ModelProto, clips: ClipDataset) -> onnx.ModelProto
 
 
 def quantised(graph: onnx.ModelProto, clips: ClipDataset, **settings: Any) -> onnx.ModelProto:
-    """What ONNX Runtime's static quantisation, by output channel, makes of the graph with batch
-    normalisations folded into kernels."""
-    with tempfile.TemporaryDirectory() as there, redirect_stdout(io.StringIO()):
+    """Fold batch normalisations into kernels, then quantise statically by output channel with ONNX
+    Runtime."""
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
         names = ("plain.onnx", "folded.onnx", "eight.onnx")
-        plain, folded, written = (Path(there) / name for name in names)
+        plain, folded, written = (Path(folder) / name for name in names)
         onnx.save(graph, plain)
         quant_pre_process(plain, folded, skip_symbolic_shape=True)
         quantize_static(
             folded,
             written,
-            _Shown(clips),
+            _CalibrationClips(clips),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            extra_options={"CalibStridedMinMax": 1},  # of any method: portion by portion
+            extra_options={"CalibStridedMinMax": 1},  # for any method: portion by portion
             **settings,
         )
         return onnx.load(written)
 
 
 def hidden_convolutions(graph: onnx.ModelProto) -> list[str]:
-    """Names of convolutions of several taps behind the first. Raises RecipeError for a network
-    without any."""
+    """Names of the convolutions with several taps, except the first ones. Raises RecipeError if
+    there are none."""
     kernels = {tensor.name: tensor.dims for tensor in graph.graph.initializer}
     convolutions = (node for node in graph.graph.node if node.op_type == "Conv")
     hidden = [
@@ -112,12 +147,12 @@ def hidden_convolutions(graph: onnx.ModelProto) -> list[str]:
     return hidden
 
 
-class _Shown(CalibrationDataReader):  # type: ignore[misc]
-    """Clips spread evenly over the set. Read portion by portion: the histograms of one are taken,
-    and its maps forgotten, before the next."""
+class _CalibrationClips(CalibrationDataReader):  # type: ignore[misc]
+    """Clips spread evenly over the set, read in portions: the activations of a portion are freed
+    before the next one."""
 
     def __init__(self, clips: ClipDataset) -> None:
-        rows = range(0, len(clips), max(1, len(clips) // _SHOWN))[:_SHOWN]
+        rows = range(0, len(clips), max(1, len(clips) // _CALIBRATION_CLIPS))[:_CALIBRATION_CLIPS]
         self._clips = clips
         self._portions = [rows[i : i + _PORTION] for i in range(0, len(rows), _PORTION)]
         self._left = iter(self._portions)
@@ -126,11 +161,11 @@ class _Shown(CalibrationDataReader):  # type: ignore[misc]
         return len(self._portions)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """The next portions to be read."""
+        """Select the portions to read next."""
         self._left = iter(self._portions[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:
-        """{stream: (clips, ...)} of the next portion."""
+        """The next portion: {stream: (clips, ...)}."""
         rows = next(self._left, None)
         if rows is None:
             return None
@@ -139,7 +174,7 @@ class _Shown(CalibrationDataReader):  # type: ignore[misc]
 
 
 class GraphNetwork(nn.Module):
-    """A graph in a network's place, on the CPU: {stream: (B, ...)} -> logits (B, num_classes)."""
+    """Run an ONNX graph as a network, on the CPU: {stream: (B, ...)} -> logits (B, num_classes)."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
         super().__init__()

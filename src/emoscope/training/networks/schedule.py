@@ -1,4 +1,4 @@
-"""The optimiser of a recipe, and its learning rate step by step."""
+"""The optimiser of a recipe, and its learning rate and picture size per step."""
 
 import math
 from typing import Any
@@ -9,15 +9,16 @@ from torch import nn
 from emoscope.training.networks.muon import Muon, is_hidden_kernel
 from emoscope.training.recipe import Optimiser, Schedule
 
-__all__ = ["create_optimiser", "lr_factor", "side_part"]
+__all__ = ["create_optimiser", "lr_factor", "picture_scale"]
 
-# Smith's one-cycle policy as fastai and torch carry it out.
+# Smith's one-cycle policy as implemented in fastai and torch.
 _CYCLE_START, _CYCLE_END, _CYCLE_WARMUP = 1 / 25, 1 / 25 / 1e4, 0.3
 
 
 def create_optimiser(settings: Optimiser, module: nn.Module) -> torch.optim.Optimizer:
-    """Of what learns. Weight decay is on matrices and kernels only, not on biases and
-    normalisations."""
+    """Create the optimiser for the parameters that are not frozen.
+
+    Weight decay applies to matrices and kernels only, not to biases and normalisations."""
     learning = [p for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in learning if p.ndim > 1]},
@@ -40,8 +41,8 @@ def create_optimiser(settings: Optimiser, module: nn.Module) -> torch.optim.Opti
 
 
 def _muon(settings: Optimiser, learning: list[nn.Parameter]) -> Muon:
-    """Orthogonal steps on hidden kernels, plain ones on the rest. All that has more than one
-    dimension shrinks by the same share a step, whatever its rate."""
+    """Muon for hidden kernels, SGD for the rest. Weight decay shrinks all parameters with more than
+    one dimension by the same factor per step, whatever their learning rate."""
     lr, other_lr = settings.lr, settings.other_lr
     kernels = [p for p in learning if is_hidden_kernel(p.shape)]
     others = [p for p in learning if not is_hidden_kernel(p.shape)]
@@ -59,7 +60,7 @@ def _muon(settings: Optimiser, learning: list[nn.Parameter]) -> Muon:
 
 
 def lr_factor(schedule: Schedule, step: int, total: int) -> float:
-    """What the learning rate is multiplied by at `step` (from 0) of `total`."""
+    """The factor of the learning rate at `step` (from 0) of `total`."""
     if schedule.decay == "one-cycle":
         return _one_cycle(step, total, schedule.warmup or _CYCLE_WARMUP)
     warmup = round(schedule.warmup * total)
@@ -74,16 +75,16 @@ def lr_factor(schedule: Schedule, step: int, total: int) -> float:
             return 1.0
 
 
-def side_part(schedule: Schedule, step: int, total: int) -> float:
-    """What part of their side pictures have at `step` (from 0) of `total`."""
-    for until, part in schedule.grow:
+def picture_scale(schedule: Schedule, step: int, total: int) -> float:
+    """The factor of pictures' height and width at `step` (from 0) of `total`."""
+    for until, scale in schedule.grow:
         if step < until * total:
-            return part
+            return scale
     return 1.0
 
 
 def _one_cycle(step: int, total: int, rising: float) -> float:
-    """Up along a cosine from 1/25, then down along one to nearly nothing."""
+    """Rise along a cosine from 1/25 to 1, then fall along one to almost 0."""
     peak = max(rising * total - 1, 1e-9)
     if step <= peak:
         return _between(_CYCLE_START, 1.0, step / peak)
@@ -91,4 +92,5 @@ def _one_cycle(step: int, total: int, rising: float) -> float:
 
 
 def _between(start: float, end: float, way: float) -> float:
+    """Cosine from `start` (way 0) to `end` (way 1)."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * way))

@@ -1,1 +1,1 @@
-"""The papers' printed figures, and ours beside them."""
+"""Published results, and ours beside them."""

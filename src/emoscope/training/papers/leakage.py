@@ -1,7 +1,9 @@
-"""What a leaking protocol adds to a system's accuracy: the same system, the same persons, measured
-with them on both sides and with them left out."""
+"""How much a leaking protocol adds to the accuracy of a system.
 
-from collections.abc import Iterator, Mapping, Sequence
+The same system is measured on the same people, with them on both sides of the split and held out.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -9,17 +11,17 @@ from typing import Any
 import numpy as np
 
 from emoscope.training.evaluation.evaluate import corpus_words, judge, protocol_words
-from emoscope.training.evaluation.report import Table, with_interval
+from emoscope.training.evaluation.tables import Table, points, with_interval
 from emoscope.training.metrics import Difference, bootstrap_ci, protocol_difference
 from emoscope.training.recipe import AugmentedRandom
-from emoscope.training.run_folder import Run
+from emoscope.training.run_folder import RunFolder
 
 __all__ = ["Inflation", "inflation", "inflation_table"]
 
 
 @dataclass(frozen=True)
 class Inflation:
-    """Figures "accuracy" and "accuracy_ci95" (over persons), and how much the leak adds."""
+    """Accuracy with its interval over people under both protocols, and the difference."""
 
     leaky: Mapping[str, Any]
     honest: Mapping[str, Any]
@@ -27,65 +29,61 @@ class Inflation:
     persons: int
 
 
-def inflation(leaky: Run, honest: Run) -> Inflation:
-    """Of one system under two protocols. Raises RecipeError for a run that is not finished,
-    ValueError where they did not judge the same, known persons."""
+def inflation(leaky: RunFolder, honest: RunFolder) -> Inflation:
+    """Compare one system under two protocols. Raises RecipeError for an unfinished run, ValueError
+    if the runs were not tested on the same, known people."""
     sides = [judge(run).predictions for run in (honest, leaky)]
     (right_a, who_a), (right_b, who_b) = (
-        (said.truth == said.predicted, said.subjects) for said in sides
+        (side.truth == side.predicted, side.subjects) for side in sides
     )
     added = protocol_difference(right_a, who_a, right_b, who_b)
-    honestly, leakily = (
+    honest_figures, leaky_figures = (
         {"accuracy": right.mean(), "accuracy_ci95": bootstrap_ci(right, who)}
         for right, who in ((right_a, who_a), (right_b, who_b))
     )
-    return Inflation(leakily, honestly, added, len(np.unique(who_a)))
+    return Inflation(leaky_figures, honest_figures, added, len(np.unique(who_a)))
 
 
-def inflation_table(runs: Sequence[Run]) -> Table:
-    """A line for every two of the runs that are of one system and corpus, one of them on variants
-    split at random, the other by persons; no lines where there are none."""
+def inflation_table(runs: Sequence[RunFolder]) -> Table:
+    """Return a row for every two runs of one system and corpus, one with variants split at random,
+    the other split by person."""
     rows = []
-    for leaky, honest in _pairs(runs):
-        found = inflation(leaky, honest)
-        points = [100 * x for x in (found.added.difference, found.added.low, found.added.high)]
+    for leaky, honest in product(runs, runs):
+        is_leaky = [isinstance(run.recipe.protocol, AugmentedRandom) for run in (leaky, honest)]
+        if is_leaky != [True, False] or _system(leaky) != _system(honest):
+            continue
+        compared = inflation(leaky, honest)
         rows.append(
             (
                 str(leaky.info["model"]),
                 corpus_words(leaky),
                 protocol_words(leaky.recipe),
-                with_interval(found.leaky, "accuracy"),
+                with_interval(compared.leaky, "accuracy"),
                 protocol_words(honest.recipe),
-                with_interval(found.honest, "accuracy"),
-                "{:+.1f} ({:+.1f} to {:+.1f})".format(*points),
-                str(found.persons),
+                with_interval(compared.honest, "accuracy"),
+                points(compared.added),
+                str(compared.persons),
             )
         )
     return Table(
-        "What the leak adds",
+        "Accuracy gained by the leak",
         (
             "system",
             "corpus",
             "leaking protocol",
             "ours: accuracy there",
-            "protocol by persons",
+            "protocol by person",
             "ours: accuracy there",
-            "points added",
-            "persons",
+            "percentage points added",
+            "people",
         ),
         tuple(rows),
-        "Intervals: 95 %, over persons.",
+        "In brackets: 95 % confidence intervals by bootstrap over people.",
     )
 
 
-def _pairs(runs: Sequence[Run]) -> Iterator[tuple[Run, Run]]:
-    for leaky, honest in product(runs, runs):
-        is_leaky = [isinstance(run.recipe.protocol, AugmentedRandom) for run in (leaky, honest)]
-        if is_leaky == [True, False] and _system(leaky) == _system(honest):
-            yield leaky, honest
-
-
-def _system(run: Run) -> tuple[object, ...]:
+def _system(run: RunFolder) -> tuple[object, ...]:
+    """Everything that two runs must share to be compared."""
     recipe = run.recipe
     persons = {s.subject for s in run.samples}
     return recipe.model, recipe.clip, recipe.corpus, run.info["corpora"], persons

@@ -1,4 +1,4 @@
-"""What the papers print (published.toml); reproduction.py shows it beside ours."""
+"""Published results, read from published.toml; `reproduce` shows ours beside them."""
 
 import tomllib
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ __all__ = ["AugmentedVideos", "FacesMissed", "Paper", "PublishedFigure", "papers
 class PublishedFigure:
     """One row of a paper's tables.
 
-    value           in percent, with as many digits as are printed
-    where           the table or section that prints it
-    clips           that were judged; None where the paper does not say
-    parameters      trainable ones; None where the paper prints none
-    train_seconds   of one training; None where the paper prints none
-    pictures        where it draws training curves and confusion matrix; None where it does not
-    members         the rows whose systems are fused, where it is a fusion, and by which `rule`
+    value           in percent, with the printed number of digits
+    where           table or section of the paper
+    clips           number of test clips; None if not given
+    parameters      trainable parameters; None if not given
+    train_seconds   time of one training; None if not given
+    pictures        where training curves and confusion matrix are shown; None if they are not
+    members         of a fusion: the rows of the fused systems, and the `rule`
     """
 
     id: str
@@ -45,7 +45,7 @@ class PublishedFigure:
 
 @dataclass(frozen=True)
 class FacesMissed:
-    """In how many of all its frames a paper's detector found no face."""
+    """Number of frames in which a paper's detector found no face."""
 
     frames: int
     missed: int
@@ -54,10 +54,10 @@ class FacesMissed:
 
 @dataclass(frozen=True)
 class AugmentedVideos:
-    """How many videos a paper's augmentation made of how many, and what it prints of the ways.
+    """Number of videos before and after a paper's augmentation, and the settings it gives.
 
-    corners      to which frames are moved, by shift_px
-    rotate_deg   the largest angle, either way
+    corners      number of corners that frames are moved towards, by shift_px
+    rotate_deg   largest angle, either way
     """
 
     videos: int
@@ -70,10 +70,10 @@ class AugmentedVideos:
 
 @dataclass(frozen=True)
 class Paper:
-    """A paper and what it prints, by row id.
+    """A paper and its published results by row id.
 
-    unit      how it writes its accuracies
-    machine   what its trainings ran on; None where it does not say, or prints no seconds
+    unit      how the paper writes accuracies
+    machine   hardware of its trainings; None if not given, or if it gives no training times
     """
 
     key: str
@@ -88,9 +88,9 @@ class Paper:
 
 @cache
 def papers() -> Registry[Paper]:
-    """Every paper whose systems are built here, by its key."""
+    """Return every paper whose systems are implemented here, by key."""
     text = files("emoscope.training.papers").joinpath("published.toml").read_text(encoding="utf-8")
-    found: Registry[Paper] = Registry("paper")
+    registry: Registry[Paper] = Registry("paper")
     for key, table in tomllib.loads(text, parse_float=Decimal).items():
         rows: Registry[PublishedFigure] = Registry(f"row of {key}")
         for row in table["rows"]:
@@ -100,33 +100,30 @@ def papers() -> Registry[Paper]:
         about = {
             name: table[name] for name in ("title", "authors", "unit", "machine") if name in table
         }
-        found.add(key, Paper(key=key, rows=rows, faces=faces, augmentation=augmented, **about))
-    return found
+        registry.add(key, Paper(key=key, rows=rows, faces=faces, augmentation=augmented, **about))
+    return registry
 
 
 def recipes_of(paper: str, folder: Path) -> list[Path]:
-    """The recipes in a folder that reproduce a paper, sorted; only their [published] is read.
+    """Return the recipes in a folder that reproduce a paper, sorted; only [published] is read.
 
-    Raises UnknownName for a paper that is not in the table, RecipeError where none is found or a
-    file is no TOML."""
+    Raises UnknownName for an unknown paper, RecipeError if no recipe is found or a file is not
+    TOML."""
     _ = papers()[paper]
-    found = [path for path in sorted(folder.rglob("*.toml")) if _paper_of(path) == paper]
-    if not found:
+    recipes = [path for path in sorted(folder.rglob("*.toml")) if _paper_of(path) == paper]
+    if not recipes:
         raise RecipeError(
-            f'{folder}: no recipe says [published] paper = "{paper}". '
-            "Give the folder of the recipes."
+            f'{folder}: no recipe with [published] paper = "{paper}". Name the folder with the '
+            "recipes."
         )
-    return found
+    return recipes
 
 
 def _figure(row: Mapping[str, Any], unit: str) -> PublishedFigure:
-    fields = {"value": _percent(row, unit), "members": tuple(row.get("members", ()))}
-    return PublishedFigure(**{**row, **fields})
-
-
-def _percent(row: Mapping[str, Any], unit: str) -> Decimal:
     value = Decimal(row["value"])
-    return value.scaleb(2) if unit == "fraction" else value
+    in_percent = value.scaleb(2) if unit == "fraction" else value
+    members = tuple(row.get("members", ()))
+    return PublishedFigure(**{**row, "value": in_percent, "members": members})
 
 
 def _paper_of(path: Path) -> str | None:
