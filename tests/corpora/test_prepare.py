@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from making import make_image, make_image_folder, make_sound, make_text, make_video
@@ -156,6 +157,23 @@ def test_no_memory_is_not_remembered(
     assert len(ready([Sample(film, "joy")], spec_of(), tmp_path).failures) == 1
     monkeypatch.undo()
     assert len(ready([Sample(film, "joy")], spec_of(), tmp_path).samples) == 1
+
+
+def test_no_memory_to_decode_a_picture_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Sample(make_image(tmp_path / "still.png"), "joy")
+
+    def fail(*_: Any) -> Any:
+        error = cv2.error("Failed to allocate 9 bytes")
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    monkeypatch.setattr("emoscope.media.reading.images.cv2.imdecode", fail)
+    (failure,) = ready([sample], spec_of(), tmp_path / "cache").failures
+    assert failure.reason == "not enough memory to decode it"
+    monkeypatch.undo()
+    assert ready([sample], spec_of(), tmp_path / "cache").samples == (sample,)
 
 
 # Issue 18, kind 13: half a clip was kept under the whole recording's digest

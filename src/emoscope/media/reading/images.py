@@ -123,7 +123,7 @@ def _reduced_size(path: Path) -> tuple[int, int] | None:
     """Height and width of an image, divided by 8; None if it cannot be read."""
     try:
         picture = _decoded(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    except OSError:
+    except (OSError, MemoryError):
         return None
     return None if picture is None else (picture.shape[0], picture.shape[1])
 
@@ -146,20 +146,27 @@ def read_image(path: Path) -> ByteArray:
         raise ReadError(f"{path}: {error.strerror}. Check the path.") from None
     if not data.size:
         raise MediaError(f"{path}: the file is empty. Copy or download it again.")
-    bgr = _decoded(data)
+    try:
+        bgr = _decoded(data)
+    except MemoryError:
+        raise ReadError(f"{path}: not enough memory to decode it. Free some memory.") from None
     if bgr is None:
         raise MediaError(f"{path}: not an image, or cut off. Check that the file is complete.")
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
-    """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
+    """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr.
+
+    Raises MemoryError."""
     if _is_cut_off(data.tobytes()):
         return None  # OpenCV may return the upper part, and libpng write to stderr
     with silent_opencv():
         try:
             return cv2.imdecode(data, flags)
-        except cv2.error:
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise MemoryError from None
             return None
 
 
@@ -182,6 +189,8 @@ def _is_cut_off(data: bytes) -> bool:
 
 
 def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""  # opening a pipe would wait; reading it reports what is wrong
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -195,7 +204,7 @@ def _has_animation_flag(head: bytes) -> bool:
 
 
 class _Silence:
-    """Switches off OpenCV's logging, which is one setting for all threads, while any needs it."""
+    """Switches off OpenCV's logging, one setting for all threads, while any thread needs it."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._level = threading.Lock(), 0, 0
