@@ -74,7 +74,11 @@ def _reason(error: Exception) -> str:
             " written. Check that it is complete and not just renamed."
         )
     reason = getattr(error, "strerror", None) or str(error)
-    return f"cannot be opened ({reason}). Check that it is complete."
+    is_passing = isinstance(error, OSError | MemoryError)
+    remedy = (
+        "Check the disk and the system's limits." if is_passing else "Check that it is complete."
+    )
+    return f"cannot be opened ({reason}). {remedy}"
 
 
 def zero_s(container: InputContainer) -> float:
