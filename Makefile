@@ -30,7 +30,7 @@ check: .venv/full
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python .ci/check_docstrings.py src benchmarks examples docs
+	$(BIN)/python .ci/check_docstrings.py src tests benchmarks examples docs
 
 format: .venv/full
 	$(BIN)/ruff format .

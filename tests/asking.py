@@ -11,7 +11,7 @@ _WIDE = {"COLUMNS": "400"}  # so that a usage error is not broken over lines
 
 
 def ask(*words: object, env: dict[str, str] | None = None) -> Any:
-    """What `emoscope` says: exit_code, stdout, stderr, exception."""
+    """Run `emoscope` and return exit_code, stdout, stderr and exception."""
     return CliRunner().invoke(app, [str(word) for word in words], env={**_WIDE, **(env or {})})
 
 

@@ -149,7 +149,7 @@ def _write_info(
 
 
 def prior_of(labels: tuple[str, ...]) -> list[float]:
-    """What trainings are said to have seen: each label more often than the one before."""
+    """Class prior of a made-up training: each label is more frequent than the one before."""
     shares = np.arange(1, len(labels) + 1)
     return list(shares / shares.sum())
 

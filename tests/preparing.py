@@ -1,4 +1,4 @@
-"""What tests of `prepare` share: `from preparing import ready, spec_of`."""
+"""Helpers that tests of `prepare` share: `from preparing import ready, spec_of`."""
 
 from pathlib import Path
 from typing import Any

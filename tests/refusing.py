@@ -1,4 +1,4 @@
-"""What a corpus that cannot be read says."""
+"""The message of a corpus that cannot be read."""
 
 from collections.abc import Callable
 

@@ -55,7 +55,7 @@ def test_threads_share_an_analyzer(tmp_path: Path, detector: str) -> None:
     region = "body" if detector == "hog" else "face"
     bundle = image_bundle(tmp_path / "image.onnx", region=region)
     analyzer = Analyzer(bundle, detector=detector)
-    assert_same_in_threads(partial(part, analyzer), SPANS_S)
+    assert_same_in_threads(partial(part, analyzer), SPANS_S[:3] if region == "body" else SPANS_S)
 
 
 def test_threads_share_a_clip_model(tmp_path: Path) -> None:

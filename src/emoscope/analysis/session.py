@@ -148,7 +148,7 @@ def _check(frame: Frame, number: int, last_s: float) -> None:
 
 
 def _problem(rgb: object) -> str:
-    """What is wrong with a picture, and the remedy; "" if nothing is."""
+    """The fault of a picture and its remedy; "" if there is none."""
     if not isinstance(rgb, np.ndarray):
         return f"a {type(rgb).__name__}. Convert it with np.asarray."
     shape = f"the shape {rgb.shape}"

@@ -1,1 +1,1 @@
-"""Errors, labels, the ClipSpec contract and results, used by every room. No I/O, no torch."""
+"""Errors, labels, the ClipSpec contract and results, which every room uses. No I/O, no torch."""

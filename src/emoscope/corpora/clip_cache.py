@@ -27,7 +27,7 @@ from emoscope.media.reading.images import numbered_images
 
 __all__ = ["ClipCache", "DigestBook", "Finding", "state_of"]
 
-_FORMAT = 1  # of the files and their content: increase it when clips are cut differently
+_FORMAT = 2  # of the files and their content: increase it when clips are cut differently
 _ABANDONED_S = 3600.0
 _LOOKS = "looks"  # array of a clip file: [frames, frames without the face]
 

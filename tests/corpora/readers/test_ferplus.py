@@ -95,7 +95,7 @@ def test_a_tie_is_kept_but_not_clear(tree: Tree) -> None:
 
 
 def without_twins(corpus: Manifest) -> tuple[list[Sample], int]:
-    """What the corpus's own split trains on where `drop_twins` is asked for, and how many went."""
+    """Training samples of the corpus's own split with `drop_twins`, and how many were dropped."""
     protocol = Fixed(name="fixed", drop_twins=True)
     plan = plan_folds(corpus.samples, corpus.labels, protocol, seed=0, final="final")
     (fold,) = plan.folds

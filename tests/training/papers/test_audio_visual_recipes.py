@@ -139,7 +139,7 @@ def afew(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_of(home: Path) -> dict[str, str]:
-    """What makes the runs small, and where their weights are; there are none for C3D."""
+    """Settings that make the runs small and give their weights; there are none for C3D."""
     torch.manual_seed(0)
     vgg = models.create("vgg16", 9, depth=11, width=1 / 64, fc=256, size_px=32)
     torch.save(vgg.state_dict(), home / "vgg-face.pth")

@@ -44,11 +44,13 @@ class Detection:
     box     in pixels of the picture given
     score   confidence, 0 to 1
     eyes    the left and the right one in the picture, where the detector locates them
+    roll    degrees by which the head is tilted clockwise, where the detector searches for it
     """
 
     box: Box
     score: float
     eyes: Eyes | None = None
+    roll: float = 0.0
 
 
 class Detector(Protocol):

@@ -182,6 +182,8 @@ def _is_cut_off(data: bytes) -> bool:
 
 
 def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""  # opening a pipe would wait; reading it reports what is wrong
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -195,7 +197,7 @@ def _has_animation_flag(head: bytes) -> bool:
 
 
 class _Silence:
-    """Switches off OpenCV's logging, which is one setting for all threads, while any needs it."""
+    """Switches off OpenCV's logging, one setting for all threads, while any thread needs it."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._level = threading.Lock(), 0, 0
@@ -218,5 +220,5 @@ _SILENCE = _Silence()
 
 
 def silent_opencv() -> AbstractContextManager[None]:
-    """Let OpenCV log nothing inside a `with` block."""
+    """Let OpenCV log nothing."""
     return _SILENCE
