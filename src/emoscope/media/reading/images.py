@@ -227,5 +227,5 @@ _SILENCE = _Silence()
 
 
 def silent_opencv() -> AbstractContextManager[None]:
-    """Let OpenCV log nothing inside a `with` block."""
+    """Let OpenCV log nothing."""
     return _SILENCE
