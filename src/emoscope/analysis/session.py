@@ -103,7 +103,7 @@ class Session:
             yield from self._passed([replace(frame, rgb=np.array(frame.rgb, order="C"))], 0)
 
     def _rest(self) -> Iterator[Timeline]:
-        """What the stages still hold, from the first to the last."""
+        """Yield the rows that the stages still hold, from the first to the last."""
         if not self._is_open:
             return
         for index, stage in enumerate(self._stages):
