@@ -37,6 +37,7 @@ NAMES = (
     "peers",
     "synthetic",
     "system",
+    "tilt",
     "voice",
 )
 HEAD = """# Benchmarks

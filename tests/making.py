@@ -62,17 +62,22 @@ def make_video(
     hflip: bool = False,
     sound_s: float = 0.0,
     sound_codec: str = "aac",
+    silent_until_s: float = 0.0,
     offset_s: float = 0.0,
     faststart: bool = False,
+    aspect: Fraction = Fraction(1),
+    interlaced: bool = False,
 ) -> Path:
     """A video whose frames tell their numbers; its kind follows from the path's suffix.
 
     times_s    when each frame is shown, instead of one every 1 / fps (the last lasts 1 / fps)
     picture    what frame i shows, instead of its grey level
     rotation   degrees that a player has to turn it counter-clockwise; stored as metadata
-    sound_s    seconds of a 440 Hz tone beside it, from time 0
+    sound_s    seconds of a 440 Hz tone beside it, from time 0 or `silent_until_s`
     offset_s   what the file's own clock shows at time 0 (MPEG-TS usually starts at 1.4 s)
     faststart  the index of an MP4 before its data: cut off, it can still be opened
+    aspect     width of a pixel by its height; stored as metadata
+    interlaced whether the even lines of a picture are its first field, the odd ones its second
     """
     if times_s is None:
         times_s = [index / fps for index in range(num_frames)]
@@ -83,6 +88,10 @@ def make_video(
         stream = container.add_stream(codec, rate=fps, width=width, height=height)
         stream.pix_fmt = pix_fmt
         stream.options = {"bf": "0", **(options or {})} if codec == "libx264" else options or {}
+        if interlaced:
+            stream.options = {**stream.options, "flags": "+ildct+ilme"}
+        if aspect != 1:
+            stream.codec_context.sample_aspect_ratio = aspect
         if rotation or hflip:
             stream.set_display_rotation(rotation, hflip=hflip)
         if path.suffix in (".mp4", ".mov", ".mkv") and codec != "gif":
@@ -90,7 +99,7 @@ def make_video(
         unit_s = stream.codec_context.time_base or Fraction(1, fps)
         if sound_s:
             sound = container.add_stream(sound_codec, rate=16_000, layout="mono")
-            container.mux(_encode_tone(sound, sound_s, offset_s=offset_s))
+            container.mux(_encode_tone(sound, sound_s, silent_until_s, offset_s))
         container.start_encoding()  # with no frame at all, too
         for index, time_s in enumerate(times_s):
             frame = _frame(draw(index), pix_fmt)
@@ -154,6 +163,14 @@ def make_truncated(source: Path, path: Path, fraction: float = 0.5) -> Path:
     """The first part of another file."""
     data = source.read_bytes()
     path.write_bytes(data[: int(len(data) * fraction)])
+    return path
+
+
+def make_joined(path: Path, *parts: Path) -> Path:
+    """Several recordings in one file, each with a clock of its own, as after a reconnection."""
+    header = 13 if path.suffix == ".flv" else 0  # of every part but the first
+    rest = b"".join(part.read_bytes()[header:] for part in parts[1:])
+    path.write_bytes(parts[0].read_bytes() + rest)
     return path
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from emoscope.analysis.moments import Moment
-from emoscope.analysis.rows import frame_rows, window_rows
+from emoscope.analysis.rows import FrameRows, WindowRows
+from emoscope.analysis.stages import through
 from emoscope.core.clipspec import ClipSpec, Sampling, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
 from emoscope.core.votes import DEFAULT_VOTE
@@ -68,13 +69,13 @@ def clip_spec(
 
 
 def by_frame(seen: Iterable[Moment], batch: int = 16, ask: Any = predict) -> Timeline:
-    return Timeline.concatenate(frame_rows(seen, image_spec(), ask, LABELS, "face", batch))
+    return Timeline.concatenate(through(FrameRows(image_spec(), ask, LABELS, "face", batch), seen))
 
 
 def by_window(
     seen: Iterable[Moment], spec: ClipSpec, ask: Any = predict, vote: str = DEFAULT_VOTE
 ) -> Timeline:
-    return Timeline.concatenate(window_rows(seen, spec, ask, LABELS, "face", vote=vote))
+    return Timeline.concatenate(through(WindowRows(spec, ask, LABELS, "face", vote=vote), seen))
 
 
 def brightness(timeline: Timeline) -> list[float]:

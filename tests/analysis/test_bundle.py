@@ -4,13 +4,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
-from tiny_bundles import answer, clip_bundle, clip_card, image_bundle, image_card, write_bundle
+from onnx import TensorProto, helper
+from tiny_bundles import (
+    answer,
+    clip_bundle,
+    clip_card,
+    image_bundle,
+    image_card,
+    voice_bundle,
+    write_bundle,
+)
 
 from emoscope.analysis.bundle import (
     BACKENDS,
@@ -94,6 +104,50 @@ def test_every_clip_of_a_batch_has_its_own_prediction(bundle: Bundle, prior: Any
 def test_huge_logits_do_not_overflow(tmp_path: Path) -> None:
     cold = load_bundle(image_bundle(tmp_path / "cold.onnx", temperature=1e-6))
     assert cold.predict(grey(1.0), prior="uniform").tolist() == [[0.0, 0.0, 1.0]]
+
+
+# A model that fails gives an error: NaN means that there was nothing to see (issue 18, kind 16).
+
+
+@pytest.mark.parametrize("prior", ["train", "uniform"])
+def test_a_temperature_at_which_logits_overflow_is_an_error(tmp_path: Path, prior: Any) -> None:
+    frozen = load_bundle(image_bundle(tmp_path / "frozen.onnx", temperature=1e-310))
+    with pytest.raises(BundleError, match=r"^tiny: its temperature 1e-310 is too small"):
+        frozen.predict(grey(1.0), prior=prior)
+
+
+@pytest.mark.parametrize("weight", [np.nan, 3e38])
+def test_logits_that_are_not_finite_are_an_error(tmp_path: Path, weight: float) -> None:
+    broken = load_bundle(clip_bundle(tmp_path / "a.onnx", length=1, frame_weights=[weight]))
+    with pytest.raises(BundleError, match=r"^tiny: the model returned NaN or infinite logits"):
+        broken.predict({"rgb": np.full((2, 1, 3, 8, 8), 0.5, np.float32)})
+
+
+def test_a_model_that_fails_while_it_runs_is_named(bundle: Bundle) -> None:
+    def run(_: object) -> np.ndarray:
+        raise RuntimeError("Non-zero status code returned\nmany lines")
+
+    with pytest.raises(BundleError, match=r"^tiny: the model failed: Non-zero status code ret.*$"):
+        replace(bundle, run=run).predict(grey(1.0))
+
+
+@pytest.mark.parametrize(("value", "reason"), [(np.nan, "NaN"), (np.inf, "infinity")])
+def test_pictures_that_are_not_finite_are_refused(
+    bundle: Bundle, value: float, reason: str
+) -> None:
+    with pytest.raises(SpecError, match=rf"^tiny: gray contains {reason}\. Give finite values"):
+        bundle.predict(grey(0.5, value))
+
+
+def test_a_vector_of_silence_stays_without_a_prediction(tmp_path: Path) -> None:
+    voice = load_bundle(voice_bundle(tmp_path / "voice.onnx"))
+    vectors = np.zeros((2, 88), np.float32)
+    vectors[1, 5] = np.nan
+    probs = voice.predict({"egemaps": vectors})
+    assert np.isnan(probs).all(axis=1).tolist() == [False, True]
+    vectors[1, 5] = np.inf
+    with pytest.raises(SpecError, match=r"^tiny: egemaps contains infinity"):
+        voice.predict({"egemaps": vectors})
 
 
 def test_no_clips_give_no_predictions(bundle: Bundle) -> None:
@@ -292,6 +346,26 @@ def test_openvino_predicts_the_same_as_onnx_runtime(tmp_path: Path, bundle: Bund
     np.testing.assert_allclose(other.predict({"rgb": batch}), expected, atol=1e-5)
     # An answer stays what it was when the next one comes.
     np.testing.assert_allclose(other.predict({"rgb": batch[:2]}), expected[:2], atol=1e-5)
+
+
+def test_openvino_refuses_a_model_with_operators_it_lacks_in_one_line(tmp_path: Path) -> None:
+    """Kind 17 of issue 18. Models of scikit-learn, such as a voice's, have such operators."""
+    pytest.importorskip("openvino")
+    model = onnx.load(image_bundle(tmp_path / "plain.onnx"))
+    model.graph.output[0].name = "scaled"
+    scaler = helper.make_node(
+        "Scaler", ["logits"], ["scaled"], domain="ai.onnx.ml", offset=[0.0] * 3, scale=[1.0] * 3
+    )
+    model.graph.node.append(scaler)
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    onnx.save(model, tmp_path / "scaled.onnx")
+    assert load_bundle(tmp_path / "scaled.onnx").predict(grey(0.5)).shape == (1, 3)
+    with pytest.raises(
+        BundleError,
+        match=r"^\S+scaled\.onnx: OpenVINO cannot run this model: .*Scaler\. Use the backend "
+        r"onnxruntime\.$",
+    ):
+        load_bundle(tmp_path / "scaled.onnx", "openvino")
 
 
 def test_openvino_that_is_not_installed_names_the_extra(

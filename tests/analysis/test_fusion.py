@@ -1,20 +1,27 @@
 """Fusion rules against numbers worked out by hand; missing models have no influence."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from emoscope.analysis.fusion import (
+    RULE_INPUT,
+    RULE_KEY,
     RULES,
+    RuleCard,
     average,
     fixed_rule,
     highest_confidence,
+    load_rule,
     product,
     weighted_average,
 )
-from emoscope.core.errors import SpecError, UnknownName
+from emoscope.core.errors import BundleError, SpecError, UnknownName
 
 NAN = math.nan
 FACE = np.array([[0.5, 0.3, 0.2], [0.1, 0.8, 0.1], [NAN, NAN, NAN], [NAN, NAN, NAN]])
@@ -175,3 +182,27 @@ def test_one_function_is_a_rule(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert RULES["first"].with_weights(BOTH, {})(BOTH) == near(FACE)
     assert RULES["first"].__doc__ == first.__doc__
+
+
+def test_a_learned_rule_that_returns_nan_is_an_error(tmp_path: Path) -> None:
+    """Kind 16 of issue 18: NaN means that no model is present."""
+    weights = numpy_helper.from_array(np.full((6, 3), np.nan, np.float32), "weights")
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", [RULE_INPUT, "weights"], ["logits"])],
+        "rule",
+        [helper.make_tensor_value_info(RULE_INPUT, TensorProto.FLOAT, ("batch", 6))],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ("batch", 3))],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    card = RuleCard(
+        rule="svm",
+        members=("face", "voice"),
+        labels=("a", "b", "c"),
+        trained_on="nothing",
+        licence="CC0-1.0",
+    )
+    helper.set_model_props(model, {RULE_KEY: card.model_dump_json()})
+    onnx.save(model, tmp_path / "bad.rule.onnx")
+    with pytest.raises(BundleError, match=r"bad\.rule\.onnx: the rule returned NaN or infinite"):
+        load_rule(tmp_path / "bad.rule.onnx")(BOTH)

@@ -15,7 +15,8 @@ from tiny_bundles import LABELS, clip_card, write_bundle
 
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import load_bundle
-from emoscope.analysis.rows import window_rows
+from emoscope.analysis.rows import WindowRows
+from emoscope.analysis.stages import through
 from emoscope.core.clipspec import ClipSpec, Last, LogMel, Normalisation, Stream, Vector, Window
 from emoscope.core.errors import SpecError
 from emoscope.core.results import NO_TRACK, Timeline
@@ -61,7 +62,7 @@ def rows(
     """Rows of scripted faces, one moment every 0.1 s."""
     asked = Asked()
     modality = "face+voice" if spec.seen else "voice"
-    rows = window_rows(scenes(faces), spec, asked, ("this", "that"), modality, sound)
+    rows = through(WindowRows(spec, asked, ("this", "that"), modality, sound), scenes(faces))
     return Timeline.concatenate(rows), asked.inputs
 
 

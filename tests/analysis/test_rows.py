@@ -20,7 +20,8 @@ from scripted import (
 )
 
 from emoscope.analysis.moments import Moment
-from emoscope.analysis.rows import frame_rows, window_rows
+from emoscope.analysis.rows import FrameRows, WindowRows
+from emoscope.analysis.stages import through
 from emoscope.core.clipspec import Last, Uniform
 from emoscope.core.results import NO_TRACK, Box
 from emoscope.media.people.sightings import Sighting
@@ -70,7 +71,7 @@ def test_a_batch_is_one_call_of_the_model_or_none_without_faces() -> None:
 def test_a_row_is_given_as_soon_as_its_batch_is_full() -> None:
     taken: list[Moment] = []
     stream = noted(scenes([{1: 10}] * 6), taken)
-    parts = frame_rows(stream, image_spec(), predict, LABELS, "face", batch=2)
+    parts = through(FrameRows(image_spec(), predict, LABELS, "face", batch=2), stream)
     assert [(len(part), len(taken)) for part in parts] == [(2, 2), (2, 4), (2, 6)]
 
 
@@ -192,7 +193,7 @@ def test_windows_with_a_missing_face_do_not_count_beside_whole_ones() -> None:
 
 def test_each_face_has_its_own_windows_in_order_of_tracks() -> None:
     spec = clip_spec(sampling=Uniform(length=10))
-    rows = list(window_rows(scenes([{5: 90, 2: 10}] * 20), spec, predict, LABELS, "face"))
+    rows = list(through(WindowRows(spec, predict, LABELS, "face"), scenes([{5: 90, 2: 10}] * 20)))
     assert [row.track.tolist() for row in rows] == [[2, 5]] * 4
     assert [brightness(row) for row in rows] == [near(10, 90)] * 4
 
@@ -217,7 +218,7 @@ def test_moments_that_start_late_give_the_same_rows_later() -> None:
 def test_a_row_is_given_when_the_last_window_that_covers_it_is_full() -> None:
     taken: list[Moment] = []
     stream = noted(scenes([{0: 50}] * 25), taken)
-    rows = window_rows(stream, clip_spec(), predict, LABELS, "face")
+    rows = through(WindowRows(clip_spec(), predict, LABELS, "face"), stream)
     given = [(part.spans_s[0, 0], taken[-1].end_s) for part in rows]
     assert np.array(given) == pytest.approx(
         np.array([(0, 1), (0.5, 1.5), (1, 2), (1.5, 2.5), (2, 2.5)])
@@ -289,9 +290,9 @@ def test_moments_and_predictions_are_freed(model: str) -> None:
         return probs
 
     if model == "image":
-        rows = frame_rows(live(), image_spec(), kept, LABELS, "face", 16)
+        rows = through(FrameRows(image_spec(), kept, LABELS, "face", 16), live())
     else:
-        rows = window_rows(live(), clip_spec(), kept, LABELS, "face")
+        rows = through(WindowRows(clip_spec(), kept, LABELS, "face"), live())
     for _ in rows:
         gc.collect(0)
         assert len(moments) <= 18

@@ -14,7 +14,8 @@ from tiny_bundles import LABELS, answer, clip_bundle, image_bundle, voice_bundle
 
 import emoscope
 from emoscope.analysis.analyzer import Analyzer
-from emoscope.analysis.smoothing import smoothed
+from emoscope.analysis.smoothing import Smoother
+from emoscope.analysis.stages import through
 from emoscope.core.errors import SpecError
 from emoscope.core.options import DEFAULT_SMOOTH_S
 from emoscope.core.results import Timeline
@@ -96,7 +97,7 @@ def test_a_live_row_is_final_half_a_window_later() -> None:
             yield part_at(k)
 
     given: list[tuple[float, int]] = []
-    for rows in smoothed(arriving(), 0.5):
+    for rows in through(Smoother(0.5), arriving()):
         given += [(float(start), len(arrived)) for start in rows.spans_s[:, 0]]
     assert [start for start, _ in given] == pytest.approx([k / 10 for k in range(8)])
     assert [came for _, came in given] == [4, 5, 6, 7, 8, 8, 8, 8]
@@ -125,7 +126,7 @@ def test_an_hour_of_live_rows_keeps_little_in_memory(monkeypatch: pytest.MonkeyP
         return plain(rows, window_s)
 
     monkeypatch.setattr(Timeline, "smooth", watched)
-    assert sum(map(len, smoothed(map(part_at, range(300)), 0.5))) == 300
+    assert sum(map(len, through(Smoother(0.5), map(part_at, range(300))))) == 300
     assert most <= 10
 
 

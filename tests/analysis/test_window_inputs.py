@@ -17,7 +17,8 @@ from tiny_bundles import clip_bundle
 from emoscope.analysis import window_inputs
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.moments import Moment, moments
-from emoscope.analysis.rows import window_rows
+from emoscope.analysis.rows import WindowRows
+from emoscope.analysis.stages import through
 from emoscope.core.clipspec import CHANNELS, ClipSpec, Last, Stream, Uniform, Window
 from emoscope.core.results import Box, Timeline
 from emoscope.media.clip_stream import ClipStream
@@ -58,7 +59,7 @@ def built_anew(make: Callable[[], Timeline]) -> Timeline:
 
 
 def rows_of(seen: Iterable[Moment], spec: ClipSpec) -> Timeline:
-    return Timeline.concatenate(window_rows(seen, spec, predict, LABELS, "face"))
+    return Timeline.concatenate(through(WindowRows(spec, predict, LABELS, "face"), seen))
 
 
 def assert_same(one: Timeline, other: Timeline) -> None:
@@ -84,11 +85,11 @@ def watched(path: Path, who: Who) -> Iterator[Moment]:
     """The faces in a video as squares of 32 pixels, where `who` lists them."""
     spec = served().model_copy(update={"region": "frame"})
     for moment in moments(read_frames(path), spec, FaceTracker(WholeFrame())):
-        (whole,) = moment.sightings
         yield replace(
             moment,
             sightings=tuple(
                 Sighting(track, Box(x, 8, x + 32, 40), whole.picture[8:40, x : x + 32])
+                for whole in moment.sightings  # none in a gap
                 for track, x in who(moment.start_s)
             ),
         )

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from asking import ask, lines, names
 from sounding import tone, write_wav
@@ -240,6 +241,59 @@ def test_one_clip_to_learn_from_is_refused(home: Path) -> None:
     line = error_line(train(home))
     assert line.startswith("tiny: 1 training clips are too few for batches of two or more")
     read_run(home / "run")
+
+
+# Issue 18, kinds 4 and 14: what is merged or cannot be read at the moment is told by the run
+def test_a_passing_failure_and_spellings_are_warnings_of_the_run(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "corpus" / "p2").rename(home / "corpus" / "P1")
+    fromfile = np.fromfile
+    locked = home / "corpus" / "p0" / "sadness" / "1.png"
+
+    def failing(path: Path, **options: Any) -> Any:
+        if path == locked:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return fromfile(path, **options)
+
+    monkeypatch.setattr("emoscope.media.reading.images.np.fromfile", failing)
+    loso = {"name": "leave-one-subject-out"}
+    write(home, protocol=loso, schedule={"epochs": 1})
+    ran = train(home)
+    assert ran.exit_code == 0, ran.stderr
+    run = read_run(home / "run")
+    assert run.info["warnings"] == [
+        "The subjects 'P1' and 'p1' differ only in case or number format: they count as one "
+        "person. Write them alike, or rename one.",
+        f"{locked} could not be read and is left out this time: Input/output error.",
+    ]
+    assert all(f"Warning: {text}" in ran.stderr for text in run.info["warnings"])
+    assert [rows["name"] for rows in run.planned] == ["P1", "p0", "final"]
+    assert locked not in {sample.path for sample in run.samples}
+    monkeypatch.undo()
+    assert train(home, "--out", home / "again").exit_code == 0
+    assert locked in {sample.path for sample in read_run(home / "again").samples}
+
+
+# Issue 18, kind 17: it was refused after two folds, by its number, leaving a folder
+def test_a_class_with_one_sample_is_refused_by_its_name_before_anything_is_written(
+    home: Path,
+) -> None:
+    pytest.importorskip("opensmile")
+    for who in range(3):
+        for label in ("happiness", "sadness", *(["bored"] if who == 1 else [])):
+            path = home / "voices" / f"p{who}" / label / "1.wav"
+            path.parent.mkdir(parents=True)
+            write_wav(path, tone(220 + 60 * who + 7 * len(label), 1.0))
+    model, still = {"name": "egemaps-svc", "options": {}}, {"flip": 0.0, "shift": 0.0}
+    loso = {"name": "leave-one-subject-out"}
+    write(home, model=model, augmentation=still, optimiser=None, schedule=None, protocol=loso)
+    line = error_line(train(home, corpus="folder=voices"))
+    assert line == (
+        "bored has 1 sample, too few: fold 'p0' learns it from one person, and egemaps-svc needs "
+        "two. Leave the class out by corpus.labels, or choose a protocol with fewer folds."
+    )
+    assert not (home / "run").exists()
 
 
 def test_a_network_that_diverges_in_its_last_step_is_not_evaluated(home: Path) -> None:

@@ -191,7 +191,12 @@ def test_options_are_the_same_on_the_command_line_and_in_python(
 
 def test_every_option_of_an_analysis_is_on_the_command_line_with_its_description() -> None:
     shown = "".join(ask("analyze", "--help").stdout.split())
-    flags = {"rate_hz": "--rate HZ", "smooth_s": "--smooth SECONDS"}
+    flags = {
+        "rate_hz": "--rate HZ",
+        "window_s": "--window SECONDS",
+        "stride_s": "--stride SECONDS",
+        "smooth_s": "--smooth SECONDS",
+    }
     for name, field in AnalyzeOptions.model_fields.items():
         description = str(field.description).replace("None", "native")
         for text in (flags.get(name, f"--{name.replace('_', '-')}"), description):

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from asking import ask, assert_one_line, lines, names
 from making import make_image, make_text, make_video
+from tiny_corpora import tiny_recipe, write_toml
 
 from emoscope.corpora.manifest import Manifest, Sample
 
@@ -43,13 +45,16 @@ def prepare(corpus: Path, *words: object, **options: Any) -> Any:
 def test_preparing_ends_with_a_report(corpus: Path) -> None:
     ran = prepare(corpus, "--detector", "none")
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert lines(ran.stdout) == [
+    *report, size = lines(ran.stdout)
+    assert report == [
         "usable: 1 of 2 samples",
         "left out, not a video, image or sound that FFmpeg knows, or cut off before its index was "
         "written: 1",
         f"  {corpus}/happy/text.mp4",
     ]
     (clip,) = (corpus.parent / "cache").glob("clips/*/*.npz")
+    assert size.startswith(f"clips: {clip.stat().st_size} bytes; cache: ")
+    assert size.endswith(f" in {corpus.parent / 'cache'} (see `emoscope cache`)")
     changed = clip.stat().st_mtime_ns
     assert prepare(corpus, "--detector", "none", "--workers", 1).stdout == ran.stdout
     assert clip.stat().st_mtime_ns == changed
@@ -59,7 +64,7 @@ def test_a_corpus_without_a_face_has_nothing_usable(corpus: Path) -> None:
     ran = prepare(corpus)
     assert ran.exit_code == 1
     assert "left out, no face seen: 1" in lines(ran.stdout)
-    assert lines(ran.stdout)[-3:] == [
+    assert lines(ran.stdout)[-4:-1] == [
         "no face in 1 of 2 clips, tracked face missing in 6 of 6 frames",
         "happiness: no face in 0 of 1 clips, tracked face missing in 0 of 0 frames",
         "sadness: no face in 1 of 1 clips, tracked face missing in 6 of 6 frames",
@@ -73,7 +78,7 @@ def test_faces_can_be_detected_in_every_frame_of_sequences_that_are_long_enough(
     ran = prepare(corpus, "--faces", "every-frame", "--min-frames", 2)
     printed = lines(ran.stdout)
     assert {"left out, no face seen: 1", "left out, fewer than 2 frames: 1"} < set(printed)
-    assert printed[-3:] == [
+    assert printed[-4:-1] == [
         "6 of 6 frames without a face",
         "happiness: 0 of 0 frames without a face",
         "sadness: 6 of 6 frames without a face",
@@ -86,21 +91,23 @@ def test_a_few_failures_are_listed_and_the_rest_counted(corpus: Path) -> None:
     printed = lines(prepare(corpus, "--detector", "none").stdout)
     assert printed[0] == "usable: 1 of 6 samples"
     assert [Path(line).name for line in printed[2:5]] == ["0.mp4", "1.mp4", "2.mp4"]
-    assert printed[5:] == ["  and 2 more"]
+    assert printed[5:-1] == ["  and 2 more"]
 
 
 def test_the_cache_folder_comes_from_the_environment(corpus: Path, tmp_path: Path) -> None:
     own = tmp_path / "own"
     ran = prepare(corpus, "--detector", "none", env={"EMOSCOPE_CACHE": str(own)})
     assert ran.exit_code == 0
-    assert names(own) == ["clips", "digests.json"]
+    assert names(own) == ["clips", "digests.json", "sets"]
+    title = lines(ask("cache", "--cache", own).stdout)[2]
+    assert title.startswith(f"  {corpus}/sad: gray 8x8, face: 1, ")
 
 
 def test_the_spec_of_a_network_is_used(tmp_path: Path) -> None:
     (tmp_path / "corpus" / "sad").mkdir(parents=True)
     make_image(tmp_path / "corpus" / "sad" / "1.png")
     ran = prepare(tmp_path / "corpus", "--model", "face-cnn", "--detector", "none")
-    assert lines(ran.stdout) == ["usable: 1 of 1 samples"]
+    assert lines(ran.stdout)[:-1] == ["usable: 1 of 1 samples"]
 
 
 def test_the_spec_of_an_estimator_is_used(corpus: Path) -> None:
@@ -121,8 +128,9 @@ def test_the_spec_of_every_network_is_available() -> None:
     ("words", "code", "message"),
     [
         (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
-        (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
+        (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the three"),
         (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
+        (["--model", "face-cnn", "--set", "clip.margin=1"], 2, "only with --recipe"),
         (["--faces", "each"], 2, "--faces"),
         (["--min-frames", "-1"], 2, "--min-frames"),
         (["--detector", "har"], 2, "Did you mean 'haar'?"),
@@ -140,13 +148,90 @@ def test_a_wrong_choice_is_refused(corpus: Path, words: list[str], code: int, me
 def test_neither_model_nor_spec_is_a_usage_error(corpus: Path) -> None:
     ran = ask("corpus", "prepare", "folder", corpus)
     assert ran.exit_code == 2
-    assert "--model, --spec: give one of the two" in ran.stderr
+    assert "--model, --spec, --recipe: give one of the three" in ran.stderr
 
 
 def test_an_invalid_spec_is_one_line(corpus: Path) -> None:
     spec = corpus.parent / "bad.json"
     spec.write_text('{"streams": []}')
     assert_one_line(prepare(corpus, "--spec", spec), spec, "ClipSpec: streams")
+
+
+# Issue 18, kind 17: `corpus prepare` could not be told a recipe, and cut what nobody needs
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """Films of two labels and three persons, one film of a third label, and a recipe."""
+    bright = lambda i: np.full((48, 64, 3), 9 * i + 40, np.uint8)  # noqa: E731
+    for who in range(3):
+        for label in ("happy", "sad"):
+            path = tmp_path / "films" / f"p{who}" / label / "1.mp4"
+            path.parent.mkdir(parents=True)
+            make_video(path, num_frames=12 + who, picture=bright)
+            path.write_bytes(path.read_bytes() + f"{who}{label}".encode())
+    make_video(tmp_path / "films" / "p0" / "angry.mp4", num_frames=3)
+    (tmp_path / "films" / "p0" / "bored").mkdir()
+    (tmp_path / "films" / "p0" / "angry.mp4").rename(tmp_path / "films" / "p0" / "bored" / "1.mp4")
+    wanted = tiny_recipe(
+        corpus={"name": "folder", "detector": "none", "labels": ["happy", "sad"], "min_frames": 12},
+        clip={"region": "frame", "margin": 0.25},
+        protocol={"name": "stratified-group-holdout", "part": 0.34},
+        schedule={"epochs": 1},
+    )
+    return write_toml(wanted, tmp_path / "tiny.toml")
+
+
+def test_a_recipes_training_has_nothing_left_to_cut(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films, cache = tmp_path / "films", ["--cache", tmp_path / "cache"]
+    ran = ask("corpus", "prepare", "folder", films, "--recipe", recipe, *cache, "--workers", 1)
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert lines(ran.stdout)[0] == "usable: 6 of 6 samples", "the other label is not cut"
+    before = sorted((tmp_path / "cache").glob("clips/*/*"))
+    assert len(before) == 6
+
+    def never(*_: Any) -> None:
+        raise AssertionError("a clip is cut")
+
+    monkeypatch.setattr("emoscope.corpora.prepare.cut", never)
+    out = ["--corpus", f"folder={films}", "--out", tmp_path / "run"]
+    ran = ask("train", recipe, *out, *cache)
+    assert (ran.exit_code, ran.exception) == (0, None)
+    assert lines(ran.stderr)[0] == "clips prepared: 6 of 6"
+    assert sorted((tmp_path / "cache").glob("clips/*/*")) == before
+
+
+def test_settings_change_the_recipe(recipe: Path, tmp_path: Path) -> None:
+    films, cache = tmp_path / "films", ["--cache", tmp_path / "cache"]
+    words = ["--recipe", recipe, *cache, "--set", "corpus.min_frames=14"]
+    ran = ask("corpus", "prepare", "folder", films, *words)
+    assert lines(ran.stdout)[:2] == ["usable: 2 of 6 samples", "left out, fewer than 14 frames: 4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["ravdess", "films", "--recipe", "tiny.toml"], 1, "the recipe is for folder, not for"),
+        (
+            ["folder", "films", "--recipe", "tiny.toml", "--whole"],
+            2,
+            "--recipe: the recipe decides",
+        ),
+        (["folder", "films", "--recipe", "tiny.toml", "--detector", "hog"], 2, "recipe decides"),
+        (["folder", "films", "--recipe", "tiny.toml", "--model", "c3d"], 2, "one of the three"),
+        (["folder", "films", "--recipe", "none.toml"], 1, "none.toml"),
+    ],
+)
+def test_a_recipe_that_does_not_fit_is_refused(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], code: int, message: str
+) -> None:
+    monkeypatch.chdir(recipe.parent)
+    ran = ask("corpus", "prepare", *words, "--cache", "cache")
+    assert ran.exit_code == code
+    assert message in ran.stderr
+    assert names(recipe.parent / "cache") == []
 
 
 def test_gemep_files_of_another_release_are_read_with_the_pattern_option(tmp_path: Path) -> None:

@@ -132,6 +132,40 @@ def test_an_unknown_corpus_is_a_usage_error_with_a_suggestion(tmp_path: Path) ->
     assert lines(ran.stderr) == ["emoscope: No corpus named 'ravdes'. Did you mean 'ravdess'?"]
 
 
+# Issue 18, kinds 4 and 5
+def test_spellings_and_splits_are_noted(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    table = tmp_path / "m.csv"
+    table.write_text("path,label,subject\na.mp4,joy,S1\nb.mp4,joy,s1\n", encoding="utf-8")
+    printed = lines(scan("manifest", table).stdout)
+    assert printed[2] == "subject: 1, 2 samples each"
+    assert printed[5] == (
+        "note: The subjects 'S1' and 's1' differ only in case or number format: they count as one "
+        "person. Write them alike, or rename one."
+    )
+    for split in ("train", "test"):
+        (tmp_path / "corpus" / split / "happy").mkdir(parents=True)
+        (tmp_path / "corpus" / split / "happy" / "1.mp4").write_text(split, encoding="utf-8")
+    (tmp_path / "corpus" / "test" / "again").symlink_to(tmp_path)
+    printed = lines(scan("folder", tmp_path / "corpus").stdout)
+    assert printed[2:6] == [
+        "subject: not given",
+        "split: test 1, train 1",
+        "left out: linked folder that is read already 1",
+        "note: The folders test, train are read as splits, not as persons.",
+    ]
+
+
+@pytest.mark.parametrize("rows", ["C:\\gone.mp4,joy\n", "a.mp4,nan\n"])
+def test_a_table_that_gives_no_samples_fails(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "a.mp4").write_text("film", encoding="utf-8")
+    table = tmp_path / "m.csv"
+    table.write_text(f"path,label\n{rows}", encoding="utf-8")
+    reason = "line 2: 'nan' is not a label" if "nan" in rows else "found none of its 1 files"
+    assert_one_line(scan("manifest", table), table, reason)
+
+
 def test_scanning_needs_no_torch(corpus: Path) -> None:
     code = (
         "import sys; from emoscope.apps.cli import app\n"

@@ -90,6 +90,8 @@ def test_the_provenance_takes_all_options() -> None:
         prior="train",
         vote="max-probability",
         speaker="mouth",
+        window_s=2.0,
+        stride_s=1.0,
         smooth_s=2.0,
         min_confidence=0.3,
     )

@@ -78,8 +78,18 @@ def test_other_columns_are_refused(tmp_path: Path, header: str, found: str) -> N
 
 @pytest.mark.parametrize(
     "row",
-    ["a,fear,soon,", "a,fear,,fast", "a,fear,0,25,more", ",fear,,", "a,,,", "a"],
-    ids=["span", "rate", "too long", "no path", "no label", "too short"],
+    [
+        "a,fear,soon,",
+        "a,fear,,fast",
+        "a,fear,0,25,more",
+        ",fear,,",
+        "a,,,",
+        "a",
+        "a,nan,,",
+        "a,NaN,,",
+        "a,None,,",
+        "a,\u00a0,,",
+    ],
 )
 def test_a_row_that_cannot_be_read_is_named_by_its_line(tmp_path: Path, row: str) -> None:
     files(tmp_path, a="1")
@@ -181,3 +191,61 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     gone = tmp_path / "gone.mp4"
     assert "gone.mp4: No such file" in refusal(lambda: digest(gone))
     assert "gone.mp4: No such file" in refusal(made(gone).duplicates)
+
+
+# Issue 18, kind 4: names and paths in other spellings
+
+
+def test_a_missing_label_or_subject_is_named(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    path = table(tmp_path, "path,label,subject\na,fear,S1\na,nan,S1\n")
+    assert refusal(lambda: read_manifest(path)) == (
+        f"{path}, line 3: 'nan' is not a label. Give one, or delete the row."
+    )
+    path = table(tmp_path, "path,label,subject\na,fear,S1\na,fear,nan\n")
+    assert refusal(lambda: read_manifest(path)) == (
+        f"{path}, line 3: 'nan' is not a subject. Leave the cell empty where it is unknown."
+    )
+
+
+def test_vote_columns_of_one_label_are_refused(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    path = table(tmp_path, "path,label,vote:Fear,vote:fear\na,fear,1,0\n")
+    assert refusal(lambda: read_manifest(path)).startswith(f"{path}: two vote: columns")
+
+
+def test_paths_with_backslashes_are_read(tmp_path: Path) -> None:
+    """As pandas writes them on Windows; a file whose name has one is itself."""
+    (tmp_path / "clips").mkdir()
+    files(tmp_path / "clips", a="1")
+    files(tmp_path, **{"b\\c": "2"})
+    manifest = read_manifest(table(tmp_path, "path,label\nclips\\a,fear\nb\\c,joy\n"))
+    assert [s.path for s in manifest.samples] == [tmp_path / "clips" / "a", tmp_path / "b\\c"]
+
+
+@pytest.mark.parametrize("rows", ["C:\\clips\\a.mp4,fear\n", ""])
+def test_a_table_without_any_file_is_refused(tmp_path: Path, rows: str) -> None:
+    path = table(tmp_path, f"path,label\n{rows}")
+    message = refusal(lambda: read_manifest(path))
+    assert message.startswith(f"{path}: expected paths of recordings")
+    assert ("C:/clips/a.mp4" if rows else "found no row") in message
+
+
+def test_subjects_that_differ_only_in_spelling_are_noted(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    who = ["S1", "S1 ", "S1\u00a0", "s1", "1", "1.0", "2"]
+    rows = "".join(f"a,fear,{name}\n" for name in who)
+    manifest = read_corpus("manifest", table(tmp_path, f"path,label,subject\n{rows}"))
+    assert [sample.subject for sample in manifest.samples] == who, "shown as given"
+    assert manifest.notes == tuple(
+        f"The subjects {pair} differ only in case or number format: they count as one person. "
+        "Write them alike, or rename one."
+        for pair in ("'1' and '1.0'", "'S1' and 's1'")
+    )
+
+
+def test_labels_that_differ_only_in_number_format_are_noted(tmp_path: Path) -> None:
+    files(tmp_path, a="1")
+    manifest = read_corpus("manifest", table(tmp_path, "path,label\na,1\na,1.0\n"))
+    assert manifest.labels == ("1", "1.0")
+    assert manifest.notes[0].startswith("The labels '1' and '1.0' differ only in number format")

@@ -1,7 +1,10 @@
 """`prepare`: failures, stored results, and processes."""
 
+import errno
+import itertools
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from making import make_image, make_image_folder, make_sound, make_text, make_video
@@ -21,7 +25,7 @@ from emoscope.core.clipspec import (
     Stream,
     Vector,
 )
-from emoscope.core.errors import EmoscopeError, MediaError, MissingExtra
+from emoscope.core.errors import EmoscopeError, MediaError, MissingExtra, ReadError
 from emoscope.corpora import cutting
 from emoscope.corpora import prepare as preparing
 from emoscope.corpora.cutting import Cutting
@@ -110,6 +114,148 @@ def test_failures_are_remembered_except_for_a_missing_file(
     assert second.failures == first.failures[:2]
     assert second.samples == (samples[2],)
     assert tried == [samples[2]]
+
+
+# Issue 18, kind 14: a passing failure was remembered as the recording's fault
+@pytest.mark.parametrize(
+    "number", [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM, errno.EACCES], ids=os.strerror
+)
+@pytest.mark.parametrize("kind", ["film", "still", "digest"])
+def test_a_passing_failure_is_not_remembered(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: str
+) -> None:
+    path = make_image(tmp_path / "still.png") if kind == "still" else film
+    sample, spec = Sample(path, "joy"), spec_of(sampling=Last(length=1))
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    where = {
+        "film": "emoscope.media.reading.container.av.open",
+        "still": "emoscope.media.reading.images.np.fromfile",
+        "digest": "emoscope.corpora.manifest.hashlib.file_digest",
+    }
+    monkeypatch.setattr(where[kind], fail)
+    prepared = ready([sample], spec, tmp_path / "cache")
+    (failure,) = prepared.failures
+    assert prepared.warnings == (
+        f"{path} could not be read and is left out this time: {failure.reason}.",
+    )
+    assert re.search(f"{os.strerror(number)}|permission denied", failure.reason)
+    assert list((tmp_path / "cache").rglob("*.json")) in ([], [tmp_path / "cache/digests.json"])
+    monkeypatch.undo()
+    assert ready([sample], spec, tmp_path / "cache").samples == (sample,)
+
+
+def test_no_memory_is_not_remembered(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(cutting, "gather", fail)
+    assert len(ready([Sample(film, "joy")], spec_of(), tmp_path).failures) == 1
+    monkeypatch.undo()
+    assert len(ready([Sample(film, "joy")], spec_of(), tmp_path).samples) == 1
+
+
+def test_no_memory_to_decode_a_picture_is_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample = Sample(make_image(tmp_path / "still.png"), "joy")
+
+    def fail(*_: Any) -> Any:
+        error = cv2.error("Failed to allocate 9 bytes")
+        error.code = cv2.Error.StsNoMem
+        raise error
+
+    monkeypatch.setattr("emoscope.media.reading.images.cv2.imdecode", fail)
+    (failure,) = ready([sample], spec_of(), tmp_path / "cache").failures
+    assert failure.reason == "not enough memory to decode it"
+    monkeypatch.undo()
+    assert ready([sample], spec_of(), tmp_path / "cache").samples == (sample,)
+
+
+# Issue 18, kind 13: half a clip was kept under the whole recording's digest
+
+
+def test_a_film_that_fails_half_way_is_not_kept(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ready([Sample(film, "joy")], spec_of(), tmp_path / "whole")
+    read_frames = cutting.read_frames
+
+    def failing(*args: Any, **options: Any) -> Any:
+        yield from itertools.islice(read_frames(*args, **options), 8)
+        raise ReadError(f"{film}: reading stopped at 0.32 s (Input/output error). Try again.")
+
+    monkeypatch.setattr(cutting, "read_frames", failing)
+    (failure,) = ready([Sample(film, "joy")], spec_of(), tmp_path / "half").failures
+    assert failure.reason == "reading stopped at 0.32 s (Input/output error)"
+    monkeypatch.undo()
+    again = ready([Sample(film, "joy")], spec_of(), tmp_path / "half")
+    for prepared in (whole, again):
+        clip = prepared.load(Sample(film, "joy")).pictures[16, 12]
+        np.testing.assert_array_equal(clip, whole.load(Sample(film, "joy")).pictures[16, 12])
+
+
+def test_a_clip_of_a_film_that_ended_early_is_not_kept_as_the_whole_films(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sample, read_frames = Sample(film, "joy"), cutting.read_frames
+    whole = ready([sample], spec_of(), tmp_path / "whole")
+
+    def ending(*args: Any, log: Any, **options: Any) -> Any:
+        yield from itertools.islice(read_frames(*args, log=log, **options), 5)
+        log.add_end("picture", 0.2, 0.8, None)
+
+    monkeypatch.setattr(cutting, "read_frames", ending)
+    short = ready([sample], spec_of(), tmp_path / "short")
+    assert short.samples == (sample,)
+    note = "the picture ends at 0.20 of 0.80 s: the file is cut off or damaged"
+    assert [one.reason for one in short.shortened] == [note]
+    assert short.warnings == (f"{film} ends before the length in its header: {note}.",)
+    assert list(short.report_lines())[1:] == [
+        "used, but ends before the length in its header: 1",
+        f"  {film}: {note}",
+    ]
+    assert short.key(sample) != whole.key(sample)
+    again = ready([sample], spec_of(), tmp_path / "short")
+    assert again.key(sample) == short.key(sample), "cut again, and found in the cache"
+    monkeypatch.undo()
+    restored = ready([sample], spec_of(), tmp_path / "short")
+    assert restored.key(sample) == whole.key(sample)
+    assert restored.shortened == ()
+
+
+def test_a_span_within_a_short_film_is_whole(film: Path, tmp_path: Path) -> None:
+    cut_off = tmp_path / "cut.mkv"
+    make_video(cut_off, num_frames=100, options={"g": "10"})
+    cut_off.write_bytes(cut_off.read_bytes()[: cut_off.stat().st_size // 2])
+    samples = [Sample(cut_off, "joy", end_s=0.5), Sample(cut_off, "joy")]
+    prepared = ready(samples, spec_of(), tmp_path / "cache")
+    assert prepared.samples == tuple(samples)
+    assert [short.path for short in prepared.shortened] == [cut_off]
+    assert "of 4.00 s: the file is cut off" in prepared.shortened[0].reason
+
+
+def test_a_recording_that_is_still_being_written_is_not_kept(
+    film: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (sample,) = copies(film, tmp_path / "films", 1)
+    real_digest = preparing.digest
+
+    def digest_then_grow(path: Path) -> str:
+        content = real_digest(path)
+        path.write_bytes(path.read_bytes() + b"more")
+        return content
+
+    monkeypatch.setattr(preparing, "digest", digest_then_grow)
+    (failure,) = ready([sample], spec_of(), tmp_path / "cache").failures
+    assert failure.reason == "it changed while it was read"
+    assert clips_in(tmp_path / "cache") == []
+    monkeypatch.undo()
+    assert ready([sample], spec_of(), tmp_path / "cache").samples == (sample,)
 
 
 def test_a_clip_without_a_face_is_remembered_too(

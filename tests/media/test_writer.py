@@ -1,5 +1,6 @@
 import resource
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,6 +11,7 @@ from making import (
     corner_picture,
     grey_picture,
     make_image,
+    make_joined,
     make_sound,
     make_text,
     make_video,
@@ -215,7 +217,6 @@ def test_a_read_only_folder_is_refused_at_the_first_frame() -> None:
         ([], "no frames"),
         ([Frame(grey_picture(0), 0.1, 0), Frame(grey_picture(1), 0.1, 1)], "does not come after"),
         ([Frame(grey_picture(0), 0.1, 0), Frame(grey_picture(1), 0.0, 1)], "does not come after"),
-        ([Frame(grey_picture(0), 0.0, 0), Frame(grey_picture(1, (32, 48)), 0.1, 1)], "32x48"),
     ],
 )
 def test_frames_that_do_not_fit_together_are_refused(
@@ -224,3 +225,48 @@ def test_frames_that_do_not_fit_together_are_refused(
     with pytest.raises(MediaError, match=reason):
         write_video(tmp_path / "out.mp4", frames)
     assert list(tmp_path.iterdir()) == []
+
+
+# Kind 7 of issue 18: shapes
+
+
+def test_frames_of_another_size_are_fitted_into_the_first(tmp_path: Path) -> None:
+    """They were refused, and no annotated film was written."""
+    frames = [
+        Frame(grey_picture(5), 0.0, 0, 0.04),
+        Frame(grey_picture(5, (128, 96)), 0.04, 1, 0.04),
+        Frame(grey_picture(5, (64, 24)), 0.08, 2, 0.04),
+        Frame(grey_picture(5, (24, 48)), 0.12, 3, 0.04),
+    ]
+    path = tmp_path / "out.mp4"
+    write_video(path, frames)
+    same, larger, wide, tall = (frame.rgb for frame in read_frames(path))
+    grey = grey_picture(5)[0, 0, 0]
+    for whole in (same, larger):
+        np.testing.assert_allclose(whole, grey, atol=3)
+    np.testing.assert_allclose(wide[14:34], grey, atol=4)
+    np.testing.assert_allclose(tall[:, 22:42], grey, atol=4)
+    for bar in (wide[:10], wide[38:], tall[:, :18], tall[:, 46:]):
+        assert bar.max() < 10
+
+
+def test_an_annotated_film_keeps_its_shape(tmp_path: Path) -> None:
+    path = make_video(
+        tmp_path / "film.mp4", size_wh=(72, 58), num_frames=3, aspect=Fraction(64, 45)
+    )
+    write_video(tmp_path / "out.mp4", read_frames(path))
+    info, written = probe(path), probe(tmp_path / "out.mp4")
+    assert (written.width, written.height) == (info.width, info.height) == (102, 58)
+
+
+@pytest.mark.parametrize("codec", ["aac", "mp2"])
+def test_sound_continues_where_the_clock_restarts(tmp_path: Path, codec: str) -> None:
+    """Copied, and encoded."""
+    part = make_video(
+        tmp_path / "one.ts", num_frames=50, sound_s=2.0, sound_codec=codec, options={"g": "10"}
+    )
+    path, out = make_joined(tmp_path / "joined.ts", part, part), tmp_path / "out.mp4"
+    write_video(out, read_frames(path), sound_from=path)
+    levels = loudness(out)
+    assert max(levels) == pytest.approx(4.1, abs=0.15)
+    assert np.mean([level > 0.2 for level in levels.values()]) > 0.9

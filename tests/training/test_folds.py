@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.corpora.manifest import Sample
-from emoscope.training.folds import Plan, Rows, plan_folds
+from emoscope.training.folds import Plan, Rows, check_persons, plan_folds
 from emoscope.training.recipe import Protocol
 
 LABELS = ("anger", "fear", "sadness")
@@ -317,3 +317,13 @@ def test_a_part_that_the_corpus_does_not_have_is_named() -> None:
 def test_a_person_named_as_the_final_training_is_refused() -> None:
     samples = [Sample(Path(f"{name}.mp4"), "fear", name) for name in ("final", "first")]
     assert refusal(samples, BY_PERSON[0]).startswith("A person is named 'final'")
+
+
+# Issue 18, kind 17: a class with one sample was refused after two folds, by its number
+@pytest.mark.parametrize("each", [1, 2])
+def test_a_class_that_an_estimator_learns_from_one_person_is_refused_by_name(each: int) -> None:
+    rare = [Sample(Path(f"rare-{i}.mp4"), "sadness", "S1") for i in range(each)]
+    samples = [s for s in corpus() if s.label != "sadness"]
+    check_persons(plan(samples, BY_PERSON[0]), "egemaps-svc")
+    with pytest.raises(RecipeError, match=f"^sadness has {each} samples?, too few: fold 'S0'"):
+        check_persons(plan([*samples, *rare], BY_PERSON[0]), "egemaps-svc")

@@ -73,3 +73,25 @@ def test_corpora_that_lack_what_is_asked_for_are_refused(tmp_path: Path) -> None
         choose_samples(recipe(name="folder", where={"light": "dim"}), corpora)
     with pytest.raises(CorpusError, match="every sample has the label joy"):
         choose_samples(recipe(name="folder", labels=["joy"]), corpora)
+
+
+# Issue 18, kind 4
+
+
+def test_spellings_of_a_subject_become_one_within_a_corpus_and_are_noted(tmp_path: Path) -> None:
+    """All that follows, as the bootstrap over persons, counts them as one."""
+    names = ["7/joy/1.mp4", "7.0/fear/1.mp4", "Ann/joy/1.mp4", "ann/fear/1.mp4"]
+    manifest = choose_samples(recipe(name="folder"), {"folder": plant(tmp_path, names)})
+    assert manifest.counts("subject") == {"7": 2, "Ann": 2}
+    assert [note.split(" differ")[0] for note in manifest.notes] == [
+        "The subjects '7' and '7.0'",
+        "The subjects 'Ann' and 'ann'",
+    ]
+
+
+def test_a_part_of_a_joined_recipe_gives_the_samples_that_it_adds(tmp_path: Path) -> None:
+    wanted = recipe(name=["gemep", "folder"], options={"pattern": PATTERN}, labels=["joy", "sad"])
+    corpora = {"gemep": gemep(tmp_path / "gemep"), "folder": folder(tmp_path / "folder")}
+    both = {sample.path for sample in choose_samples(wanted, corpora).samples}
+    parts = [choose_samples(wanted, {n: corpora[n]}, [n]).samples for n in ("gemep", "folder")]
+    assert {sample.path for part in parts for sample in part} == both

@@ -154,3 +154,41 @@ def test_a_corpus_without_persons_cannot_be_split_by_person() -> None:
 def test_too_few_persons_are_refused(split: object) -> None:
     with pytest.raises(CorpusError, match=r"needs \d subjects or more, the corpus has 1"):
         list(split(corpus(people=1)))  # type: ignore[operator]
+
+
+# Issue 18, kind 4: the guard compared spellings, so that one person was on both sides
+
+SPELLINGS = ("S1", "S1 ", "S1\u00a0", "s1")
+NUMBERS = ("1", "1.0", "01")
+FORMS = ("Zo\u00eb", "Zoe\u0308")
+
+
+@pytest.mark.parametrize("names", [SPELLINGS, NUMBERS, FORMS], ids=ascii)
+@pytest.mark.parametrize("split", ["loso", "groups", "k-fold", "holdout", "held out"])
+def test_spellings_of_one_person_are_on_one_side(names: tuple[str, ...], split: str) -> None:
+    others = [Sample(Path(f"{who}-{i}.mp4"), "fear", f"p{who}") for who in range(3) for i in "ab"]
+    same = [Sample(Path(f"same-{i}.mp4"), "fear", name) for i, name in enumerate(names)]
+    samples = [*others, *same]
+    folds = {
+        "loso": lambda: list(leave_one_subject_out(samples)),
+        "groups": lambda: list(leave_one_group_out(samples, 4)),
+        "k-fold": lambda: list(group_k_fold(samples, 4)),
+        "holdout": lambda: [stratified_group_holdout(samples, 0.3, seed) for seed in range(8)],
+        "held out": lambda: [held_out_subjects(samples, (names[1],))],
+    }[split]()
+    for fold in folds:
+        assert sum(sample in fold.test for sample in same) in (0, len(names))
+        assert sum(sample in fold.train for sample in same) in (0, len(names))
+        assert leaks(fold) == {}
+    if split == "loso":
+        assert len(folds) == 4
+        assert names[0] in {fold.name for fold in folds}
+
+
+@pytest.mark.parametrize("names", [SPELLINGS, NUMBERS, FORMS], ids=ascii)
+def test_spellings_of_one_person_on_both_sides_are_a_leak(names: tuple[str, ...]) -> None:
+    one, other = (Sample(Path(f"{i}.mp4"), "fear", name) for i, name in enumerate(names[:2]))
+    fold = Fold("split", (one,), (other,))
+    assert leaks(fold) == {"subject": (" = ".join(sorted(names[:2])),)}
+    with pytest.raises(CorpusError, match="same subject in training and test"):
+        refuse_leaks(fold)

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 from emoscope.analysis.bundle import Bundle, bundle_names, installed_models, load_bundle
 from emoscope.analysis.bundle_analyzer import BundleAnalyzer, Progress, Watch
+from emoscope.analysis.session import Session
 from emoscope.analysis.system import System, SystemAnalyzer, is_system
 from emoscope.core.errors import MediaError
 from emoscope.core.options import DEFAULT_MODEL, AnalyzeKeywords, AnalyzeOptions
@@ -27,13 +28,18 @@ class Analyzer:
     options    options of the analysis; single options may also be given as keywords, which take
                precedence
 
-    It may be used from several threads. Raises UnknownName, BundleError, SpecError or MediaError if
-    the model, its detector or an option cannot be used.
+    It may be shared by several threads: each video has its own tracker and a detector to itself, so
+    the results are those of one thread. A pickled Analyzer opens its model again, so processes can
+    map `analyzer.analyze` too. Raises UnknownName, BundleError, SpecError or MediaError if the
+    model, its detector or an option cannot be used.
 
     >>> analyzer = Analyzer("face-ferplus", detector="none", rate_hz=5)
     >>> analyzer.options.vote, analyzer.options.smooth_s
     ('expressive-weighted', 0.5)
     >>> timeline = analyzer.analyze("talk.mp4")  # doctest: +SKIP
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(4) as pool:  # doctest: +SKIP
+    ...     timelines = list(pool.map(analyzer.analyze, ["talk.mp4", "walk.mp4"]))
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Analyzer:
         **keywords: Unpack[AnalyzeKeywords],
     ) -> None:
         options = options.replace(**keywords)
+        self._model, self._given = model, options
         self._analyzer: BundleAnalyzer | SystemAnalyzer
         if isinstance(model, System) or (not isinstance(model, Bundle) and is_system(model)):
             self._analyzer = SystemAnalyzer(model, options)
@@ -117,9 +124,37 @@ class Analyzer:
         The rows are those that `analyze` gives for a file. A row of an image model is final when
         the next frame is analysed, that of a clip model when the last window that covers it is
         complete; with smoothing, half of `smooth_s` later. Frames closer together than `rate_hz`
-        are skipped. Raises SpecError for a model that uses sound.
+        are skipped.
+
+        Raises SpecError for a model that uses sound, and for a frame that `Session.push` refuses:
+        pictures are RGB, (H, W, 3) uint8, and times start at 0 or later and never go back.
+
+        >>> import numpy as np
+        >>> from emoscope.media.video import Frame
+        >>> analyzer = Analyzer("face-ferplus", detector="none", rate_hz=None, smooth_s=0)
+        >>> camera = (Frame(np.zeros((48, 64, 3), np.uint8), k / 25, k) for k in range(3))
+        >>> [part.spans_s[0].tolist() for part in analyzer.stream(camera)]
+        [[0.0, 0.04], [0.04, 0.08], [0.08, 0.12]]
         """
         return self._analyzer.stream(frames)
+
+    def session(self) -> Session:
+        """Analyse plain arrays as they arrive, with the rows of `stream`.
+
+        Raises SpecError for a model that uses sound.
+
+        >>> import numpy as np
+        >>> session = Analyzer("face-ferplus", detector="none", rate_hz=None, smooth_s=0).session()
+        >>> picture = np.zeros((48, 64, 3), np.uint8)  # red, green, blue
+        >>> len(session.push(picture, 0.0)), len(session.push(picture, 0.04))
+        (0, 1)
+        >>> session.finish().spans_s.tolist()
+        [[0.04, 0.08]]
+        """
+        return self._analyzer.session()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Analyzer, (self._model, self._given)
 
 
 def analyze(

@@ -2,8 +2,9 @@
 
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from emoscope.core.arrays import Float64Array, FloatArray
+from emoscope.core.arrays import FloatArray
 from emoscope.core.clipspec import ClipSpec, explain
 from emoscope.core.errors import BundleError, MissingExtra, SpecError
 from emoscope.core.offline import import_openvino
@@ -74,7 +75,7 @@ class BundleCard(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """A model ready to run.
+    """A model ready to run, in any number of threads. A pickled Bundle opens its file again.
 
     >>> bundle = load_bundle("face-ferplus")
     >>> bundle.clip_spec.shapes()
@@ -107,25 +108,45 @@ class Bundle:
         They are softmax(logits / temperature). With `prior="uniform"` they are divided by the class
         prior of the training data and normalised again, so that a class is not favoured for being
         common there (logit adjustment, Menon et al., ICLR 2021). A clip whose vector contains NaN,
-        as silence does, gets NaN. Raises SpecError for inputs that do not fit `clip_spec`.
+        as silence does, gets NaN. Raises SpecError for inputs that do not fit `clip_spec` or are
+        not finite, BundleError if the model fails or returns logits that are not finite.
         """
         if prior not in get_args(Prior):
             raise SpecError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}.")
-        logits = self._logits(self._checked(inputs)) / self.card.temperature
-        if prior == "uniform":
-            logits = logits - np.log(self.card.prior)
-        return softmax(logits)
-
-    def _logits(self, inputs: dict[str, FloatArray]) -> Float64Array:
-        """(B, labels). Clips with NaN are not passed to the model: a forest would give a result."""
-        vectors = [inputs[vector.kind] for vector in self.clip_spec.vectors]
-        if not vectors:
-            return self.run(inputs).astype(np.float64)
-        known = ~np.isnan(np.concatenate(vectors, axis=1)).any(axis=1)
-        logits = np.full((len(known), len(self.labels)), np.nan)
+        arrays = self._checked(inputs)
+        # Clips with NaN are not passed to the model: a forest would give a result.
+        vectors = [arrays[vector.kind] for vector in self.clip_spec.vectors]
+        known = ~np.any([np.isnan(vector).any(axis=1) for vector in vectors], axis=0)
+        if not vectors or known.all():
+            return self._probabilities(arrays, prior)
+        probs = np.full((len(known), len(self.labels)), np.nan)
         if known.any():
-            logits[known] = self.run({name: array[known] for name, array in inputs.items()})
-        return logits
+            some = {name: array[known] for name, array in arrays.items()}
+            probs[known] = self._probabilities(some, prior)
+        return probs
+
+    def _probabilities(self, inputs: dict[str, FloatArray], prior: Prior) -> FloatArray:
+        """(B, labels) for finite inputs. Raises BundleError."""
+        try:
+            logits = self.run(inputs).astype(np.float64)
+        except Exception as error:  # the backends' exceptions have no common base class
+            reason = str(error).strip().split("\n")[0].rstrip(". ")
+            raise BundleError(
+                f"{self.name}: the model failed: {reason}. Try another backend or export it again."
+            ) from None
+        if not np.isfinite(logits).all():
+            raise BundleError(
+                f"{self.name}: the model returned NaN or infinite logits for a finite input. Its "
+                "weights are damaged or overflow: train or export it again."
+            )
+        with np.errstate(over="ignore"):
+            logits = logits / self.card.temperature
+        if not np.isfinite(logits).all():
+            raise BundleError(
+                f"{self.name}: its temperature {self.card.temperature:g} is too small: the logits "
+                "overflow. Calibrate and export it again."
+            )
+        return softmax(logits - np.log(self.card.prior) if prior == "uniform" else logits)
 
     def _checked(self, inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         shapes = self.clip_spec.shapes()
@@ -137,10 +158,24 @@ class Bundle:
                 raise SpecError(
                     f"{self.name}: {name} must be (B, *{shape}), got {arrays[name].shape}."
                 )
+        for name in set(shapes) - {vector.kind for vector in self.clip_spec.vectors}:
+            if np.isnan(arrays[name]).any():
+                raise SpecError(f"{self.name}: {name} contains NaN. Give finite values.")
+        for name, array in arrays.items():
+            if np.isinf(array).any():
+                raise SpecError(f"{self.name}: {name} contains infinity. Give finite values.")
         sizes = {name: len(array) for name, array in arrays.items()}
         if len(set(sizes.values())) > 1:
             raise SpecError(f"{self.name}: all streams need the same batch size, got {sizes}.")
         return arrays
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (self.path, self.backend, self.card)
+
+
+def _reopened(path: Path, backend: str, card: BundleCard) -> Bundle:
+    """The bundle of a file with a card that may differ from the file's."""
+    return replace(load_bundle(path, backend), card=card)
 
 
 def softmax(logits: FloatArray) -> FloatArray:
@@ -159,7 +194,8 @@ def load_bundle(name_or_path: str | Path, backend: str = "onnxruntime") -> Bundl
     """Load a bundle: an installed one by name, a file, or the one exported in a run folder.
 
     Raises UnknownName for a name that is not installed, BundleError for a file that is no bundle,
-    needs a newer Emoscope, or has a graph that does not fit its own ClipSpec.
+    needs a newer Emoscope, has a graph that does not fit its own ClipSpec, or that the backend
+    cannot run.
 
     >>> load_bundle("face-ferplus").labels[:3]
     ('neutral', 'happiness', 'surprise')
@@ -305,5 +341,19 @@ def _openvino(path: Path, _: ort.InferenceSession) -> Run:
     except ImportError:
         raise MissingExtra("The OpenVINO backend", "openvino") from None
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda inputs: np.asarray(compiled(dict(inputs))[0])
+    try:
+        compiled = openvino.Core().compile_model(path, "CPU", settings)
+    except RuntimeError as error:
+        # OpenVINO has no operators of scikit-learn models, such as ai.onnx.ml.Scaler.
+        reason = str(error).strip().split("\n")[-1].lstrip("- ").rstrip(". ")
+        raise BundleError(
+            f"{path}: OpenVINO cannot run this model: {reason}. Use the backend onnxruntime."
+        ) from None
+    requests = threading.local()  # a request serves one thread
+
+    def run(inputs: Mapping[str, FloatArray]) -> FloatArray:
+        if not hasattr(requests, "request"):
+            requests.request = compiled.create_infer_request()
+        return np.asarray(requests.request.infer(dict(inputs))[0])
+
+    return run

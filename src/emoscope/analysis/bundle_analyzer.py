@@ -4,14 +4,18 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from emoscope.analysis.bundle import Bundle, load_bundle
-from emoscope.analysis.moments import Moment, moments
-from emoscope.analysis.rows import frame_rows, window_rows
-from emoscope.analysis.smoothing import smoothed
+from emoscope.analysis.moments import Moment, Moments, moments
+from emoscope.analysis.rows import FrameRows, WindowRows
+from emoscope.analysis.session import Session
+from emoscope.analysis.smoothing import Smoother
+from emoscope.analysis.stages import Stage, through
 from emoscope.analysis.voice import hearings, sound_beside, sound_or_silence
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.options import DEFAULT_SMOOTH_S, AnalyzeOptions
@@ -19,15 +23,14 @@ from emoscope.core.provenance import Provenance
 from emoscope.core.results import Timeline
 from emoscope.core.version import VERSION
 from emoscope.core.votes import DEFAULT_FRAME_VOTE, DEFAULT_VOTE
-from emoscope.media.detectors import create_detector
+from emoscope.media.detectors import Detector, DetectorPool, create_detector
 from emoscope.media.people.sightings import MAX_SIDE_PX, detector_for
 from emoscope.media.people.tracking import FaceTracker
-from emoscope.media.reading.decoding import Grid
 from emoscope.media.reading.prefetch import prefetched
 from emoscope.media.sound.audio import Sound
-from emoscope.media.video import Frame, VideoInfo, probe, read_frames
+from emoscope.media.video import Frame, ReadLog, VideoInfo, probe, read_frames
 
-__all__ = ["BundleAnalyzer", "Progress", "Watch"]
+__all__ = ["BundleAnalyzer", "Progress", "Watch", "with_window"]
 
 _BATCH = 16  # moments whose faces go through an image model in one call
 _AHEAD = 8  # frames decoded in advance
@@ -56,17 +59,20 @@ class BundleAnalyzer:
                 f"{name}: the option 'speaker' is for systems of a face and a voice model, and "
                 "this is one model. Leave it out."
             )
-        self.bundle = model if isinstance(model, Bundle) else load_bundle(model, options.backend)
+        bundle = model if isinstance(model, Bundle) else load_bundle(model, options.backend)
+        self.bundle = with_window(bundle, options)
         spec = self.bundle.clip_spec
         is_image = spec.is_image
         self.options = options.replace(
+            window_s=None if is_image else spec.window.length_s,
+            stride_s=None if is_image else spec.window.stride_s,
             vote=options.vote or (DEFAULT_FRAME_VOTE if is_image else DEFAULT_VOTE),
             smooth_s=(DEFAULT_SMOOTH_S if is_image else 0.0)
             if options.smooth_s is None
             else options.smooth_s,
         )
         detector = detector_for(spec, options.detector)
-        self.detector = create_detector(detector)
+        self.detectors = DetectorPool(partial(create_detector, detector))
         # build_clip applies a clip model's time grid to all frames; two grids would interfere.
         self._rate_hz = options.rate_hz if is_image else None
         self._provenance = Provenance.from_options(
@@ -112,17 +118,18 @@ class BundleAnalyzer:
         watch: Watch | None = None,
     ) -> Timeline:
         """The Timeline of a recording; see `Analyzer.analyze`."""
-        path = Path(path)
+        path, log = Path(path), ReadLog()
         if not self.looks:
-            sound, notes = sound_or_silence(path, start_s, end_s)
+            sound, notes = sound_or_silence(path, start_s, end_s, log)
             info = _sound_info(path, sound if end_s is None else None)
             timeline = self.analyze_sound(sound, progress)
         else:
             info, audio, notes = probe(path), None, ()
             if self.listens:
-                audio, notes = sound_beside(path, start_s, end_s)
-            seen = _reporting(self._moments(info, start_s, end_s), progress, watch)
-            timeline = self._smooth(Timeline.concatenate(self._rows(seen, _BATCH, audio)))
+                audio, notes = sound_beside(path, start_s, end_s, log)
+            with self.detectors.borrow() as detector:
+                seen = self._moments(info, start_s, end_s, detector, log)
+                timeline = self._timeline(_reporting(seen, progress, watch), audio)
         if padded := int(timeline.padded.sum()):
             notes = (
                 *notes,
@@ -134,38 +141,53 @@ class BundleAnalyzer:
             path=str(info.path),
             start_s=start_s,
             end_s=end_s,
-            duration_s=info.duration_s,
+            duration_s=max(info.duration_s, log.end_s) if log.restarts else info.duration_s,
             fps=info.fps,
             width=info.width,
             height=info.height,
-            notes=notes,
+            notes=(*log.notes, *notes),
         )
         return replace(timeline, provenance=provenance)
 
     def analyze_sound(self, sound: Sound, progress: Progress | None = None) -> Timeline:
         """The rows of a voice model for some sound, without their provenance."""
         windows = hearings(sound, self.bundle.clip_spec.window.stride_s)
-        rows = self._rows(_reporting(windows, progress), _BATCH, sound)
-        return self._smooth(Timeline.concatenate(rows))
+        return self._timeline(_reporting(windows, progress), sound)
 
-    def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
-        """Timelines of the rows that become final; see `Analyzer.stream`."""
+    def session(self) -> Session:
+        """The analysis of one live video; see `Analyzer.session`."""
         if self.listens:
             raise SpecError(
                 f"{self.name} needs sound, and live frames have none. Analyse a file instead."
             )
-        grid = Grid(self._rate_hz)
-        taken = (frame for frame in frames if grid.takes(frame.time_s))
-        spec = self.bundle.clip_spec
-        seen = moments(taken, spec, FaceTracker(self.detector), rate_hz=self._rate_hz)
-        rows = self._rows(seen, batch=1)
-        smooth_s = self.options.smooth_s
-        for part in smoothed(rows, smooth_s) if smooth_s else rows:
-            yield replace(part, provenance=self._provenance)
+        detector = self.detectors.take()
+        stages: list[Stage[Any, Any]] = [
+            Moments(self.bundle.clip_spec, FaceTracker(detector), rate_hz=self._rate_hz),
+            self._rows(batch=1),
+        ]
+        if self.options.smooth_s:
+            stages.append(Smoother(self.options.smooth_s))
+        return Session(
+            stages,
+            rate_hz=self._rate_hz,
+            empty=Timeline.empty(self.labels, self._provenance),
+            release=lambda: self.detectors.give_back(detector),
+        )
 
-    def _moments(self, info: VideoInfo, start_s: float, end_s: float | None) -> Iterator[Moment]:
+    def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
+        """Timelines of the rows that become final; see `Analyzer.stream`."""
+        return self.session().run(iter(frames))
+
+    def _moments(
+        self, info: VideoInfo, start_s: float, end_s: float | None, detector: Detector, log: ReadLog
+    ) -> Iterator[Moment]:
         frames = read_frames(
-            info.path, rate_hz=self._rate_hz, start_s=start_s, end_s=end_s, max_side=MAX_SIDE_PX
+            info.path,
+            rate_hz=self._rate_hz,
+            start_s=start_s,
+            end_s=end_s,
+            max_side=MAX_SIDE_PX,
+            log=log,
         )
         ahead = prefetched(frames, _AHEAD)
         first = next(ahead, None)
@@ -180,30 +202,50 @@ class BundleAnalyzer:
         return moments(
             itertools.chain([first], ahead),
             self.bundle.clip_spec,
-            FaceTracker(self.detector),
-            scale=info.width / first.rgb.shape[1],
+            FaceTracker(detector),
             rate_hz=self._rate_hz,
             until_s=until_s,
         )
 
-    def _rows(
-        self, seen: Iterable[Moment], batch: int, sound: Sound | None = None
-    ) -> Iterator[Timeline]:
+    def _rows(self, batch: int, sound: Sound | None = None) -> Stage[Moment, Timeline]:
+        """The stage that makes the rows, for one recording."""
+
         def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
             return self.bundle.predict(inputs, prior=self.options.prior)
 
-        spec, labels, modality = (
-            self.bundle.clip_spec,
-            self.bundle.labels,
-            self.bundle.card.modality,
-        )
+        spec, modality = self.bundle.clip_spec, self.bundle.card.modality
         if spec.is_image:
-            return frame_rows(seen, spec, predict, labels, modality, batch)
+            return FrameRows(spec, predict, self.labels, modality, batch)
         vote = self.options.vote or DEFAULT_VOTE
-        return window_rows(seen, spec, predict, labels, modality, sound, vote)
+        return WindowRows(spec, predict, self.labels, modality, sound, vote)
 
-    def _smooth(self, timeline: Timeline) -> Timeline:
+    def _timeline(self, seen: Iterable[Moment], sound: Sound | None) -> Timeline:
+        timeline = Timeline.concatenate(through(self._rows(_BATCH, sound), seen))
         return timeline.smooth(self.options.smooth_s) if self.options.smooth_s else timeline
+
+
+def with_window(bundle: Bundle, options: AnalyzeOptions) -> Bundle:
+    """The bundle with the windows that the options give, if any.
+
+    Raises SpecError for a model of single images, and for windows that would leave gaps."""
+    given = {"length_s": options.window_s, "stride_s": options.stride_s}
+    changes = {name: value for name, value in given.items() if value is not None}
+    if not changes:
+        return bundle
+    spec = bundle.clip_spec
+    if spec.is_image:
+        raise SpecError(
+            f"{bundle.name} analyses single images, which have no window. Leave out the window and "
+            "the stride."
+        )
+    window = spec.window.model_copy(update=changes)
+    if window.stride_s > window.length_s:
+        raise SpecError(
+            f"{bundle.name}: a stride of {window.stride_s:g} s is longer than the window of "
+            f"{window.length_s:g} s. Give a shorter stride or a longer window."
+        )
+    spec = spec.model_copy(update={"window": window})
+    return replace(bundle, card=bundle.card.model_copy(update={"clip_spec": spec}))
 
 
 def _sound_info(path: Path, whole: Sound | None) -> VideoInfo:

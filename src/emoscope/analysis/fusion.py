@@ -346,6 +346,11 @@ def load_rule(path: Path) -> LearnedRule:
 
     def answer(inputs: FloatArray) -> FloatArray:
         logits = session.run(None, {RULE_INPUT: inputs.astype(np.float32)})[0]
+        if not np.isfinite(logits).all():
+            raise BundleError(
+                f"{path}: the rule returned NaN or infinite logits. Fit it again with "
+                "`emoscope fuse`."
+            )
         return softmax(logits.astype(np.float64))
 
     return LearnedRule(card, answer)

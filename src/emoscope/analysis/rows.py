@@ -1,9 +1,8 @@
 """From moments to rows of a Timeline: frame by frame for image models, in sliding windows for
 others."""
 
-import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -18,7 +17,7 @@ from emoscope.core.votes import DEFAULT_VOTE, VOTES, Vote
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.sound.audio import Sound
 
-__all__ = ["Predict", "frame_rows", "window_rows"]
+__all__ = ["FrameRows", "Predict", "WindowRows"]
 
 Predict = Callable[[dict[str, FloatArray]], FloatArray]  # {stream: (B, ...)} -> (B, C)
 
@@ -34,23 +33,33 @@ class _Row:
     silent: bool = False  # a model of pictures and sound had no sound
 
 
-def frame_rows(
-    seen: Iterable[Moment],
-    spec: ClipSpec,
-    predict: Predict,
-    labels: tuple[str, ...],
-    modality: str,
-    batch: int,
-) -> Iterator[Timeline]:
-    """Yield the rows of an image model: one per face and moment, NaN for a moment without a face.
+class FrameRows:
+    """The rows of an image model: one per face and moment, NaN for a moment without a face.
 
     Each Timeline but the last holds `batch` moments, whose faces go through the model in one call.
     """
-    moments = iter(seen)
-    while group := list(itertools.islice(moments, batch)):
+
+    def __init__(
+        self, spec: ClipSpec, predict: Predict, labels: tuple[str, ...], modality: str, batch: int
+    ) -> None:
+        self._spec, self._predict = spec, predict
+        self._labels, self._modality, self._batch = labels, modality, batch
+        self._moments: list[Moment] = []
+
+    def push(self, moment: Moment) -> list[Timeline]:
+        """Add the next moment. Returns the rows of a full batch."""
+        self._moments.append(moment)
+        return self.finish() if len(self._moments) == self._batch else []
+
+    def finish(self) -> list[Timeline]:
+        """The rows of the moments that are not in a batch yet."""
+        group, self._moments = self._moments, []
+        if not group:
+            return []
         faces = [(moment, sighting) for moment in group for sighting in moment.sightings]
         clips = [Clip([sighting.picture], [moment.start_s]) for moment, sighting in faces]
-        probs = iter(_predict_all([build_clip(clip, spec) for clip in clips], predict))
+        inputs = [build_clip(clip, self._spec) for clip in clips]
+        probs = iter(_predict_all(inputs, self._predict))
         rows: list[_Row] = []
         for moment in group:
             if not moment.sightings:
@@ -59,20 +68,12 @@ def frame_rows(
                 rows.append(
                     _Row(moment.start_s, moment.end_s, sighting.track, sighting.box, next(probs))
                 )
-        yield _timeline(rows, labels, modality)
+        return [_timeline(rows, self._labels, self._modality)]
 
 
-def window_rows(
-    seen: Iterable[Moment],
-    spec: ClipSpec,
-    predict: Predict,
-    labels: tuple[str, ...],
-    modality: str,
-    sound: Sound | None = None,
-    vote: str = DEFAULT_VOTE,
-) -> Iterator[Timeline]:
-    """Yield the rows of a clip model: one per face and stride, the vote over all windows that
-    cover the stride.
+class WindowRows:
+    """The rows of a clip model: one per face and stride, the vote over all windows that cover the
+    stride.
 
     Window k starts k strides after the first frame. A window that is cut, by the end of the video
     or because the face is not visible throughout, counts only where no whole window covers the
@@ -84,13 +85,33 @@ def window_rows(
     sound alone the voice takes the place of the face. Windows of silence, and others whose
     prediction is NaN, do not count. A stride without any other window is a row of NaN.
     """
-    windows = _Windows(spec, predict, sound, partial(VOTES[vote], labels=labels))
-    for moment in seen:
-        windows.push(moment)
-        while windows.complete():
-            yield _timeline(windows.advance(), labels, modality)
-    while windows.unfinished():
-        yield _timeline(windows.advance(), labels, modality)
+
+    def __init__(
+        self,
+        spec: ClipSpec,
+        predict: Predict,
+        labels: tuple[str, ...],
+        modality: str,
+        sound: Sound | None = None,
+        vote: str = DEFAULT_VOTE,
+    ) -> None:
+        self._windows = _Windows(spec, predict, sound, partial(VOTES[vote], labels=labels))
+        self._labels, self._modality = labels, modality
+
+    def push(self, moment: Moment) -> list[Timeline]:
+        """Add the next moment. Returns the rows of the windows that it completes."""
+        self._windows.push(moment)
+        parts = []
+        while self._windows.complete():
+            parts.append(_timeline(self._windows.advance(), self._labels, self._modality))
+        return parts
+
+    def finish(self) -> list[Timeline]:
+        """The rows of the windows that the end of the video cuts."""
+        parts = []
+        while self._windows.unfinished():
+            parts.append(_timeline(self._windows.advance(), self._labels, self._modality))
+        return parts
 
 
 _Prediction = tuple[FloatArray, bool, bool]  # (C,), padded, silent
@@ -149,9 +170,17 @@ class _Windows:
         return self.moments[-1].end_s > self.start_s + EPSILON_S or self.index == 0
 
     def advance(self) -> list[_Row]:
-        """Predict the current window, close its first stride, and move to the next window."""
+        """Predict the current window, close its first stride, and move to the next window.
+
+        In a gap without frames, the row covers all strides whose windows lie in the gap as well."""
         self._run()
         rows = self._close()
+        gap = self.moments[0]
+        if gap.is_gap and gap.start_s <= self.start_s + EPSILON_S:
+            whole_s = gap.end_s - self.length_s - self.start_s
+            if (skipped := int((whole_s + EPSILON_S) / self.stride_s)) > 0:
+                self.index += skipped
+                rows = [_Row(rows[0].start_s, self.start_s + self.stride_s)]
         self.index += 1
         while self.moments and self.moments[0].end_s <= self.start_s + EPSILON_S:
             self.moments.popleft()

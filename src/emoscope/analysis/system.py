@@ -35,6 +35,7 @@ from emoscope.analysis.fusion import (
     load_rule,
 )
 from emoscope.analysis.moments import Moment
+from emoscope.analysis.session import Session
 from emoscope.analysis.speakers import Mouths
 from emoscope.analysis.voice import sound_beside
 from emoscope.core.clipspec import Window, explain
@@ -42,7 +43,7 @@ from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.options import AnalyzeOptions, Speaker
 from emoscope.core.results import Timeline
-from emoscope.media.video import Frame
+from emoscope.media.video import Frame, ReadLog
 
 __all__ = ["Member", "System", "SystemAnalyzer", "is_system"]
 
@@ -129,8 +130,8 @@ class SystemAnalyzer:
     """Several models and a fusion rule, for any number of videos.
 
     The options apply to all members, except that members of a learned rule use the prior "train",
-    as they did when the rule was fitted. Pictures and sound are decoded once. Raises BundleError if
-    a member is not installed or does not fit.
+    as they did when the rule was fitted, and that members of single images have no window. Pictures
+    and sound are decoded once. Raises BundleError if a member is not installed or does not fit.
     """
 
     def __init__(self, system: str | Path | System, options: AnalyzeOptions) -> None:
@@ -143,14 +144,13 @@ class SystemAnalyzer:
         if isinstance(self._fuse, LearnedRule):
             options = options.replace(prior="train")
         self.speaker: Speaker = options.speaker or self.system.speaker
-        looking = options.replace(speaker=None)
-        listening = looking.replace(detector="none")  # loads no detector that is never used
         self.analyzers = tuple(
-            BundleAnalyzer(bundle, looking if bundle.clip_spec.seen else listening)
-            for bundle in bundles
+            BundleAnalyzer(bundle, _member_options(bundle, options)) for bundle in bundles
         )
         (self.looking,) = (one for one in self.analyzers if one.looks)
-        self.options = self.looking.options.replace(speaker=self.speaker)
+        self.options = self.looking.options.replace(
+            speaker=self.speaker, window_s=options.window_s, stride_s=options.stride_s
+        )
 
     @property
     def name(self) -> str:
@@ -192,7 +192,8 @@ class SystemAnalyzer:
         rows = self.looking.analyze(
             path, start_s=start_s, end_s=end_s, progress=progress, watch=watched
         )
-        sound, sound_notes = sound_beside(Path(path), start_s, end_s)
+        log = ReadLog()
+        sound, sound_notes = sound_beside(Path(path), start_s, end_s, log)
         has_voice = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
             has_voice = mouths.speaking(rows, sound)
@@ -222,15 +223,30 @@ class SystemAnalyzer:
             rule=Path(self.system.rule).name,
             members=tuple(f"{one.name} {one.bundle.card.version}" for one in self.analyzers),
             speaker=self.speaker,
-            notes=tuple(dict.fromkeys((*rows.provenance.notes, *sound_notes))),
+            window_s=self.options.window_s,
+            stride_s=self.options.stride_s,
+            notes=tuple(dict.fromkeys((*rows.provenance.notes, *log.notes, *sound_notes))),
         )
         return replace(fused, provenance=provenance)
 
     def stream(self, frames: Iterable[Frame]) -> Iterator[Timeline]:
         """Raises SpecError: live frames have no sound."""
+        return self.session().run(iter(frames))
+
+    def session(self) -> Session:
+        """Raises SpecError: live frames have no sound."""
         raise SpecError(
             f"{self.name} needs sound, and live frames have none. Analyse a file instead."
         )
+
+
+def _member_options(bundle: Bundle, options: AnalyzeOptions) -> AnalyzeOptions:
+    """The options of a system that apply to one member."""
+    options = options.replace(speaker=None)
+    if bundle.clip_spec.is_image:
+        options = options.replace(window_s=None, stride_s=None)
+    # Loads no detector that is never used.
+    return options if bundle.clip_spec.seen else options.replace(detector="none")
 
 
 def _bundle(system: System, member: Member, backend: str) -> Bundle:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.analysis.moments import Moment
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import MediaError, ReadError
 from emoscope.core.results import Box
 from emoscope.media.people.sightings import Sighting
 from emoscope.media.sound.audio import RATE_HZ, Sound, read_sound
-from emoscope.media.video import probe
+from emoscope.media.video import ReadLog, probe
 
 __all__ = ["hearings", "sound_beside", "sound_or_silence"]
 
@@ -32,13 +32,15 @@ def hearings(sound: Sound, stride_s: float) -> Iterator[Moment]:
 
 
 def sound_or_silence(
-    path: Path, start_s: float, end_s: float | None
+    path: Path, start_s: float, end_s: float | None, log: ReadLog
 ) -> tuple[Sound, tuple[str, ...]]:
     """The sound of a span, and notes. A video without sound gives silence of its length and a note.
 
-    Raises MediaError as `read_sound` for anything else."""
+    `log` receives remarks on the file. Raises MediaError as `read_sound` for anything else."""
     try:
-        return read_sound(path, start_s=start_s, end_s=end_s), ()
+        return read_sound(path, start_s=start_s, end_s=end_s, log=log), ()
+    except ReadError:
+        raise
     except MediaError:
         seconds = _length_without_sound_s(path)
         until_s = seconds if end_s is None else min(seconds, end_s)
@@ -49,11 +51,15 @@ def sound_or_silence(
 
 
 def sound_beside(
-    path: Path, start_s: float, end_s: float | None
+    path: Path, start_s: float, end_s: float | None, log: ReadLog
 ) -> tuple[Sound | None, tuple[str, ...]]:
-    """The sound of a span of a video, and notes; None and a note if it cannot be read."""
+    """The sound of a span of a video, and notes; None and a note if it cannot be decoded.
+
+    `log` receives remarks on the file. Raises ReadError if the system cannot read it."""
     try:
-        return read_sound(path, start_s=start_s, end_s=end_s), ()
+        return read_sound(path, start_s=start_s, end_s=end_s, log=log), ()
+    except ReadError:
+        raise
     except MediaError as error:
         return None, (f"No voice was heard. {error}",)
 

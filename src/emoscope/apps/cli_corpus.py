@@ -93,7 +93,8 @@ def prepare(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Network or estimator to cut clips for; give this or --spec.", show_default=False
+            help="Network or estimator to cut clips for; give this, --spec or --recipe.",
+            show_default=False,
         ),
     ] = None,
     spec: Annotated[
@@ -102,6 +103,27 @@ def prepare(
             help="JSON file with the model input (ClipSpec) to cut clips for.", show_default=False
         ),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            help="Recipe (TOML) to cut clips for: its model and clip, its labels, detector and "
+            "filters. Its training then has nothing left to cut.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change a setting of --recipe, as in `train`. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Run the Python file of --recipe, as in `train`."),
+    ] = False,
     detector: Annotated[
         str,
         typer.Option(
@@ -146,14 +168,26 @@ def prepare(
     """Detect faces in a corpus and store the clips for training.
 
     Stores the frames and sounds that the model needs. An interrupted run continues where it
-    stopped. Ends with a list of samples that cannot be used, and how often no face was found.
+    stopped. Ends with a list of samples that cannot be used, how often no face was found, and the
+    size of the clips and of the cache.
     """
     from emoscope.apps.corpora import prepare as prepare_corpus
-    from emoscope.apps.corpora import spec_of_file, spec_of_model
+    from emoscope.apps.corpora import prepare_for_recipe, spec_of_file, spec_of_model
     from emoscope.corpora import read_corpus
 
-    if (model is None) == (spec is None):
-        raise typer.BadParameter("give one of the two.", param_hint="--model, --spec")
+    if sum(given is not None for given in (model, spec, recipe)) != 1:
+        raise typer.BadParameter("give one of the three.", param_hint="--model, --spec, --recipe")
+    if recipe is None and (settings or allow_code):
+        raise typer.BadParameter("only with --recipe.", param_hint="--set, --allow-code")
+    if recipe is not None:
+        if options or whole or min_frames or detector != "auto" or faces != FacesChoice.follow:
+            raise typer.BadParameter(
+                "the recipe decides how clips are cut. Use --set corpus.detector=NAME and so on.",
+                param_hint="--recipe",
+            )
+        changes = dict(pair(text, "--set KEY=VALUE") for text in settings or [])
+        prepared = prepare_for_recipe(name, root, recipe, changes, allow_code, cache, workers)
+        raise typer.Exit(0 if prepared.samples else 1)
     clip_spec = spec_of_file(spec) if spec else spec_of_model(model or "")
     prepared = prepare_corpus(
         read_corpus(name, root, **_options(options)),

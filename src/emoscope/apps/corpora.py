@@ -1,15 +1,18 @@
 """`emoscope corpus`: list, scan, prepare and synthesise corpora, count their variants."""
 
 import inspect
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import typer
 
+from emoscope.apps.cache import size_line
 from emoscope.apps.progress import counting
 from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import MissingExtra, RecipeError, SpecError
 from emoscope.core.offline import default_cache
+from emoscope.core.spelling import key
 from emoscope.corpora.cutting import Faces
 from emoscope.corpora.manifest import Manifest
 from emoscope.corpora.prepare import Prepared
@@ -25,6 +28,7 @@ __all__ = [
     "list_corpora",
     "plan_augmentation",
     "prepare",
+    "prepare_for_recipe",
     "scan",
     "spec_of_file",
     "spec_of_model",
@@ -68,6 +72,7 @@ def prepare(
     workers: int | None,
 ) -> Prepared:
     """Cut the clips of a corpus and print the report. Raises EmoscopeError."""
+    _print_notes(manifest)
     with counting(manifest.corpus) as progress:
         prepared = prepare_samples(
             manifest.samples,
@@ -80,8 +85,57 @@ def prepare(
             workers=workers,
             progress=progress,
         )
+    return _reported(prepared)
+
+
+def prepare_for_recipe(
+    name: str,
+    root: Path,
+    recipe_file: Path,
+    settings: Mapping[str, str],
+    allow_code: bool,
+    cache: Path | None,
+    workers: int | None,
+) -> Prepared:
+    """Cut the clips that a recipe's training needs of one of its corpora, and print the report.
+
+    settings   changes to the recipe, as for its training
+    Raises EmoscopeError."""
+    try:
+        from emoscope.training.experiment import cut_clips
+        from emoscope.training.jobs import prepare as prepare_job
+        from emoscope.training.networks.code import code_of_recipe
+    except ImportError as error:
+        raise MissingExtra(f"Reading a recipe's model ({error.name})", "train") from None
+    recipe = Recipe.read(recipe_file, dict(settings))
+    if name not in recipe.corpus.name:
+        raise RecipeError(_other_corpus(recipe_file, recipe, name))
+    code = code_of_recipe(recipe, recipe_file.parent, allow_code)
+    manifest = choose_samples(recipe, {name: root}, [name])
+    _print_notes(manifest)
+    spec = prepare_job(recipe, manifest.labels, code).spec
+    with counting(manifest.corpus) as progress:
+        prepared = cut_clips(
+            recipe, spec, manifest.samples, cache, workers=workers, progress=progress
+        )
+    return _reported(prepared)
+
+
+def _other_corpus(recipe_file: Path, recipe: Recipe, name: str) -> str:
+    """The message that a recipe is not for a corpus."""
+    names = " + ".join(recipe.corpus.name)
+    return f"{recipe_file}: the recipe is for {names}, not for {name}. Give the recipe's corpus."
+
+
+def _print_notes(manifest: Manifest) -> None:
+    for note in manifest.notes:
+        typer.echo(f"note: {note}", err=True)
+
+
+def _reported(prepared: Prepared) -> Prepared:
     for line in prepared.report_lines():
         typer.echo(line)
+    typer.echo(size_line(prepared.size_bytes, prepared.clips.folder))
     return prepared
 
 
@@ -148,10 +202,7 @@ def plan_augmentation(
     else:
         settings = Recipe.read(recipe)
         if settings.corpus.name != (name,):
-            names = " + ".join(settings.corpus.name)
-            raise RecipeError(
-                f"{recipe}: the recipe is for {names}, not for {name}. Give the recipe's corpus."
-            )
+            raise RecipeError(_other_corpus(recipe, settings, name))
         samples = len(choose_samples(settings, {name: root}).samples)
         lines = [f"{name}: {samples:,} samples, augmented as in {settings.name}"]
         plan = Plan(samples, variants(settings.augmentation))
@@ -167,13 +218,15 @@ def _counts(manifest: Manifest) -> Iterator[str]:
     labels = manifest.counts("label")
     yield f"{manifest.corpus}: {len(manifest.samples):,} samples, {len(manifest.labels)} labels"
     yield "label: " + _listed({label: labels.get(label, 0) for label in manifest.labels})
-    yield f"subject: {_subjects(manifest.counts('subject'))}"
+    yield f"subject: {_subjects(manifest)}"
     splits = {name or "none": count for name, count in manifest.counts("split").items()}
     yield f"split: {'not fixed' if set(splits) <= {'none'} else _listed(splits)}"
     yield f"left out: {_listed(dict(manifest.left_out)) or 'nothing'}"
+    yield from (f"note: {note}" for note in manifest.notes)
 
 
-def _subjects(counts: dict[str, int]) -> str:
+def _subjects(manifest: Manifest) -> str:
+    counts = Counter(key(sample.subject) for sample in manifest.samples)
     without = counts.pop("", 0)
     if not counts:
         return "not given"

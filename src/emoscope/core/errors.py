@@ -2,6 +2,7 @@
 
 EmoscopeError
 ├── MediaError      a video, image or audio file that cannot be read or written
+│   └── ReadError   a file that the system cannot read at the moment
 ├── SpecError       arrays, frames or settings that do not fit a ClipSpec or network
 ├── BundleError     a model file that is not a bundle this version can run
 ├── CorpusError     a corpus folder with an unexpected layout or unexpected labels
@@ -18,6 +19,7 @@ __all__ = [
     "MediaError",
     "MissingExtra",
     "PluginError",
+    "ReadError",
     "RecipeError",
     "SpecError",
     "UnknownName",
@@ -30,6 +32,11 @@ class EmoscopeError(Exception):
 
 class MediaError(EmoscopeError):
     """A video, image or audio file that cannot be read or written."""
+
+
+class ReadError(MediaError):
+    """A file that the system cannot read at the moment, whatever its content: an I/O error, no
+    permission, too many open files, not enough memory."""
 
 
 class SpecError(EmoscopeError, ValueError):

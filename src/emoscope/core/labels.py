@@ -7,6 +7,7 @@ import numpy as np
 from emoscope.core.arrays import FloatArray
 from emoscope.core.errors import SpecError
 from emoscope.core.registry import Registry
+from emoscope.core.spelling import tidy
 
 __all__ = ["LABEL_SETS", "LabelSet", "canonical", "map_probs"]
 
@@ -65,12 +66,12 @@ _ALIASES = {
 
 
 def canonical(label: str) -> str:
-    """Return the canonical spelling of a label: the noun in lower case.
+    """Return the canonical spelling of a label: the noun in lower case, in Unicode's composed form.
 
     >>> canonical("Happy")
     'happiness'
     """
-    name = label.strip().lower()
+    name = tidy(label.lower())
     return _ALIASES.get(name, name)
 
 

@@ -42,6 +42,8 @@ class AnalyzeKeywords(TypedDict, total=False):
     prior: Prior
     vote: str | None
     speaker: Speaker | None
+    window_s: float | None
+    stride_s: float | None
     smooth_s: float | None
     min_confidence: float
 
@@ -89,6 +91,18 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
         description="Faces that the voice counts for when a system analyses face and voice: all "
         "faces, or mouth: only the one whose mouth moves with the sound. By default the system's "
         "own setting.",
+    )
+    window_s: float | None = Field(
+        default=None,
+        ge=0.1,
+        description="Length in seconds of the windows that a model of clips or sound analyses. By "
+        "default the model's own, the length that it was trained on.",
+    )
+    stride_s: float | None = Field(
+        default=None,
+        ge=0.01,
+        description="Seconds from the start of one window to the next, and the length of a row, at "
+        "most the length of the window. By default the model's own.",
     )
     smooth_s: float | None = Field(
         default=None,

@@ -28,6 +28,8 @@ class Provenance:
     rule: str = ""  # fusion rule of a system
     members: tuple[str, ...] = ()  # models of a system: "face-ferplus 0.1.0" ...
     speaker: str = ""  # the faces that a system gives the voice to: "all" or "mouth"
+    window_s: float | None = None  # length of the windows of a model of clips or sound
+    stride_s: float | None = None  # seconds from one window to the next
     smooth_s: float = 0.0  # length of the smoothing window
     min_confidence: float = 0.0  # a row whose highest probability is lower has no label
     rate_hz: float | None = None

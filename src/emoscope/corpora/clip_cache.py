@@ -3,12 +3,13 @@
 CACHE/clips/ab/ab12....npz     the material of one clip, uncompressed
 CACHE/clips/ab/ab12....json    the reason why a clip could not be made
 CACHE/digests.json             digests of the recordings, so that a second run need not read them
+CACHE/sets/12ab....json        for `emoscope cache`: the clips that a corpus and a model input share
 """
 
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +25,9 @@ from emoscope.media.clips import Material
 from emoscope.media.files import replacing
 from emoscope.media.reading.images import numbered_images
 
-__all__ = ["ClipCache", "DigestBook", "Finding"]
+__all__ = ["ClipCache", "DigestBook", "Finding", "state_of"]
 
-_FORMAT = 1  # of the files and their content: increase it when clips are cut differently
+_FORMAT = 2  # of the files and their content: increase it when clips are cut differently
 _ABANDONED_S = 3600.0
 _LOOKS = "looks"  # array of a clip file: [frames, frames without the face]
 
@@ -39,6 +40,8 @@ class Finding:
     reason         why the span cannot be used; "" if it can
     frames         number of frames read; `without_face` of them do not show the face
     digest         digest of the recording; "" if it could not be read
+    state          `state_of` the recording before it was read; not stored
+    note           that the recording ends early, as in `Cut`; not stored
     """
 
     key: str = ""
@@ -46,6 +49,8 @@ class Finding:
     frames: int = 0
     without_face: int = 0
     digest: str = ""
+    state: str = ""
+    note: str = ""
 
     @property
     def is_faceless(self) -> bool:
@@ -63,10 +68,15 @@ class ClipCache:
         if weights and how.finds_faces:
             self._facts["detector"] = digest(Path(weights))
 
-    def key(self, content: str, sample: Sample) -> str:
-        """The name of a clip: the digest of everything that determines its content."""
-        span = {"content": content, "span": (sample.start_s, sample.end_s), "fps": sample.fps}
-        return _hashed(json.dumps(self._facts | span, sort_keys=True))
+    def key(self, content: str, sample: Sample, note: str = "") -> str:
+        """The name of a clip: the digest of everything that determines its content.
+
+        A clip of a recording that ends early, for the reason in `note`, has a name of its own: its
+        content is not that of the whole recording."""
+        facts = {"content": content, "span": (sample.start_s, sample.end_s), "fps": sample.fps}
+        if note:
+            facts["note"] = note
+        return _hashed(json.dumps(self._facts | facts, sort_keys=True))
 
     def find(self, key: str) -> Finding | None:
         """The stored finding for a clip; None if the clip is not stored or its file incomplete."""
@@ -98,8 +108,27 @@ class ClipCache:
 
     def remember(self, failure: Finding) -> None:
         """Store the reason why a clip could not be made."""
+        facts = {name: v for name, v in asdict(failure).items() if name not in ("state", "note")}
         with replacing(self._path(failure.key, ".json")) as part:
-            part.write_text(json.dumps(asdict(failure)), encoding="utf-8")
+            part.write_text(json.dumps(facts), encoding="utf-8")
+
+    def size_bytes(self, keys: Iterable[str]) -> int:
+        """The size of stored clips; of those that are not stored, 0."""
+        total = 0
+        for key in set(keys):
+            with suppress(OSError):
+                total += self._path(key, ".npz").stat().st_size
+        return total
+
+    def record_set(self, title: str, keys: Iterable[str]) -> None:
+        """Store which clips were prepared together, under a title for people."""
+        facts = json.dumps([title, self._facts], sort_keys=True)
+        with (
+            suppress(EmoscopeError),  # `emoscope cache` then shows less
+            replacing(self.folder / "sets" / f"{_hashed(facts)}.json") as part,
+        ):
+            text = json.dumps({"title": title, "keys": sorted(set(keys))})
+            part.write_text(text, encoding="utf-8")
 
     def sweep(self) -> None:
         """Delete temporary files that killed runs left, but not those in use by other runs."""
@@ -133,13 +162,14 @@ class DigestBook:
         """The digest of a recording; "" if unknown or the recording has changed."""
         state, content = self._known.get(str(path.absolute()), ("", ""))
         with suppress(OSError, EmoscopeError):
-            return content if state == _state(path) else ""
+            return content if state == state_of(path) else ""
         return ""
 
-    def put(self, path: Path, content: str) -> None:
-        """Add a digest, to be written by the next `save`."""
-        with suppress(OSError, EmoscopeError):
-            self._new[str(path.absolute())] = [_state(path), content]
+    def put(self, path: Path, content: str, state: str) -> None:
+        """Add a digest, to be written by the next `save`.
+
+        state   `state_of` the recording before the digest was computed"""
+        self._new[str(path.absolute())] = [state, content]
 
     def save(self) -> None:
         """Merge the added digests with those that other runs have written. Raises MediaError."""
@@ -157,10 +187,12 @@ class DigestBook:
         return known if isinstance(known, dict) else {}
 
 
-def _state(path: Path) -> str:
-    """Size and modification time, as text that changes when the recording does."""
+def state_of(path: Path) -> str:
+    """Size and modification time, as text that changes when the recording does.
+
+    Raises OSError or MediaError."""
     if path.is_dir():
-        return _hashed("".join(f"{p.name}:{_state(p)};" for p in numbered_images(path)))
+        return _hashed("".join(f"{p.name}:{state_of(p)};" for p in numbered_images(path)))
     stat = path.stat()
     return f"{stat.st_size}:{stat.st_mtime_ns}"
 

@@ -7,8 +7,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from emoscope.core.clipspec import ClipSpec, LogMel, Uniform, Vector
-from emoscope.core.errors import MediaError, SpecError
+from emoscope.core.clipspec import ClipSpec, LogMel, Stream, Uniform, Vector
+from emoscope.core.errors import MediaError, ReadError, SpecError
 from emoscope.corpora.manifest import Sample
 from emoscope.media.clips import Clip, Material, gather, grid, with_flow
 from emoscope.media.detectors import create_detector
@@ -17,7 +17,7 @@ from emoscope.media.people.tracking import FaceFinder, FaceTracker, LargestFace
 from emoscope.media.reading.images import is_image
 from emoscope.media.sampling import grid_indices, sample_indices
 from emoscope.media.sound.audio import RATE_HZ, Sound, is_silent, read_sound
-from emoscope.media.video import Frame, probe, read_frames
+from emoscope.media.video import Frame, ReadLog, probe, read_frames
 
 __all__ = ["Cut", "Cutting", "Faces", "cut"]
 
@@ -76,6 +76,15 @@ class Cutting:
         """The word for what is detected: face or body."""
         return "body" if self.spec.region == "body" else "face"
 
+    @property
+    def title(self) -> str:
+        """The material of a clip in a few words: "rgb 112x112 + egemaps, face"."""
+        spec = self.spec
+        words = [f"{s.kind} {s.size_hw[1]}x{s.size_hw[0]}" for s in spec.pictures]
+        words += [s.kind for s in spec.streams if not isinstance(s, Stream)]
+        region = f", {spec.region}" if spec.seen else ""
+        return " + ".join(words) + region + (", all frames" if spec.seen and self.keeps_all else "")
+
     def facts(self) -> dict[str, Any]:
         """Everything that determines the material of a clip, for JSON."""
         spec = self.spec
@@ -116,6 +125,7 @@ class Cut:
     frames         number of frames read; `without_face` of them do not show the face
     times_s        when the material's frames are shown
     until_s        when the person is last seen; None without pictures
+    note           remarks on a recording that ends before the length in its header, else ""
     """
 
     material: Material | None
@@ -124,6 +134,7 @@ class Cut:
     reason: str = ""
     times_s: tuple[float, ...] = ()
     until_s: float | None = None
+    note: str = ""
 
 
 @dataclass(eq=False)
@@ -154,16 +165,21 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     Flow has half precision, as in the cache. Raises MediaError or SpecError for a recording that
     cannot be read, and for a silent one where the spec has no pictures.
     """
-    spec = how.spec
-    result = _cut_pictures(sample, how) if spec.seen else Cut(Material({}))
-    if result.material is None or not spec.heard:
-        return result
-    vectors = _sound_vectors(sample, spec, result.until_s)
-    return replace(result, material=replace(result.material, vectors=vectors))
+    log = ReadLog()
+    try:
+        result = _cut_pictures(sample, how, log) if how.spec.seen else Cut(Material({}))
+        if result.material is not None and how.spec.heard:
+            vectors = _sound_vectors(sample, how.spec, result.until_s, log)
+            result = replace(result, material=replace(result.material, vectors=vectors))
+    except MediaError as error:
+        if log.ends_early:  # the reason may be what is missing, which may come back
+            raise ReadError(str(error)) from error
+        raise
+    return replace(result, note="; ".join(log.notes) if log.ends_early else "")
 
 
-def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
-    times_s, people = _track_people(sample, how)
+def _cut_pictures(sample: Sample, how: Cutting, log: ReadLog) -> Cut:
+    times_s, people = _track_people(sample, how, log)
     if how.is_short(times_s):
         return Cut(None, reason=f"fewer than {how.min_frames} frames")
     person = max(people, key=lambda person: person.prominence, default=_Person())
@@ -181,7 +197,7 @@ def _cut_pictures(sample: Sample, how: Cutting) -> Cut:
     return Cut(material, len(times_s), without, times_s=kept_s, until_s=person.until_s)
 
 
-def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], list[_Person]]:
+def _track_people(sample: Sample, how: Cutting, log: ReadLog) -> tuple[list[float], list[_Person]]:
     """Times of the span's frames, and every person seen in them. Raises MediaError."""
     spec = _picture_spec(how.spec)
     detector = _detector(how.finder)
@@ -195,6 +211,7 @@ def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], list[_Pers
         end_s=sample.end_s,
         max_side=MAX_SIDE_PX,
         image_fps=sample.fps or _IMAGE_FPS,
+        log=log,
     ):
         times_s.append(frame.time_s)
         for sighting in sightings(frame, spec, finder):
@@ -230,11 +247,13 @@ def _select_frames(person: _Person, how: Cutting) -> tuple[Material, tuple[float
     return replace(material, flow=flow), times_s
 
 
-def _sound_vectors(sample: Sample, spec: ClipSpec, until_s: float | None) -> dict[str, Any]:
+def _sound_vectors(
+    sample: Sample, spec: ClipSpec, until_s: float | None, log: ReadLog
+) -> dict[str, Any]:
     """Vectors of the span's sound, {kind: (D,) or (T, mels)}; logmel ends with the pictures.
 
     Raises MediaError for a sound that is silent, or too short for its features."""
-    sound = _read_sound(sample, spec)
+    sound = _read_sound(sample, spec, log)
     if not spec.seen and is_silent(sound.samples):
         raise MediaError(f"{sample.path}: the audio track is silent. Check the recording.")
     vectors: dict[str, Any] = {}
@@ -253,11 +272,11 @@ def _sound_vectors(sample: Sample, spec: ClipSpec, until_s: float | None) -> dic
     return vectors
 
 
-def _read_sound(sample: Sample, spec: ClipSpec) -> Sound:
+def _read_sound(sample: Sample, spec: ClipSpec, log: ReadLog) -> Sound:
     """The sound of the span. A film without an audio track counts as silent for models of pictures
     and logmel. Raises MediaError for other models, and for a damaged track."""
     try:
-        return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
+        return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s, log=log)
     except MediaError:
         needs_sound = not spec.seen or any(isinstance(s, Vector) for s in spec.heard)
         if needs_sound or probe(sample.path).has_sound:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from emoscope.core.errors import CorpusError
 from emoscope.core.labels import canonical
+from emoscope.core.spelling import collisions, is_missing
 from emoscope.media.files import replacing
 from emoscope.media.reading.images import numbered_images
 
@@ -19,7 +20,9 @@ __all__ = [
     "Manifest",
     "Sample",
     "digest",
+    "exists",
     "read_rows",
+    "spelling_notes",
     "synthetic_kind",
     "twins",
 ]
@@ -43,7 +46,7 @@ class Sample:
     fps            frame rate of a folder of pictures
     groups         other facts from the corpus: gender, intensity, light ...
 
-    Raises CorpusError for an invalid split, span, rate or votes.
+    Raises CorpusError for a label such as "" or "nan", an invalid split, span, rate or votes.
 
     >>> Sample(Path("S1/joy/1.mp4"), "joy", subject="S1", end_s=2.5).is_clear
     True
@@ -60,6 +63,10 @@ class Sample:
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if is_missing(self.label):
+            raise CorpusError(
+                f"{self.path}: {self.label!r} is not a label. Give its emotion a name."
+            )
         end_s = math.inf if self.end_s is None else self.end_s
         if self.split not in _SPLITS:
             raise CorpusError(
@@ -93,6 +100,8 @@ class Sample:
 class Manifest:
     """The samples of one corpus, and how many files were left out for each reason.
 
+    notes    lines for the user: decisions of the reader, and names that differ only in spelling
+
     Raises CorpusError for a label outside `labels`, or votes that do not match them.
 
     >>> manifest = Manifest("made", ("fear", "joy"), (Sample(Path("1.mp4"), "joy"),))
@@ -104,6 +113,7 @@ class Manifest:
     labels: tuple[str, ...]
     samples: tuple[Sample, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for sample in self.samples:
@@ -150,6 +160,27 @@ class Manifest:
                 rows.writerow([*row, *(s.votes or [""] * len(votes))])
 
 
+def spelling_notes(manifest: Manifest) -> tuple[str, ...]:
+    """A line for each group of subjects or labels that differ only in case or number format."""
+    subjects = collisions(sample.subject for sample in manifest.samples if sample.subject)
+    return (
+        *(
+            f"The subjects {_quoted(names)} differ only in case or number format: they count as "
+            "one person. Write them alike, or rename one."
+            for names in subjects
+        ),
+        *(
+            f"The labels {_quoted(names)} differ only in number format: they are separate classes. "
+            "Write them alike."
+            for names in collisions(manifest.labels)
+        ),
+    )
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return " and ".join(map(repr, names))
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, or of the digests of a folder's pictures in their order.
 
@@ -177,6 +208,15 @@ def twins(paths: Iterable[Path]) -> tuple[tuple[Path, ...], ...]:
             for path in same_size:
                 by_content[digest(path)].append(path)
     return tuple(tuple(group) for group in by_content.values() if len(group) > 1)
+
+
+def exists(path: Path) -> bool:
+    """Whether a file or folder exists and can be seen; `Path.exists` raises in a locked folder."""
+    try:
+        path.stat()
+    except (OSError, ValueError):  # ValueError: a null character
+        return False
+    return True
 
 
 def _sizes(path: Path) -> tuple[int, ...]:
@@ -229,26 +269,40 @@ def _rows(table: Iterable[str], path: Path) -> tuple[tuple[str, ...], list[Sampl
             f"{_GROUP}NAME and {_VOTE}LABEL, found {', '.join(header) or 'nothing'}."
         )
     voted = tuple(canonical(n.removeprefix(_VOTE)) for n in header if n.startswith(_VOTE))
+    if len(set(voted)) < len(voted):
+        raise CorpusError(f"{path}: two {_VOTE} columns are of one label. Merge or rename them.")
     samples = []
     for row in rows:
+        place = f"{path}, line {rows.line_num}"
         try:
             cells = {name: cell or "" for name, cell in row.items()}
+            _check_names(cells, place)
             samples.append(_sample(cells, path.parent))
         except (ValueError, AttributeError):  # AttributeError: more cells than columns
             raise CorpusError(
-                f"{path}, line {rows.line_num}: the path or the label is missing, a span, a rate "
-                f"or a vote is not a number, or the row is too long: "
-                f"{', '.join(map(str, row.values()))}."
+                f"{place}: the path is missing, a span, a rate or a vote is not a number, or the "
+                f"row is too long: {', '.join(map(str, row.values()))}."
             ) from None
     return voted, samples
 
 
+def _check_names(cells: Mapping[str, str], place: str) -> None:
+    """Raise CorpusError for a label that is missing, or a missing subject written as a word."""
+    label, subject = cells["label"], cells.get("subject", "")
+    if is_missing(label):
+        raise CorpusError(f"{place}: {label!r} is not a label. Give one, or delete the row.")
+    if subject and is_missing(subject):
+        raise CorpusError(
+            f"{place}: {subject!r} is not a subject. Leave the cell empty where it is unknown."
+        )
+
+
 def _sample(cells: Mapping[str, str], folder: Path) -> Sample:
-    if not cells["path"].strip() or not cells["label"].strip():
+    if not cells["path"].strip():
         raise ValueError
     votes = tuple(float(c) for n, c in cells.items() if n.startswith(_VOTE) and c)
     return Sample(
-        path=folder / cells["path"],
+        path=_path(cells["path"], folder),
         label=canonical(cells["label"]),
         subject=cells.get("subject", ""),
         split=cells.get("split", ""),
@@ -262,3 +316,9 @@ def _sample(cells: Mapping[str, str], folder: Path) -> Sample:
             if name.startswith(_GROUP) and cell
         },
     )
+
+
+def _path(cell: str, folder: Path) -> Path:
+    """The path in a cell as it is given; with Windows' separators if no such file exists."""
+    given = folder / cell
+    return folder / cell.replace("\\", "/") if "\\" in cell and not exists(given) else given

@@ -1,6 +1,7 @@
 """Prepare corpora for training: detect faces, cut and cache clips once, report failures."""
 
 import functools
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -9,11 +10,11 @@ from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 from emoscope.core.clipspec import ClipSpec
-from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, SpecError
+from emoscope.core.errors import CorpusError, EmoscopeError, MediaError, ReadError, SpecError
 from emoscope.core.processors import usable_processors
-from emoscope.corpora.clip_cache import ClipCache, DigestBook, Finding
+from emoscope.corpora.clip_cache import ClipCache, DigestBook, Finding, state_of
 from emoscope.corpora.cutting import Cutting, Faces, cut
-from emoscope.corpora.manifest import Sample, digest
+from emoscope.corpora.manifest import Sample, digest, exists
 from emoscope.corpora.workers import Crashed, each_in_processes
 from emoscope.media.clips import Material
 from emoscope.media.detectors import create_detector
@@ -52,7 +53,11 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """The usable samples of a corpus in its order, with their clips; failures; counts by label."""
+    """The usable samples of a corpus in its order, with their clips; failures; counts by label.
+
+    shortened   usable samples whose recording ends before the length in its header
+    unread      the failures that are not remembered: a later run tries these recordings again
+    """
 
     samples: tuple[Sample, ...]
     failures: tuple[Failure, ...]
@@ -60,6 +65,8 @@ class Prepared:
     how: Cutting
     clips: ClipCache
     findings: Mapping[_Span, Finding]
+    shortened: tuple[Failure, ...] = ()
+    unread: tuple[Failure, ...] = ()
 
     def key(self, sample: Sample) -> str:
         """The name of a usable sample's clip: the digest of all that determines its content."""
@@ -84,9 +91,10 @@ class Prepared:
             raise CorpusError(
                 f"{sample.path}: no longer readable ({reason}). Restore it."
             ) from None
-        if result.material is None:
+        if result.material is None or result.note != finding.note:
+            reason = result.reason or result.note or "it is longer"
             raise CorpusError(
-                f"{sample.path}: no longer usable ({result.reason}). Prepare the corpus again."
+                f"{sample.path}: no longer usable ({reason}). Prepare the corpus again."
             )
         if not self.how.takes_as_it_is(sample):
             with suppress(EmoscopeError):  # training goes on with a full disk
@@ -94,15 +102,38 @@ class Prepared:
                     self.clips.store(finding.key, result)
         return result.material
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Lines about recordings that end early or could not be read this time."""
+        kinds = (
+            (self.shortened, "ends before the length in its header"),
+            (self.unread, "could not be read and is left out this time"),
+        )
+        return tuple(
+            f"{failures[0].path} {text}: {failures[0].reason}."
+            + (f" {len(failures):,} recordings in all." if len(failures) > 1 else "")
+            for failures, text in kinds
+            if failures
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the clips in the cache."""
+        return self.clips.size_bytes(finding.key for finding in self.findings.values())
+
     def report_lines(self) -> Iterator[str]:
         """Lines of the report: usable samples, failures by reason, frames without a face."""
         total = len(self.samples) + len(self.failures)
         yield f"usable: {len(self.samples):,} of {total:,} samples"
-        by_reason: defaultdict[str, list[Path]] = defaultdict(list)
+        by_reason: defaultdict[str, list[str]] = defaultdict(list)
         for failure in self.failures:
-            by_reason[failure.reason].append(failure.path)
+            by_reason[f"left out, {failure.reason}"].append(str(failure.path))
+        for short in self.shortened:
+            by_reason["used, but ends before the length in its header"].append(
+                f"{short.path}: {short.reason}"
+            )
         for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-            yield f"left out, {reason}: {len(paths):,}"
+            yield f"{reason}: {len(paths):,}"
             yield from (f"  {path}" for path in paths[:_NAMED])
             if len(paths) > _NAMED:
                 yield f"  and {len(paths) - _NAMED:,} more"
@@ -145,8 +176,9 @@ def prepare(
     progress     called with the number of samples done, and of all
 
     Samples that cannot be used are listed in `failures` and not tried again, unless their file was
-    missing. Raises UnknownName or MediaError for the detector, MediaError for a cache that cannot
-    be written, SpecError for `faces`, EmoscopeError for a missing package.
+    missing or the system could not read it. Raises UnknownName or MediaError for the detector,
+    MediaError for a cache that cannot be written, SpecError for `faces`, EmoscopeError for a
+    missing package.
     """
     how = Cutting(spec, detector, whole, faces, min_frames)
     create_detector(how.finder)  # at once, so that an error is raised and not a failure per sample
@@ -165,7 +197,12 @@ def prepare(
         for sample, finding in results:
             findings[_span(sample)] = finding
             progress(len(findings), len(spans))
-    return _prepared(samples, how, clips, findings)
+    prepared = _prepared(samples, how, clips, findings)
+    stored = [s for s in prepared.samples if not how.takes_as_it_is(s)]
+    if stored:
+        folder = os.path.commonpath([s.path.absolute().parent for s in stored])
+        clips.record_set(f"{folder}: {how.title}", map(prepared.key, stored))
+    return prepared
 
 
 def _find_all(
@@ -184,7 +221,7 @@ def _find_all(
                 # A still in the book is usable as it is: see `_known`.
                 is_bad_still = is_image(sample.path) and finding.reason and not finding.is_faceless
                 if finding.digest and not is_bad_still:
-                    book.put(sample.path, finding.digest)
+                    book.put(sample.path, finding.digest, finding.state)
                 if time.monotonic() - saved_s > _SAVE_EVERY_S:
                     book.save()
                     saved_s = time.monotonic()
@@ -196,7 +233,7 @@ def _find_all(
 
 def _known(clips: ClipCache, book: DigestBook, how: Cutting, sample: Sample) -> Finding | None:
     """The finding of an earlier run, without reading the recording, or of a missing file."""
-    if not sample.path.exists():
+    if not exists(sample.path):
         return _find(clips, how, sample)
     content = book.get(sample.path)
     if not content:
@@ -209,29 +246,48 @@ def _known(clips: ClipCache, book: DigestBook, how: Cutting, sample: Sample) -> 
 
 
 def _find(clips: ClipCache, how: Cutting, sample: Sample) -> Finding:
-    """Put the clip of a sample, or the reason why it cannot be cut, into the cache."""
+    """Put the clip of a sample, or the reason why it cannot be cut, into the cache.
+
+    Only results that the recording's content determines are kept, not those of a moment in which
+    the system could not read it."""
     try:
+        state = state_of(sample.path)
         content = digest(sample.path)
-    except EmoscopeError as error:  # missing: not remembered, as the file may come back
+    except (EmoscopeError, OSError) as error:  # missing or locked: not remembered
         return Finding(reason=_reason(error, sample.path))
     key = clips.key(content, sample)
     known = clips.find(key)
     if known is not None:
-        return replace(known, digest=content)
+        return replace(known, digest=content, state=state)
     try:
         result = cut(sample, how)
+        if state_of(sample.path) != state:
+            return Finding(reason="it changed while it was read")
+    except (ReadError, OSError) as error:
+        return Finding(reason=_reason(error, sample.path))
     except (MediaError, SpecError) as error:
-        finding = Finding(key, _reason(error, sample.path), digest=content)
-        if sample.path.exists():
+        finding = Finding(key, _reason(error, sample.path), digest=content, state=state)
+        if exists(sample.path):
             clips.remember(finding)
         return finding
     except EmoscopeError:
         raise  # a missing package is not a fault of the sample
     except Exception as error:  # an unexpected error of a decoder costs this file only
         return Finding(key, f"{type(error).__name__}: {error}".splitlines()[0])
-    finding = Finding(key, result.reason, result.frames, result.without_face, content)
+    if result.note:  # the clip is not that of the whole recording
+        key = clips.key(content, sample, result.note)
+    finding = Finding(
+        key,
+        result.reason,
+        result.frames,
+        result.without_face,
+        content,
+        state,
+        result.note,
+    )
     if finding.reason:
-        clips.remember(finding)
+        if not result.note:
+            clips.remember(finding)
     elif not how.takes_as_it_is(sample):
         clips.store(key, result)
     return finding
@@ -256,6 +312,12 @@ def _prepared(
         how=how,
         clips=clips,
         findings=findings,
+        shortened=tuple(
+            Failure(s.path, s.label, f.note) for s, f in pairs if f.note and not f.reason
+        ),
+        unread=tuple(
+            Failure(s.path, s.label, f.reason) for s, f in pairs if f.reason and not f.digest
+        ),
     )
 
 
@@ -264,7 +326,9 @@ def _span(sample: Sample) -> _Span:
     return sample.path, sample.start_s, sample.end_s, sample.fps
 
 
-def _reason(error: EmoscopeError, path: Path) -> str:
+def _reason(error: Exception, path: Path) -> str:
     """The reason in an error message, without the path before it and the remedy after it."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     message = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
     return message.partition(". ")[0].removesuffix(".")

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from emoscope.core.errors import CorpusError, UnknownName
 from emoscope.core.registry import Registry
-from emoscope.corpora.manifest import Manifest, synthetic_kind
+from emoscope.corpora.manifest import Manifest, spelling_notes, synthetic_kind
 
 __all__ = [
     "CORPORA",
@@ -104,4 +104,8 @@ def read_corpus(name: str, root: Path, /, **options: Any) -> Manifest:
         raise CorpusError(f"{root}: no such file or folder. Give the folder that holds {name}.")
     manifest = reader(root, **checked)
     kind = synthetic_kind(root if root.is_dir() else root.parent)
-    return replace(manifest, corpus=f"synthetic-{kind}") if kind else manifest
+    return replace(
+        manifest,
+        corpus=f"synthetic-{kind}" if kind else manifest.corpus,
+        notes=(*manifest.notes, *spelling_notes(manifest)),
+    )

@@ -1,8 +1,9 @@
 """Read timestamped RGB frames from a video, an image, or a folder of numbered images.
 
 Times are the file's own timestamps, so variable frame rates are supported. Time zero is the start
-of the container, for audio and video alike. Frames are rotated as the file's metadata says.
-Non-square pixels and interlaced frames are left as stored, and HDR is not tone-mapped.
+of the container, for audio and video alike; where the file's clock restarts, as in joined MPEG-TS
+files, the parts follow one another. Frames are shown as a player shows them: rotated as the file's
+metadata says, with square pixels, interlaced ones de-interlaced. HDR is not tone-mapped.
 """
 
 import math
@@ -26,9 +27,10 @@ from emoscope.media.reading.images import (
     numbered_images,
     read_image,
 )
-from emoscope.media.reading.pixels import Converter, Orientation
+from emoscope.media.reading.log import ReadLog
+from emoscope.media.reading.pixels import Converter, shrunk
 
-__all__ = ["Frame", "VideoInfo", "probe", "read_frames"]
+__all__ = ["Frame", "ReadLog", "VideoInfo", "probe", "read_frames"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,17 +41,20 @@ class Frame:
     time_s       when it is shown, from the start of the file
     index        its number in display order
     duration_s   how long it is shown; 0 if the file does not say
+    scale        pixels of the displayed picture a pixel of `rgb`: above 1 if it was scaled down
     """
 
     rgb: ByteArray
     time_s: float
     index: int
     duration_s: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """Metadata of a file; width and height are as displayed, after rotation."""
+    """Metadata of a file; width and height are those of the first frame as displayed: upright,
+    with square pixels."""
 
     path: Path
     width: int
@@ -114,11 +119,11 @@ def probe(path: str | Path, *, image_fps: float = 25.0) -> VideoInfo:
 
 def _probe_container(container: InputContainer, path: Path) -> VideoInfo:
     stream = picture_stream(container, path)
-    first = next(PictureReader(container, stream, Grid(None)).pictures(), None)
+    first = next(PictureReader(container, stream, Grid(None), path).pictures(), None)
     if first is None:
         raise _no_frame(path)
-    frame, fps = first.frame, stream.average_rate or stream.guessed_rate
-    width, height = Orientation.of(frame).size(frame.width, frame.height)
+    width, height = Converter(aspect=stream.sample_aspect_ratio).size(first.frame)
+    fps = stream.average_rate or stream.guessed_rate
     return VideoInfo(
         path=path,
         width=width,
@@ -146,6 +151,7 @@ def read_frames(
     end_s: float | None = None,
     max_side: int | None = None,
     image_fps: float = 25.0,
+    log: ReadLog | None = None,
 ) -> Iterator[Frame]:
     """Read the frames of a video, an image or a folder of images lazily, in display order.
 
@@ -158,13 +164,15 @@ def read_frames(
     end_s       stop before this time
     max_side    scale frames down so that their longer side has at most this many pixels
     image_fps   frame rate of a folder of images
+    log         receives remarks on the file, such as that it is cut off
 
     `Frame.index` counts from the file's first frame. After a seek it is estimated as the time
     multiplied by the average frame rate, which is exact at constant rates only.
 
-    Damaged parts are skipped, and a truncated file gives the frames it contains. Raises MediaError
-    for a path that is missing, empty, or has no decodable frame, and for a span that is empty or
-    starts after the end.
+    Damaged parts are skipped, and a truncated file gives the frames it contains: see
+    `ReadLog.ends_early`. Raises MediaError for a path that is missing, empty, or has no decodable
+    frame, and for a span that is empty or starts after the end; ReadError if the system cannot read
+    the file.
 
     >>> import numpy as np
     >>> from emoscope.media.video import Frame, read_frames
@@ -187,7 +195,7 @@ def read_frames(
         return _webp_frames(file, span)
     if is_image(file) and not is_animated(file):
         return _image_frames(file, [file], 0.0, span)
-    return _video_frames(file, span)
+    return _video_frames(file, span, ReadLog() if log is None else log)
 
 
 def _image_frames(path: Path, images: list[Path], fps: float, span: _Span) -> Iterator[Frame]:
@@ -200,37 +208,44 @@ def _image_frames(path: Path, images: list[Path], fps: float, span: _Span) -> It
         if span.end_s is not None and time_s >= span.end_s:
             return
         if grid.takes(time_s) and time_s >= span.start_s:
-            yield Frame(read_image(image, span.max_side), time_s, index, period_s)
+            whole = read_image(image)
+            rgb = shrunk(whole, span.max_side)
+            yield Frame(rgb, time_s, index, period_s, whole.shape[1] / rgb.shape[1])
 
 
 def _webp_frames(path: Path, span: _Span) -> Iterator[Frame]:
     durations_s = webp_durations_s(path)
     _check_start(path, span.start_s, sum(durations_s))
     grid, time_s = Grid(span.rate_hz), 0.0
-    pictures = animated_webp(path, span.max_side)
-    for index, (rgb, duration_s) in enumerate(zip(pictures, durations_s, strict=True)):
+    for index, (whole, duration_s) in enumerate(zip(animated_webp(path), durations_s, strict=True)):
         if span.end_s is not None and time_s >= span.end_s:
             return
         if grid.takes(time_s) and time_s >= span.start_s:
-            yield Frame(rgb, time_s, index, duration_s)
+            rgb = shrunk(whole, span.max_side)
+            yield Frame(rgb, time_s, index, duration_s, whole.shape[1] / rgb.shape[1])
         time_s += duration_s
 
 
-def _video_frames(path: Path, span: _Span) -> Iterator[Frame]:
+def _video_frames(path: Path, span: _Span, log: ReadLog) -> Iterator[Frame]:
     with open_media(path) as container:
         stream = picture_stream(container, path)
-        grid, converter = Grid(span.rate_hz), Converter(span.max_side)
-        reader = PictureReader(container, stream, grid)
+        grid = Grid(span.rate_hz)
+        converter = Converter(span.max_side, stream.sample_aspect_ratio)
+        reader = PictureReader(container, stream, grid, path)
         video_end_s: float | None = None
         for picture in reader.pictures(grid.instant_before(span.start_s)):
             if span.end_s is not None and picture.time_s >= span.end_s:
+                log.add_restarts(reader.restarts_s)
                 return
             video_end_s = picture.time_s + picture.duration_s
             if grid.takes(picture.time_s) and picture.time_s >= span.start_s:
                 rgb = converter.rgb(picture.frame)
-                yield Frame(rgb, picture.time_s, picture.index, picture.duration_s)
+                scale = converter.size(picture.frame)[0] / rgb.shape[1]
+                yield Frame(rgb, picture.time_s, picture.index, picture.duration_s, scale)
         if video_end_s is None:
             raise _no_frame(path)
+        log.add_restarts(reader.restarts_s)
+        log.add_end("picture", reader.end_s, reader.expected_end_s(), span.end_s)
         _check_start(path, span.start_s, video_end_s)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
@@ -20,8 +21,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
 from emoscope.media.files import replacing
-from emoscope.media.reading.container import existing, open_media, packets, zero_s
+from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.images import is_image
+from emoscope.media.reading.packets import PacketReader
 from emoscope.media.video import Frame
 
 __all__ = ["write_video"]
@@ -51,9 +53,10 @@ def write_video(
                      audio within the span is written
     comment          text to store in the file's metadata
 
-    Odd sizes are padded to even ones by repeating the edge. The file is written atomically: an
-    exception, also one of the iterator, leaves nothing behind. Raises MediaError if there are no
-    frames, if their sizes differ, if their times do not increase, or if the file cannot be
+    The size is that of the first frame. Frames of another size are fitted into it, with black bars
+    where their shape differs. Odd sizes are padded to even ones by repeating the edge. The file is
+    written atomically: an exception, also one of the iterator, leaves nothing behind. Raises
+    MediaError if there are no frames, if their times do not increase, or if the file cannot be
     written.
     """
     target = Path(path)
@@ -108,7 +111,7 @@ class _Video:
 
     def __init__(self, output: OutputContainer, target: Path, first: Frame, start_s: float) -> None:
         self._output, self._target, self._start_s = output, target, start_s
-        self._shape = first.rgb.shape
+        self._size = first.rgb.shape[1], first.rgb.shape[0]
         self._reformatter = VideoReformatter()
         self._durations: dict[int, int] = {}  # {timestamp: duration} of frames being encoded
         self._latest = -1
@@ -122,13 +125,7 @@ class _Video:
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
 
     def add(self, frame: Frame) -> None:
-        """Encode one frame. Raises MediaError if its size or time does not fit the previous."""
-        if frame.rgb.shape != self._shape:
-            (height, width), (first_height, first_width) = frame.rgb.shape[:2], self._shape[:2]
-            raise MediaError(
-                f"{self._target}: frame {frame.index} is {width}x{height}, the first is"
-                f" {first_width}x{first_height}. Write frames of equal size."
-            )
+        """Encode one frame. Raises MediaError if its time does not come after the previous."""
         ticks = round((frame.time_s - self._start_s) / _TICK_S)
         if ticks <= self._latest:
             previous_s = self._start_s + float(self._latest * _TICK_S)
@@ -138,7 +135,7 @@ class _Video:
             )
         self._durations[ticks] = round(frame.duration_s / _TICK_S) or ticks - max(self._latest, 0)
         self._latest = ticks
-        self._mux(self._stream.encode(self._yuv(frame.rgb, ticks)))
+        self._mux(self._stream.encode(self._yuv(_fitted(frame.rgb, self._size), ticks)))
 
     def finish(self) -> None:
         """Flush the encoder."""
@@ -162,6 +159,20 @@ class _Video:
         return frame
 
 
+def _fitted(rgb: ByteArray, size: tuple[int, int]) -> ByteArray:
+    """Scale a frame to fit a width and height, with black bars around it."""
+    if (rgb.shape[1], rgb.shape[0]) == size:
+        return rgb
+    width, height = size
+    factor = min(width / rgb.shape[1], height / rgb.shape[0])
+    inner = (max(1, round(rgb.shape[1] * factor)), max(1, round(rgb.shape[0] * factor)))
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    x, y = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas = np.zeros((height, width, 3), dtype=np.uint8)
+    canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(rgb, inner, interpolation=method)
+    return canvas
+
+
 def _even(rgb: ByteArray) -> ByteArray:
     """Pad to even width and height by repeating the edge."""
     height, width = rgb.shape[:2]
@@ -181,20 +192,27 @@ def _audio(
         return None
     container = stack.enter_context(open_media(file))
     tracks = [track for track in container.streams.audio if track.codec_context is not None]
-    return _Audio(container, tracks[0], start_s, end_s) if tracks else None
+    return _Audio(container, tracks[0], file, start_s, end_s) if tracks else None
 
 
 class _Audio:
     """An audio track that is copied from one file to another, interleaved with the video."""
 
     def __init__(
-        self, source: InputContainer, track: AudioStream, start_s: float, end_s: float | None
+        self,
+        source: InputContainer,
+        track: AudioStream,
+        path: Path,
+        start_s: float,
+        end_s: float | None,
     ) -> None:
         assert track.time_base is not None  # set for every stream of an open file
-        self._source, self._track, self._time_base = source, track, track.time_base
+        self._track, self._time_base = track, track.time_base
+        self._source = PacketReader(source, track, path)
         self._start_s, self._end_s = start_s, math.inf if end_s is None else end_s
         self._zero_s = zero_s(source)
         self._pending: tuple[float, Packet[Any]] | None = None
+        self._latest: int | None = None
 
     def add_track(self, output: OutputContainer) -> None:
         """Add a track to a file that has no packets yet."""
@@ -219,7 +237,7 @@ class _Audio:
             self._pending = None
 
     def _copied(self) -> "Iterator[tuple[float, Packet[Any]]]":
-        for packet in packets(self._source, self._track):
+        for packet in self._source:
             if packet.pts is None:
                 continue  # the empty packet at the end
             time_s, shifted = self._shifted(packet.pts, packet.duration or 0)
@@ -245,18 +263,20 @@ class _Audio:
         yield from ((time_s, packet) for packet in self._target.encode(None))
 
     def _frames(self) -> Iterator[AudioFrame]:
-        for packet in packets(self._source, self._track):
-            try:
-                frames = self._track.decode(packet)
-            except av.FFmpegError:
-                continue  # damaged packet
-            yield from frames
+        for packet in self._source:
+            yield from self._source.decode(packet)
 
     def _shifted(self, pts: int, duration: int) -> tuple[float, int | None]:
-        """Time in the source, and timestamp in the output; None before the span.
+        """Time in the source, and timestamp in the output.
 
-        If the span starts at zero, the encoder's lead-in before time zero is kept."""
+        It is None before the span, and for a packet that does not come after the previous one, as
+        at a restart of the file's clock. If the span starts at zero, the encoder's lead-in before
+        time zero is kept."""
         time_s = float(pts * self._time_base) - self._zero_s
         if self._start_s > 0 and time_s + float(duration * self._time_base) <= self._start_s:
             return time_s, None
-        return time_s, pts - round((self._zero_s + self._start_s) / self._time_base)
+        shifted = pts - round((self._zero_s + self._start_s) / self._time_base)
+        if self._latest is not None and shifted <= self._latest:
+            return time_s, None
+        self._latest = shifted
+        return time_s, shifted

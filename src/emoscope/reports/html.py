@@ -172,6 +172,7 @@ def _facts(timeline: Timeline) -> dict[str, str]:
         "Fusion": source.rule,
         "Prior": source.prior,
         "Vote": source.vote,
+        "Windows": " every ".join(f"{s:g} s" for s in (source.window_s, source.stride_s) if s),
         "Smoothing": f"{source.smooth_s:g} s" if source.smooth_s else "",
         "Minimum confidence": f"{source.min_confidence:.0%}" if source.min_confidence else "",
         "Detector": source.detector,

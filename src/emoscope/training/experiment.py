@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ import torch
 from lightning.fabric.utilities import rank_zero
 
 from emoscope.analysis.bundle import load_bundle
+from emoscope.core.clipspec import ClipSpec
 from emoscope.core.errors import CorpusError, RecipeError
 from emoscope.core.offline import default_cache
 from emoscope.core.votes import VOTES
@@ -26,7 +27,7 @@ from emoscope.corpora.prepare import Prepared
 from emoscope.corpora.prepare import prepare as prepare_clips
 from emoscope.media.files import check_writable, replacing
 from emoscope.training.fold_training import FoldTraining
-from emoscope.training.folds import Plan, plan_folds
+from emoscope.training.folds import Plan, check_persons, plan_folds
 from emoscope.training.jobs import Job, prepare, prepare_run
 from emoscope.training.networks.code import NetworkCode, code_of_recipe
 from emoscope.training.networks.fit import Hardware
@@ -38,7 +39,7 @@ from emoscope.training.run_lock import check_owner, owned
 from emoscope.training.samples import choose_samples
 from emoscope.training.windows import BundleWindow, bundle_window
 
-__all__ = ["is_leader", "resume", "train"]
+__all__ = ["cut_clips", "is_leader", "resume", "train"]
 
 _WAIT_S = 6 * 3600.0
 _PACKAGES = ("emoscope", "torch", "lightning", "numpy", "scikit-learn", "opencv-python-headless")
@@ -113,7 +114,7 @@ def _train(
     job = prepare(recipe, manifest.labels, code)
     if note := job.check():
         observer.note(note)
-    prepared = _cut_clips(recipe, job, manifest.samples, cache, observer)
+    prepared = cut_clips(recipe, job.spec, manifest.samples, cache, progress=observer.clips_cut)
     left_out = dict(Counter(failure.reason for failure in prepared.failures))
     if not prepared.samples:
         reason, count = Counter(left_out).most_common(1)[0]
@@ -124,6 +125,8 @@ def _train(
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
     )
+    if job.kind == "estimator":
+        check_persons(plan, recipe.model.name)
     manifest = replace(manifest, left_out={**manifest.left_out, **left_out, **plan.left_out})
     trained = [plan.samples[row] for row in (plan.final or plan.folds[0]).train]
     window = None if job.spec.is_image else bundle_window(recipe, job.spec, trained)
@@ -169,7 +172,7 @@ def _resume(run: Run, hardware: Hardware, cache: Path | None, observer: Observer
                 f"{path}: not the {what} that {run.folder} started with. Restore the file."
             )
     job = prepare_run(run, run.allow_code)
-    prepared = _cut_clips(run.recipe, job, run.samples, cache, observer)
+    prepared = cut_clips(run.recipe, job.spec, run.samples, cache, progress=observer.clips_cut)
     if prepared.failures:
         first = prepared.failures[0]
         raise RecipeError(
@@ -202,18 +205,29 @@ def _inputs(recipe: Recipe) -> dict[str, Path]:
     return paths
 
 
-def _cut_clips(
-    recipe: Recipe, job: Job, samples: Sequence[Sample], cache: Path | None, observer: Observer
+def cut_clips(
+    recipe: Recipe,
+    spec: ClipSpec,
+    samples: Sequence[Sample],
+    cache: Path | None,
+    *,
+    workers: int | None = None,
+    progress: Callable[[int, int], None],
 ) -> Prepared:
+    """Cut the clips that a recipe's training needs.
+
+    spec   the model's ClipSpec with the recipe's changes
+    Raises the errors of `emoscope.corpora.prepare.prepare`."""
     return prepare_clips(
         samples,
-        job.spec,
+        spec,
         cache or default_cache(),
         detector=recipe.corpus.detector_choice,
         faces=recipe.corpus.faces,
         min_frames=recipe.corpus.min_frames,
         whole=recipe.evaluation.every > 0,
-        progress=observer.clips_cut,
+        workers=workers,
+        progress=progress,
     )
 
 
@@ -257,7 +271,7 @@ def _write_run(
             "left_out": manifest.left_out,
             "failures": [asdict(f) | {"path": str(f.path)} for f in prepared.failures],
             "faces": {label: asdict(counts) for label, counts in prepared.report.items()},
-            "warnings": plan.warnings,
+            "warnings": [*manifest.notes, *prepared.warnings, *plan.warnings],
             "commit": _commit(),
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _PACKAGES},
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",

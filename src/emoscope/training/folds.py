@@ -1,5 +1,6 @@
 """Plan the folds of a recipe's protocol: hold-outs, duplicate recordings, refusal of leaks."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.core.errors import RecipeError
+from emoscope.core.spelling import key
 from emoscope.corpora.manifest import Sample
 from emoscope.training.recipe import (
     AugmentedRandom,
@@ -32,7 +34,7 @@ from emoscope.training.splits import (
     stratified_group_holdout,
 )
 
-__all__ = ["Plan", "Rows", "plan_folds"]
+__all__ = ["Plan", "Rows", "check_persons", "plan_folds"]
 
 Samples = tuple[Sample, ...]
 
@@ -106,6 +108,26 @@ def plan_folds(
     everything = rows(final, used, (), {}) if len(folds) > 1 else None
     warnings = [text for fold in planned for text in _warnings(fold, used, labels)]
     return Plan(used, planned, everything, left_out, tuple(warnings))
+
+
+def check_persons(plan: Plan, model: str) -> None:
+    """Check that every class an estimator learns is learned from two persons or more.
+
+    Raises RecipeError that names the first class of fewer: its probabilities would be calibrated on
+    a person whom it has learned from."""
+    for fold in (*plan.folds, *([plan.final] if plan.final else [])):
+        persons: dict[str, set[str]] = defaultdict(set)
+        for row in fold.train:
+            sample = plan.samples[row]
+            persons[sample.label].add(key(sample.subject) or str(sample.path))
+        for label in sorted(persons):
+            if len(persons[label]) < 2:
+                count = sum(sample.label == label for sample in plan.samples)
+                raise RecipeError(
+                    f"{label} has {count} sample{'s' * (count > 1)}, too few: fold {fold.name!r} "
+                    f"learns it from one person, and {model} needs two. Leave the class out by "
+                    "corpus.labels, or choose a protocol with fewer folds."
+                )
 
 
 def _split(samples: Sequence[Sample], protocol: Protocol) -> Iterator[Fold]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from emoscope.core.errors import CorpusError
+from emoscope.core.spelling import key
 from emoscope.corpora.manifest import Sample, twins
 from emoscope.media.reading.images import natural_key
 
@@ -88,14 +89,14 @@ def group_k_fold(samples: Sequence[Sample], k: int, seed: int = 0) -> Iterator[F
     [['a'], ['b', 'c']]
     """
     subjects = _subjects(samples, at_least=k)
-    sizes = Counter(sample.subject for sample in samples)
+    sizes = Counter(key(sample.subject) for sample in samples)
     shuffled = np.random.default_rng(seed).permutation(np.array(subjects, dtype=object)).tolist()
     members: list[set[str]] = [set() for _ in range(k)]
     totals = [0] * k
-    for subject in sorted(shuffled, key=lambda who: -sizes[who]):
+    for subject in sorted(shuffled, key=lambda who: -sizes[key(who)]):
         smallest = totals.index(min(totals))
         members[smallest].add(subject)
-        totals[smallest] += sizes[subject]
+        totals[smallest] += sizes[key(subject)]
     for i, chosen in enumerate(members):
         yield _fold(f"fold {i + 1}", samples, chosen)
 
@@ -107,8 +108,9 @@ def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int =
     subjects = _subjects(samples, at_least=2)
     labels = sorted({sample.label for sample in samples})
     table = np.zeros((len(subjects), len(labels)))
+    row_of = {key(subject): row for row, subject in enumerate(subjects)}
     for sample in samples:
-        table[subjects.index(sample.subject), labels.index(sample.label)] += 1
+        table[row_of[key(sample.subject)], labels.index(sample.label)] += 1
     wanted = part * table.sum(axis=0)
     count = min(max(round(part * len(subjects)), 1), len(subjects) - 1)
     rng = np.random.default_rng(seed)
@@ -120,8 +122,9 @@ def stratified_group_holdout(samples: Sequence[Sample], part: float, seed: int =
 def held_out_subjects(samples: Sequence[Sample], chosen: Sequence[str]) -> Fold:
     """Hold out the named persons. Raises CorpusError for a person who does not occur."""
     subjects = _subjects(samples)
+    known = set(map(key, subjects))
     for subject in chosen:
-        if subject not in subjects:
+        if key(subject) not in known:
             near = difflib.get_close_matches(subject, subjects, n=1)
             hint = (
                 f"Did you mean {near[0]!r}?" if near else f"They are {', '.join(subjects[:3])} ..."
@@ -192,8 +195,13 @@ def leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> dict[str, tu
     for side, samples in enumerate((fold.train, fold.test)):
         for sample in samples:
             by_content[content[sample.path]][side].add(str(sample.path))
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for sample in (*fold.train, *fold.test):
+        spellings[key(sample.subject)].add(sample.subject)
     on_both_sides = {
-        "subject": _common(fold, lambda s: s.subject),
+        "subject": tuple(
+            " = ".join(sorted(spellings[who])) for who in _common(fold, lambda s: key(s.subject))
+        ),
         "recording": _common(fold, lambda s: str(s.path)),
         "content": tuple(
             " = ".join(sorted(train | test))
@@ -225,29 +233,32 @@ def refuse_leaks(fold: Fold, content: Mapping[Path, str] | None = None) -> None:
         )
 
 
-def _common(fold: Fold, key: Callable[[Sample], str]) -> tuple[str, ...]:
-    sides = ({key(sample) for sample in side} for side in (fold.train, fold.test))
+def _common(fold: Fold, value: Callable[[Sample], str]) -> tuple[str, ...]:
+    sides = ({value(sample) for sample in side} for side in (fold.train, fold.test))
     return tuple(sorted(set.intersection(*sides) - {""}))
 
 
 def _fold(name: str, samples: Sequence[Sample], tested: set[str]) -> Fold:
     """Split into the persons in `tested` and all others."""
+    keys = set(map(key, tested))
     return Fold(
         name,
-        train=tuple(sample for sample in samples if sample.subject not in tested),
-        test=tuple(sample for sample in samples if sample.subject in tested),
+        train=tuple(sample for sample in samples if key(sample.subject) not in keys),
+        test=tuple(sample for sample in samples if key(sample.subject) in keys),
     )
 
 
 def _subjects(samples: Sequence[Sample], at_least: int = 2) -> list[str]:
     """The subjects in natural order. Raises CorpusError for too few, or a sample without one."""
-    nameless = sum(not sample.subject for sample in samples)
+    nameless = sum(not key(sample.subject) for sample in samples)
     if nameless:
         raise CorpusError(
             f"{nameless} of {len(samples)} samples have no subject, but this protocol splits by "
             "person. Use the corpus's fixed split."
         )
-    subjects = sorted({s.subject for s in samples}, key=lambda who: (natural_key(who), who))
+    # Subjects that differ only in spelling are one, under the first of their names.
+    names = {key(s.subject): s.subject for s in reversed(samples)}.values()
+    subjects = sorted(names, key=lambda who: (natural_key(who), who))
     if len(subjects) < at_least:
         raise CorpusError(
             f"This protocol needs {at_least} subjects or more, the corpus has {len(subjects)}."

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,37 @@ def test_other_depths_and_files_are_counted(tmp_path: Path) -> None:
 def test_labels_and_subjects_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match=r"found anna/sad/1\.mp4 and happy/1\.mp4"):
         read("folder", tmp_path, "happy/1.mp4", "anna/sad/1.mp4")
+
+
+# Issue 18, kind 4: folders named as splits were persons
+
+
+def test_folders_named_as_splits_are_splits_and_reported(tmp_path: Path) -> None:
+    names = ["Train/happy/1.mp4", "val/happy/2.mp4", "test/sad/3.mp4"]
+    manifest = read("folder", tmp_path, *names)
+    assert facts(manifest) == [("happiness", ""), ("sadness", ""), ("happiness", "")]
+    assert manifest.counts("split") == {"test": 1, "train": 1, "valid": 1}
+    assert manifest.notes == ("The folders Train, test, val are read as splits, not as persons.",)
+
+
+def test_a_split_among_persons_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="'test' is a split and 'anna' a subject"):
+        read("folder", tmp_path, "anna/sad/1.mp4", "test/sad/1.mp4")
+
+
+@pytest.mark.parametrize("names", [["train/1.mp4", "test/2.mp4"], ["happy/train/1.mp4"]])
+def test_splits_in_the_place_of_labels_are_refused(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(CorpusError, match=r"would be a label. Put the labels below the splits"):
+        read("folder", tmp_path, *names)
+
+
+def test_a_folder_named_nan_is_not_a_label(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"1\.mp4: 'nan' is not a label"):
+        read("folder", tmp_path, "NaN/1.mp4", "sad/1.mp4")
+
+
+def test_a_label_in_two_unicode_forms_is_one_class(tmp_path: Path) -> None:
+    forms = [unicodedata.normalize(form, "ärger") for form in ("NFC", "NFD")]
+    manifest = read("folder", tmp_path, *(f"{form}/{i}.mp4" for i, form in enumerate(forms)))
+    assert manifest.labels == (forms[0],)
+    assert all(sample.path.is_file() for sample in manifest.samples), "opened as they are written"

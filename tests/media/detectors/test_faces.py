@@ -11,6 +11,7 @@ from emoscope.core.errors import MediaError, UnknownName
 from emoscope.core.results import Box
 from emoscope.media.detectors import DETECTORS, cascades, create_detector
 from emoscope.media.detectors.base import Detection
+from emoscope.media.detectors.cascades import CascadeDetector
 from emoscope.media.people.crops import crop_face
 
 SHARED = Path(__file__).parents[4] / "shared"
@@ -31,6 +32,31 @@ REAL_DETECTORS = [
 def the_face(choice: str, rgb: NDArray[np.uint8]) -> Detection:
     (face,) = create_detector(choice).detect(rgb)
     return face
+
+
+@pytest.mark.parametrize("degrees", [30, -30])
+@pytest.mark.parametrize("choice", ["haar", pytest.param("lbp", marks=needs_lbp)])
+def test_a_cascade_finds_tilted_heads_in_the_turned_picture(choice: str, degrees: float) -> None:
+    """Its box is the upright one, moved with the head."""
+    rgb = skimage.data.astronaut()
+    turn = cv2.getRotationMatrix2D((256, 256), -degrees, 1.0)
+    picture = cv2.warpAffine(rgb, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    detector = create_detector(choice)
+    assert isinstance(detector, CascadeDetector)
+    assert detector.detect(picture) == []
+    face = detector.detect(picture, roll=degrees)[0]
+    upright = the_face(choice, rgb)
+    assert face.box.center == pytest.approx(turn @ (*upright.box.center, 1), abs=6)
+    assert face.box.width == pytest.approx(face.box.height)
+    assert face.box.width == pytest.approx(upright.box.width, rel=0.15)
+    assert face.roll == degrees
+    level = crop_face(picture, face.box, roll=degrees)
+    assert (
+        np.corrcoef(
+            level.ravel(), cv2.resize(crop_face(rgb, upright.box), level.shape[:2]).ravel()
+        )[0, 1]
+        > 0.7
+    )
 
 
 @pytest.mark.parametrize("choice", REAL_DETECTORS)

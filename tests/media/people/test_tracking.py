@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from emoscope.core.results import Box
 from emoscope.media.detectors import create_detector
 from emoscope.media.detectors.base import Detection
+from emoscope.media.detectors.cascades import CascadeDetector
 from emoscope.media.detectors.whole_frame import WholeFrame
 from emoscope.media.people.tracking import FaceTracker, TrackedFace
 from emoscope.media.video import read_frames
@@ -400,3 +401,72 @@ def test_no_face_is_reported_before_one_appears(haar: Counted) -> None:
     assert all(seen == [] for index, seen in found if index < 96)
     assert all(seen == [0] for index, seen in found if 96 <= index < 168)
     assert any(index >= 96 for index, _ in found)
+
+
+# Heads that are tilted (issue 18, kind 12)
+
+
+def tilted(degrees: float, side: int = 160) -> Picture:
+    """The scene with a head that is tilted clockwise about the middle of its face."""
+    turn = cv2.getRotationMatrix2D((100, 96), -degrees, 1.0)
+    size = (HEAD.shape[1], HEAD.shape[0])
+    head = cv2.warpAffine(HEAD, turn, size, borderMode=cv2.BORDER_REPLICATE)
+    return put(scene(), head, 60, 30, side)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "side", "roll"),
+    [(0, 160, 0), (25, 160, 30), (30, 160, 30), (-30, 160, -30), (-40, 180, -30)],
+)
+def test_a_tilted_head_is_found_in_the_first_picture_and_tracked(
+    degrees: float, side: int, roll: float
+) -> None:
+    found = follow(FaceTracker(create_detector("haar")), [tilted(degrees, side)] * 20)
+    assert [ids(frame) for frame in found] == [[0]] * 20
+    for (face,) in (found[0], found[-1]):
+        assert face.box.iou(face_box(60, 30, side)) > 0.6
+        assert face.roll == roll
+
+
+def test_a_head_that_tilts_and_comes_back_keeps_its_id() -> None:
+    degrees = [*range(0, 41, 2), *[40] * 20, *range(40, -41, -2), *[-40] * 20, *range(-40, 1, 2)]
+    found = follow(FaceTracker(create_detector("haar")), map(tilted, degrees))
+    assert {track for frame in found for track in ids(frame)} == {0}
+    assert sum(map(bool, found)) > 0.95 * len(degrees)
+    assert [frame[0].roll for frame in (found[0], found[40], found[-25], found[-1])] == [
+        *(0, 30, -30, 0)
+    ]
+
+
+def test_a_tilted_head_beside_an_upright_one_stays_in_sight() -> None:
+    def picture(degrees: float) -> Picture:
+        return np.hstack([tilted(degrees), tilted(0)[:, ::-1]])
+
+    degrees = [0.0] * 5 + [35.0] * 40
+    found = follow(FaceTracker(create_detector("haar")), map(picture, degrees))
+    assert all(ids(frame) == [0, 1] for frame in found[-30:])
+    assert sorted(face.roll for face in found[-1]) == [0, 30]
+
+
+def test_an_upright_face_costs_one_detection_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    rolls: list[float] = []
+    plain = CascadeDetector.detect
+
+    def counted(detector: CascadeDetector, rgb: Picture, roll: float = 0.0) -> list[Detection]:
+        rolls.append(roll)
+        return plain(detector, rgb, roll)
+
+    monkeypatch.setattr(CascadeDetector, "detect", counted)
+    follow(FaceTracker(create_detector("haar")), [tilted(0)] * 30)
+    assert rolls == [0.0] * len(rolls)
+    rolls.clear()
+    follow(FaceTracker(create_detector("haar")), [scene()] * 9)
+    assert rolls == [0, 30, -30, 0, 0, 30, 0, 0, -30]
+
+
+@pytest.mark.parametrize("name", ["brick", "gravel", "coffee", "chelsea", "coins"])
+def test_textures_and_objects_are_not_tilted_faces(name: str) -> None:
+    """In the first picture, which may be the only one."""
+    picture = np.asarray(getattr(skimage.data, name)())
+    rgb = picture if picture.ndim == 3 else np.repeat(picture[..., None], 3, axis=2)
+    assert [face for face in FaceTracker(create_detector("haar")).update(rgb, 0) if face.roll] == []

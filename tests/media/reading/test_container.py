@@ -1,32 +1,15 @@
-from collections.abc import Iterator
+import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
-from making import make_sound, make_text, make_video
+from making import make_image_folder, make_sound, make_text, make_video
 
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.container import existing, open_media, packets, zero_s
-
-
-class Demuxed:
-    """A container that yields packets and then fails."""
-
-    def __init__(self, given: list[Any], error: Exception) -> None:
-        self.given, self.error = given, error
-
-    def demux(self, _: object) -> Iterator[Any]:
-        yield from self.given
-        raise self.error
-
-
-@pytest.mark.parametrize("error", [av.InvalidDataError(1, "bad"), IndexError("out of range")])
-def test_packets_end_where_the_file_becomes_unreadable(error: Exception) -> None:
-    whole, damaged = av.Packet(b"whole"), av.Packet(b"damaged")
-    damaged.is_corrupt = True
-    result = list(packets(Demuxed([whole, damaged, whole], error), None))  # type: ignore[arg-type]
-    assert [packet.size for packet in result] == [5, 5, 0]  # the empty one flushes the decoder
+from emoscope.media.reading.container import existing, open_media, zero_s
+from emoscope.media.reading.images import read_image
+from emoscope.media.sound.audio import read_sound
+from emoscope.media.video import probe, read_frames
 
 
 def test_a_missing_file_and_one_below_a_file_do_not_exist(tmp_path: Path) -> None:
@@ -63,3 +46,23 @@ def test_time_zero_is_the_start_of_the_earlier_of_audio_and_video(
         starts_s = [float(s.start_time * s.time_base) for s in container.streams]
         assert zero_s(container) == min(starts_s)
         assert zero_s(container) == pytest.approx(offset_s, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    "read", [probe, lambda path: list(read_frames(path)), read_sound, read_image]
+)
+@pytest.mark.parametrize("name", ["pipe.mp4", "pipe.png", "pipe.wav"])
+def test_a_pipe_is_refused_and_not_waited_for(
+    tmp_path: Path, name: str, read: Callable[[Path], object]
+) -> None:
+    """Kind 17 of issue 18: without a writer, opening a pipe waits for ever."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(MediaError, match=rf"{name}: not a regular file\. "):
+        read(tmp_path / name)
+
+
+def test_a_pipe_among_numbered_images_is_refused(tmp_path: Path) -> None:
+    folder = make_image_folder(tmp_path / "images", num_images=2)
+    os.mkfifo(folder / "frame9.png")
+    with pytest.raises(MediaError, match=r"frame9\.png: not a regular file"):
+        list(read_frames(folder))

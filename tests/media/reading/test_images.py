@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,15 @@ def test_opencv_logging_is_restored(tmp_path: Path) -> None:
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
     with pytest.raises(MediaError):
         read_image(make_text(tmp_path / "bad.png"))
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_WARNING
+
+
+def test_opencv_logging_is_restored_after_threads(tmp_path: Path) -> None:
+    """Kind 1 of issue 18: a thread that began in another one's silence left it for good."""
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_WARNING)
+    path = make_image(tmp_path / "good.png", np.zeros((200, 200, 3), np.uint8))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read_image(path), range(200)))
     assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_WARNING
 
 

@@ -1,10 +1,11 @@
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
-from making import Picture, corner_picture, make_video
+from making import Picture, corner_picture, make_joined, make_video
 
 from emoscope.media.reading.pixels import Orientation, fit
 from emoscope.media.video import probe, read_frames
@@ -213,3 +214,111 @@ def test_fit_keeps_the_aspect_ratio(
     size_wh: tuple[int, int], max_side: int | None, expected: tuple[int, int]
 ) -> None:
     assert fit(*size_wh, max_side) == expected
+
+
+# Kind 7 of issue 18: square pixels, interlaced film, sizes that change
+
+
+@pytest.mark.parametrize(
+    ("size_wh", "aspect", "expected_wh"),
+    [
+        ((72, 58), Fraction(64, 45), (102, 58)),  # DV, 16:9
+        ((72, 48), Fraction(8, 9), (64, 48)),  # DV, NTSC
+        ((36, 58), Fraction(32, 11), (105, 58)),  # half D1
+        ((144, 108), Fraction(4, 3), (192, 108)),  # HDV
+        ((64, 48), Fraction(1, 1), (64, 48)),
+        ((640, 48), Fraction(1215, 1216), (640, 48)),  # cropped: as good as square
+        ((64, 48), Fraction(50, 1), (64, 48)),  # damaged
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_pixels_are_square(
+    tmp_path: Path,
+    size_wh: tuple[int, int],
+    aspect: Fraction,
+    expected_wh: tuple[int, int],
+    suffix: str,
+) -> None:
+    """The sample aspect ratio was ignored: faces were squeezed."""
+    path = make_video(
+        tmp_path / f"film{suffix}",
+        picture=lambda _: corner_picture(size_wh),
+        num_frames=2,
+        aspect=aspect,
+    )
+    width, height = expected_wh
+    frame, info = next(read_frames(path)), probe(path)
+    assert (info.width, info.height) == expected_wh
+    assert frame.rgb.shape == (height, width, 3)
+    assert frame.scale == 1
+    assert quarters(frame.rgb) == [RED, GREEN, BLUE, GREY]
+    small = next(read_frames(path, max_side=40))
+    assert max(small.rgb.shape) == 40
+    assert small.rgb.shape[1] * small.scale == pytest.approx(width)
+    assert small.rgb.shape[1] / small.rgb.shape[0] == pytest.approx(width / height, rel=0.03)
+
+
+def test_a_turned_film_of_oblong_pixels_is_stretched_before_it_is_turned(tmp_path: Path) -> None:
+    path = make_video(
+        tmp_path / "film.mp4",
+        picture=lambda _: corner_picture((36, 48)),
+        num_frames=2,
+        aspect=Fraction(2),
+        rotation=90,
+    )
+    info = probe(path)
+    assert (info.width, info.height) == (48, 72)
+    assert next(read_frames(path)).rgb.shape == (72, 48, 3)
+
+
+def combs(rgb: Picture) -> float:
+    """How much neighbouring lines differ, in grey levels."""
+    return float(np.abs(np.diff(rgb[..., 0].astype(int), axis=0)).mean())
+
+
+@pytest.mark.parametrize("max_side", [None, 48])
+def test_interlaced_film_has_no_combs(tmp_path: Path, max_side: int | None) -> None:
+    """A bar moves between the fields, which are the even and the odd lines."""
+
+    def woven(index: int) -> Picture:
+        rgb = np.full((48, 64, 3), 40, np.uint8)
+        rgb[0::2, 8 + index : 28 + index] = 200
+        rgb[1::2, 18 + index : 38 + index] = 200
+        return rgb
+
+    path = make_video(
+        tmp_path / "film.mkv",
+        picture=woven,
+        num_frames=4,
+        options={"qp": "0"},
+        interlaced=True,
+    )
+    with av.open(str(path)) as container:
+        assert next(container.decode(video=0)).interlaced_frame
+    frames = [frame.rgb for frame in read_frames(path, max_side=max_side)]
+    assert combs(woven(0)) > 40
+    assert max(combs(rgb) for rgb in frames) < 4
+    if max_side is None:  # the first field, at its place
+        assert all(rgb[:, 12 + i : 24 + i].min() > 170 for i, rgb in enumerate(frames))
+        assert all(rgb[:, 32 + i :].max() < 70 for i, rgb in enumerate(frames))
+
+
+def test_progressive_film_keeps_every_line(tmp_path: Path) -> None:
+    stripes = np.zeros((48, 64, 3), np.uint8)
+    stripes[::2] = 200
+    path = make_video(
+        tmp_path / "film.mkv", picture=lambda _: stripes, num_frames=2, options={"qp": "0"}
+    )
+    np.testing.assert_allclose(next(read_frames(path)).rgb, stripes, atol=4)
+
+
+def test_a_size_that_changes_midway_has_its_own_scale(tmp_path: Path) -> None:
+    parts = [
+        make_video(tmp_path / f"{width}.ts", size_wh=(width, width // 2), num_frames=10)
+        for width in (320, 160)
+    ]
+    frames = list(read_frames(make_joined(tmp_path / "film.ts", *parts), max_side=200))
+    shapes = [(frame.rgb.shape[:2], frame.scale) for frame in frames]
+    assert shapes[0] == ((100, 200), 1.6)
+    assert shapes[-1] == ((80, 160), 1.0)
+    assert len(frames) >= 19

@@ -11,7 +11,7 @@ import numpy as np
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS, canonical
-from emoscope.corpora.layout import contents, table_rows
+from emoscope.corpora.layout import contents, subfolders, table_rows
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.corpora.readers.ferplus import PART_FOLDERS, SPLITS
 from emoscope.corpora.registry import CORPORA
@@ -61,7 +61,7 @@ def _read_folders(root: Path) -> Manifest:
     samples: list[Sample] = []
     left_out: Counter[str] = Counter()
     for split in SPLITS.values():
-        for folder in sorted(p for p in (root / split).glob("[!.]*") if p.is_dir()):
+        for folder in subfolders(root / split):
             label = canonical(folder.name)
             if label not in labels:
                 raise CorpusError(

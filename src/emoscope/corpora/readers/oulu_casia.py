@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emoscope.core.errors import CorpusError
 from emoscope.core.labels import LABEL_SETS, canonical
-from emoscope.corpora.layout import contents, has_pictures
+from emoscope.corpora.layout import contents, has_pictures, subfolders
 from emoscope.corpora.manifest import Manifest, Sample
 from emoscope.corpora.registry import CORPORA
 
@@ -59,7 +59,7 @@ def _sequences(root: Path) -> Iterator[tuple[Path, dict[str, str]]]:
 
 def _folders(parent: Path, name_pattern: str, expected: str) -> list[Path]:
     """Sub-folders by name. Raises CorpusError for a name that does not match."""
-    folders = sorted(path for path in parent.glob("[!.]*") if path.is_dir())
+    folders = subfolders(parent)
     for folder in folders:
         if not re.fullmatch(name_pattern, folder.name):
             raise CorpusError(f"{parent}: expected folders named {expected}, found {folder.name}.")

@@ -1,15 +1,29 @@
 """Detectors of faces and people, by name. Each module of this package registers its own."""
 
 from emoscope.core.errors import MediaError
-from emoscope.media.detectors.base import DETECTORS, Detection, Detector, DetectorEntry
+from emoscope.media.detectors.base import (
+    DETECTORS,
+    Detection,
+    Detector,
+    DetectorEntry,
+    DetectorPool,
+)
 
-__all__ = ["DETECTORS", "Detection", "Detector", "DetectorEntry", "create_detector"]
+__all__ = [
+    "DETECTORS",
+    "Detection",
+    "Detector",
+    "DetectorEntry",
+    "DetectorPool",
+    "create_detector",
+]
 
 
 def create_detector(choice: str) -> Detector:
     """Build the detector that a user names: "haar", "lbp", "lbp=PATH", "yunet=PATH", "hog", "none".
 
-    Raises UnknownName, or MediaError where its file is missing, unreadable or not wanted.
+    A detector serves one thread at a time. Raises UnknownName, or MediaError where its file is
+    missing, unreadable or not wanted.
 
     >>> import numpy as np
     >>> create_detector("haar").detect(np.zeros((240, 320, 3), dtype=np.uint8))

@@ -5,7 +5,8 @@ from the brows to the chin and from cheek to cheek. A model therefore sees the s
 detector is chosen.
 """
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ import cv2
 
 from emoscope.core.arrays import Picture
 from emoscope.core.clipspec import Region
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import ReadError
 from emoscope.core.registry import Registry
 from emoscope.core.results import Box
 
@@ -23,6 +24,7 @@ __all__ = [
     "Detection",
     "Detector",
     "DetectorEntry",
+    "DetectorPool",
     "Eyes",
     "Point",
     "read_bytes",
@@ -42,15 +44,17 @@ class Detection:
     box     in pixels of the picture given
     score   confidence, 0 to 1
     eyes    the left and the right one in the picture, where the detector locates them
+    roll    degrees by which the head is tilted clockwise, where the detector searches for it
     """
 
     box: Box
     score: float
     eyes: Eyes | None = None
+    roll: float = 0.0
 
 
 class Detector(Protocol):
-    """Finds faces or people in a picture."""
+    """Finds faces or people in a picture. It serves one thread at a time; see `DetectorPool`."""
 
     def detect(self, rgb: Picture) -> list[Detection]:
         """Detections in a (H, W, 3) uint8 RGB picture of any size, highest score first."""
@@ -69,6 +73,44 @@ class DetectorEntry:
     build: Callable[..., Detector]
     regions: Set[Region]
     takes_file: bool = False
+
+
+class DetectorPool:
+    """Detectors of one kind, of which each serves one video at a time.
+
+    OpenCV's detectors keep the picture that they work on, so threads cannot share one. `build` is
+    called at once, and again whenever all detectors are in use.
+
+    >>> from emoscope.media.detectors.whole_frame import WholeFrame
+    >>> pool = DetectorPool(WholeFrame)
+    >>> with pool.borrow() as detector:
+    ...     detector is pool.take()
+    False
+    """
+
+    def __init__(self, build: Callable[[], Detector]) -> None:
+        self._build = build
+        self._idle = [build()]
+
+    def take(self) -> Detector:
+        """A detector that nobody uses until it is given back."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._build()
+
+    def give_back(self, detector: Detector) -> None:
+        """Put back a detector from `take`."""
+        self._idle.append(detector)
+
+    @contextmanager
+    def borrow(self) -> Iterator[Detector]:
+        """A detector for the length of a block."""
+        detector = self.take()
+        try:
+            yield detector
+        finally:
+            self.give_back(detector)
 
 
 DETECTORS: Registry[DetectorEntry] = Registry(
@@ -104,8 +146,8 @@ def without_nested(detections: list[Detection]) -> list[Detection]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a detector's file. Raises MediaError."""
+    """Read a detector's file. Raises ReadError."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror}).") from None
+        raise ReadError(f"{path}: cannot be read ({error.strerror}).") from None

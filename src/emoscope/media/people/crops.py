@@ -12,15 +12,26 @@ from emoscope.media.detectors.base import Eyes, Point
 __all__ = ["crop_face"]
 
 
-def crop_face(rgb: Picture, box: Box, *, margin: float = 0.0, eyes: Eyes | None = None) -> Picture:
+def crop_face(
+    rgb: Picture,
+    box: Box,
+    *,
+    margin: float = 0.0,
+    eyes: Eyes | None = None,
+    roll: float = 0.0,
+) -> Picture:
     """Crop a square around a face or a body: (H, W, 3) uint8 -> (S, S, 3) uint8, a copy.
 
     The square is centred on the box; S = max(width, height) * (1 + 2 * margin), rounded. Outside
     the picture its edge is repeated. With `eyes` (left, right in the picture) the square is rotated
-    about its centre so that they are level."""
+    about its centre so that they are level; without, so that a head tilted clockwise by `roll`
+    degrees is upright."""
     side = max(round(max(box.width, box.height) * (1 + 2 * margin)), 1)
     if eyes is not None:
-        return _turned_crop(rgb, box.center, side, eyes)
+        (left_x, left_y), (right_x, right_y) = eyes
+        roll = math.degrees(math.atan2(right_y - left_y, right_x - left_x))
+    if eyes is not None or roll:
+        return _turned_crop(rgb, box.center, side, roll)
     center_x, center_y = box.center
     x, y = math.floor(center_x - side / 2 + 0.5), math.floor(center_y - side / 2 + 0.5)
     height, width = rgb.shape[:2]
@@ -31,10 +42,8 @@ def crop_face(rgb: Picture, box: Box, *, margin: float = 0.0, eyes: Eyes | None 
     return rgb[rows[:, None], columns]
 
 
-def _turned_crop(rgb: Picture, center: Point, side: int, eyes: Eyes) -> Picture:
-    (left_x, left_y), (right_x, right_y) = eyes
-    angle = math.atan2(right_y - left_y, right_x - left_x)
-    cos, sin = math.cos(angle), math.sin(angle)
+def _turned_crop(rgb: Picture, center: Point, side: int, roll: float) -> Picture:
+    cos, sin = math.cos(math.radians(roll)), math.sin(math.radians(roll))
     # Pixel i covers [i, i + 1): its centre is at i + 0.5.
     middle = side / 2 - 0.5
     x = center[0] - 0.5 - cos * middle + sin * middle

@@ -98,7 +98,7 @@ class FollowedFace:
     born_s        when it was first detected
     match         correlation with its template, less a penalty for an unexpected position; 1 at a
                   detection
-    score         of its last detection
+    score, roll   of its last detection
     """
 
     seen: bool
@@ -176,7 +176,8 @@ class FollowedFace:
         return (1 - overlap) + (1 - similarity)
 
     def _set_detected(self, detection: Detection, view: View, time_s: float) -> None:
-        self.seen, self.match, self.score = True, 1.0, detection.score
+        self.seen, self.match = True, 1.0
+        self.score, self.roll = detection.score, detection.roll
         self.seen_s = self.detected_s = time_s
         self._view = view
         self._eyes_in_sides = None

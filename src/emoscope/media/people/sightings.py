@@ -63,12 +63,13 @@ def sightings(frame: Frame, spec: ClipSpec, finder: FaceFinder) -> Iterator[Sigh
     """Everyone in the next frame of a video, cropped as the spec asks.
 
     Bodies are cropped square, as faces are: people keep their proportions wherever the model's
-    pictures are square, and raised arms stay in the picture."""
+    pictures are square, and raised arms stay in the picture. A head that was found tilted is turned
+    upright."""
     if spec.region == "frame":
         height, width = frame.rgb.shape[:2]
         yield Sighting(0, Box(0, 0, width, height), frame.rgb)
         return
     for face in finder.update(frame.rgb, frame.time_s):
         eyes = face.eyes if spec.align else None
-        crop = crop_face(frame.rgb, face.box, margin=spec.margin, eyes=eyes)
+        crop = crop_face(frame.rgb, face.box, margin=spec.margin, eyes=eyes, roll=face.roll)
         yield Sighting(face.track, face.box, crop)

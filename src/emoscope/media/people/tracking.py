@@ -11,6 +11,7 @@ import numpy as np
 from emoscope.core.arrays import Picture
 from emoscope.core.results import Box
 from emoscope.media.detectors.base import Detection, Detector, Eyes
+from emoscope.media.detectors.cascades import CascadeDetector
 from emoscope.media.detectors.whole_frame import WholeFrame
 from emoscope.media.people.following import FollowedFace, View, grown
 
@@ -23,6 +24,13 @@ _POOR_MATCH = 0.7  # one face over half a second correlates above 0.85
 # next frame of a 60 Hz video, which would show the same.
 _SURE_SCORE = 0.7
 _CONFIRM_AFTER_S, _CONFIRM_WITHIN_S = 0.08, 0.25
+
+# Where a cascade misses a face, it searches for heads tilted to one side by so many degrees, and to
+# the other side next time; at most this often unless a tilted head is tracked. It then finds heads
+# tilted by 15 to 45 degrees. False positives are more frequent than in upright pictures, so more
+# windows must agree on a face that is not tracked yet: 4, and 6 in the first picture.
+_TILT, _TILT_EVERY_S = 30.0, 0.4
+_MIN_SCORE_TILTED, _SURE_SCORE_TILTED = 0.66, 0.74
 
 _COST_LIMIT = 1.4  # a detection of higher cost does not continue a face: see FollowedFace.cost
 _HEAD = 1.25  # width of a head, in sides of a face's box
@@ -38,12 +46,14 @@ class TrackedFace:
     box     in pixels of the frame
     eyes    left and right in the picture, where the detector locates them
     score   of its last detection
+    roll    degrees by which the head was tilted clockwise then, 0 unless the picture was turned
     """
 
     track: int
     box: Box
     eyes: Eyes | None
     score: float
+    roll: float = 0.0
 
 
 class FaceFinder(Protocol):
@@ -87,6 +97,9 @@ class FaceTracker:
     Only visible faces are reported. A cut ends every track that does not visibly continue through
     it. Ids are 0, 1, 2 ... in order of first appearance.
 
+    Where a CascadeDetector misses a tracked face or finds none at all, heads that are tilted by
+    about 30 degrees are searched for too.
+
     A face is reported once one detection has a high score or two detections agree, so that false
     positives make no track. The faces of the first frame are reported at once, since it may be the
     only frame, and dropped if no second detection confirms them. With a WholeFrame detector, every
@@ -102,6 +115,7 @@ class FaceTracker:
         self._next_id = 0
         self._time_s = self._detected_s = -math.inf
         self._view: View | None = None
+        self._tilt, self._tilted_s = _TILT, -math.inf
 
     def update(self, rgb: Picture, time_s: float) -> list[TrackedFace]:
         """The faces visible in the next frame, (H, W, 3) uint8, ordered by track.
@@ -123,7 +137,9 @@ class FaceTracker:
         self._hide_stale_and_covered()
         self._assign_ids(track for track in self._tracks if track.confirmed)
         return [
-            TrackedFace(track.id, track.face.box, track.face.eyes, track.face.score)
+            TrackedFace(
+                track.id, track.face.box, track.face.eyes, track.face.score, track.face.roll
+            )
             for track in sorted(self._tracks, key=lambda t: -1 if t.id is None else t.id)
             if track.id is not None
             and track.face.seen
@@ -155,9 +171,15 @@ class FaceTracker:
 
     def _detect(self, rgb: Picture, view: View) -> None:
         """Assign each detection to the track that it continues, or start a track with it."""
-        self._detected_s = self._time_s
-        detections = self._detector.detect(rgb)
-        for detection, track in zip(detections, self._matched(detections, view), strict=True):
+        is_first, self._detected_s = math.isinf(self._detected_s), self._time_s
+        detector = self._detector
+        detections = detector.detect(rgb)
+        matched = self._matched(detections, view)
+        has_missed = not detections or any(track not in matched for track in self._tracks)
+        if has_missed and isinstance(detector, CascadeDetector) and self._is_tilt_due():
+            detections += self._tilted(detector, rgb, view, detections, is_first)
+            matched = self._matched(detections, view)
+        for detection, track in zip(detections, matched, strict=True):
             if track is not None:
                 others = (d for d in detections if d is not detection)
                 crowded = any(_heads_touch(detection.box, other.box) for other in others)
@@ -168,8 +190,41 @@ class FaceTracker:
                 track = _Track(FollowedFace(detection, view, self._time_s))
                 self._tracks.append(track)
             is_second = self._time_s - track.face.born_s >= _CONFIRM_AFTER_S - _ROUNDING_S
-            if is_second or detection.score >= _SURE_SCORE:
+            sure = _SURE_SCORE_TILTED if detection.roll else _SURE_SCORE
+            if is_second or detection.score >= sure:
                 track.confirmed = True
+
+    def _is_tilt_due(self) -> bool:
+        is_due = self._time_s - self._tilted_s >= _TILT_EVERY_S - _ROUNDING_S
+        return is_due or any(track.face.roll for track in self._tracks)
+
+    def _tilted(
+        self,
+        detector: CascadeDetector,
+        rgb: Picture,
+        view: View,
+        upright: list[Detection],
+        is_first: bool,
+    ) -> list[Detection]:
+        """Heads tilted to one side, or to either side in the first picture."""
+        self._tilted_s = self._time_s
+        min_score = _SURE_SCORE_TILTED if is_first else _MIN_SCORE_TILTED
+        for _ in range(2 if is_first else 1):
+            heads = [
+                head
+                for head in detector.detect(rgb, self._tilt)
+                if not any(head.box.iou(other.box) > 0 for other in upright)
+            ]
+            tracks = self._matched(heads, view)
+            tilted = [
+                head
+                for head, track in zip(heads, tracks, strict=True)
+                if track is not None or head.score >= min_score
+            ]
+            if tilted:
+                return tilted
+            self._tilt = -self._tilt
+        return []
 
     def _matched(self, detections: list[Detection], view: View) -> list[_Track | None]:
         """The track that each detection continues, by the assignment of least total cost."""

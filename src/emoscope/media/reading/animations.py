@@ -9,7 +9,6 @@ import numpy as np
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.images import silent_opencv
-from emoscope.media.reading.pixels import fit
 
 __all__ = ["animated_webp", "webp_durations_s"]
 
@@ -31,11 +30,10 @@ def webp_durations_s(path: Path) -> list[float]:
     return [(length or _DEFAULT_MS) / 1000 for length in milliseconds]
 
 
-def animated_webp(path: Path, max_side: int | None = None) -> Iterator[ByteArray]:
+def animated_webp(path: Path) -> Iterator[ByteArray]:
     """Decode the frames of an animated WebP as (H, W, 3) RGB uint8; alpha is dropped.
 
-    They are scaled down so that no side exceeds `max_side`. Raises MediaError if it cannot be
-    decoded."""
+    Raises MediaError if it cannot be decoded."""
     data, total = np.fromfile(path, dtype=np.uint8)[None], len(webp_durations_s(path))
     first, length = 0, 1
     while first < total:
@@ -47,13 +45,8 @@ def animated_webp(path: Path, max_side: int | None = None) -> Iterator[ByteArray
         if not is_decoded or not animation.frames:
             raise _unreadable(path)
         for frame in animation.frames:
-            height, width = frame.shape[:2]
             code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
-            rgb = cv2.cvtColor(frame, code)
-            if max_side is not None and max(height, width) > max_side:
-                size = fit(width, height, max_side)
-                rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-            yield np.asarray(rgb, dtype=np.uint8)
+            yield np.asarray(cv2.cvtColor(frame, code), dtype=np.uint8)
         first += len(animation.frames)
         length = max(1, _BLOCK_BYTES // animation.frames[0].nbytes)
 

@@ -1,18 +1,16 @@
-"""Open media files, with one-line errors; read packets; find time zero."""
+"""Open media files, with one-line errors; find time zero."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import av
 from av.container import InputContainer
-from av.packet import Packet
-from av.stream import Stream
 
-from emoscope.core.errors import MediaError
+from emoscope.core.errors import MediaError, ReadError
 
-__all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "packets", "zero_s"]
+__all__ = ["SOUND_SUFFIXES", "VIDEO_SUFFIXES", "existing", "open_media", "zero_s"]
 
 # Used to recognise recordings in a folder; a file that is given by name may have any suffix.
 VIDEO_SUFFIXES = frozenset(
@@ -27,14 +25,19 @@ _NOT_MEDIA = frozenset({"tty"})  # FFmpeg reads any .txt file as a video of a te
 
 
 def existing(path: str | Path) -> Path:
-    """Return the path of an existing file or folder. Raises MediaError."""
+    """Return the path of an existing file or folder. Raises MediaError, ReadError if the system
+    cannot tell.
+
+    A pipe, a socket or a device is refused: reading one may wait forever."""
     file = Path(path)
     try:
-        file.stat()
+        mode = file.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         raise MediaError(f"{path}: no such file. Check the path.") from None
     except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}. Check its permissions.") from None
+        raise ReadError(f"{path}: {error.strerror}. Check its permissions.") from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise MediaError(f"{path}: not a regular file. Save its content to a file first.")
     return file
 
 
@@ -42,9 +45,9 @@ def existing(path: str | Path) -> Path:
 def open_media(path: str | Path) -> Iterator[InputContainer]:
     """Open a file with FFmpeg and close it at the end of the block.
 
-    Raises MediaError if it is missing, empty or not a media file. A file that was truncated before
-    its index (an MP4 without `moov`) cannot be distinguished from one that is no media file: the
-    message names both.
+    Raises MediaError if it is missing, empty or not a media file; ReadError if the system cannot
+    read it. A file that was truncated before its index (an MP4 without `moov`) cannot be
+    distinguished from one that is no media file: the message names both.
     """
     file = existing(path)
     if file.is_file() and file.stat().st_size == 0:
@@ -52,7 +55,9 @@ def open_media(path: str | Path) -> Iterator[InputContainer]:
     try:
         # Absolute, so that no file name is read as a protocol. Tags are often not UTF-8.
         container = av.open(str(file.absolute()), "r", metadata_errors="replace")
-    except (av.FFmpegError, OSError) as error:
+    except (OSError, MemoryError) as error:
+        raise ReadError(f"{path}: {_reason(error)}") from None
+    except av.FFmpegError as error:
         raise MediaError(f"{path}: {_reason(error)}") from None
     with container:
         if container.format.name in _NOT_MEDIA:
@@ -69,7 +74,11 @@ def _reason(error: Exception) -> str:
             " written. Check that it is complete and not just renamed."
         )
     reason = getattr(error, "strerror", None) or str(error)
-    return f"cannot be opened ({reason}). Check that it is complete."
+    is_passing = isinstance(error, OSError | MemoryError)
+    remedy = (
+        "Check the disk and the system's limits." if is_passing else "Check that it is complete."
+    )
+    return f"cannot be opened ({reason}). {remedy}"
 
 
 def zero_s(container: InputContainer) -> float:
@@ -87,20 +96,3 @@ def zero_s(container: InputContainer) -> float:
         if abs(exact_s - start_s) < 1e-6:
             return exact_s
     return start_s
-
-
-def packets(container: InputContainer, stream: Stream) -> "Iterator[Packet[Any]]":
-    """Yield a stream's readable packets, skipping damaged ones.
-
-    The last packet is empty: it flushes the decoder."""
-    demuxed = container.demux(stream)
-    while True:
-        try:
-            packet = next(demuxed)
-        except StopIteration:
-            return
-        except (av.FFmpegError, IndexError):  # IndexError: a stream that starts midway
-            yield Packet()
-            return
-        if not packet.is_corrupt:
-            yield packet

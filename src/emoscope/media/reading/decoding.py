@@ -15,7 +15,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.container import packets, zero_s
+from emoscope.media.reading.container import zero_s
+from emoscope.media.reading.packets import PacketReader, can_seek
 
 __all__ = ["Grid", "Picture", "PictureReader", "picture_stream"]
 
@@ -57,6 +58,11 @@ class Grid:
         self._latest = -1
         self._first_s: dict[int, float] = {}  # {cell between two instants: time of its first frame}
 
+    @property
+    def step_s(self) -> float:
+        """Time between two instants; 0 without a rate."""
+        return 1 / self._rate_hz if self._rate_hz else 0.0
+
     def _cell(self, time_s: float, rate_hz: float) -> int:
         return math.floor((time_s + _TOLERANCE_S) * rate_hz)
 
@@ -90,11 +96,18 @@ class Grid:
 
 
 class PictureReader:
-    """Decodes the video stream of a container, once."""
+    """Decodes the video stream of a container, once.
 
-    def __init__(self, container: InputContainer, stream: VideoStream, grid: Grid) -> None:
+    end_s          end of the pictures read so far, from time zero
+    """
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, grid: Grid, path: Path
+    ) -> None:
         assert stream.time_base is not None  # set for every stream of an open file
         self._container, self._stream, self._grid = container, stream, grid
+        self._packets = PacketReader(container, stream, path)
+        self._decoded_s = self._unneeded_s = 0.0
         self._time_base = stream.time_base
         self._zero_s = zero_s(container)
         rate = stream.average_rate or stream.guessed_rate
@@ -106,6 +119,20 @@ class PictureReader:
         self._can_skip = self._has_pts and stream.codec_context.name in _CAN_SKIP
         self._first_dts: int | None = None
         stream.thread_type = "AUTO"
+
+    @property
+    def restarts_s(self) -> list[float]:
+        """When the file's clock restarted."""
+        return self._packets.restarts_s
+
+    @property
+    def end_s(self) -> float:
+        # Beyond one step of the grid, what was skipped should have had a frame that was decoded.
+        return max(self._decoded_s, min(self._unneeded_s, self._decoded_s + self._grid.step_s))
+
+    def expected_end_s(self) -> float:
+        """Where the pictures should end; see `PacketReader.expected_end_s`."""
+        return self._packets.expected_end_s()
 
     def pictures(self, from_s: float = 0.0) -> Iterator[Picture]:
         """Decode from a frame at or before `from_s` to the end.
@@ -126,6 +153,7 @@ class PictureReader:
                     time_s = previous.time_s + 0.5 / self._fps
                 index = previous.index + 1 + skipped
             duration_s = float((frame.duration or 0) * self._time_base)
+            self._decoded_s = max(self._decoded_s, time_s + (duration_s or 1 / self._fps))
             previous = Picture(frame, time_s, index, duration_s)
             yield previous
 
@@ -155,7 +183,7 @@ class PictureReader:
         has_moved = False
         for back_s in _SEEK_BACK_S:
             target_s = from_s - back_s
-            if target_s <= self._start_s or not self._has_pts:
+            if target_s <= self._start_s or not self._has_pts or not can_seek(self._container):
                 break
             has_moved = True
             if not self._seek(target_s):
@@ -181,14 +209,10 @@ class PictureReader:
 
     def _frames(self, from_s: float) -> Iterator[VideoFrame]:
         context = self._stream.codec_context
-        for packet in packets(self._container, self._stream):
+        for packet in self._packets:
             # NONREF: skip the frame if no other frame refers to it.
             context.skip_frame = "NONREF" if self._is_unneeded(packet, from_s) else "DEFAULT"
-            try:
-                frames = self._stream.decode(packet)
-            except av.FFmpegError:
-                continue  # damaged packet
-            yield from frames
+            yield from self._packets.decode(packet)
 
     def _is_unneeded(self, packet: "Packet[Any]", from_s: float) -> bool:
         if not self._can_skip or packet.pts is None or packet.is_discard:
@@ -197,4 +221,6 @@ class PictureReader:
         is_unneeded = self._grid.skips(time_s) or time_s < from_s
         if is_unneeded:
             heapq.heappush(self._skipped, packet.pts)
+            end_s = time_s + float((packet.duration or 0) * self._time_base)
+            self._unneeded_s = max(self._unneeded_s, end_s)
         return is_unneeded

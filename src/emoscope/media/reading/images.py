@@ -2,8 +2,11 @@
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import struct
+import threading
+import zlib
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +15,8 @@ import numpy as np
 from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
-from emoscope.core.errors import MediaError
-from emoscope.media.reading.pixels import fit
+from emoscope.core.errors import MediaError, ReadError
+from emoscope.media.reading.container import existing
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -47,7 +50,7 @@ def numbered_images(folder: Path) -> list[Path]:
     try:
         images = [p for p in folder.iterdir() if is_image(p) and not p.name.startswith(".")]
     except OSError as error:
-        raise MediaError(f"{folder}: {error.strerror}. Check its permissions.") from None
+        raise ReadError(f"{folder}: {error.strerror}. Check its permissions.") from None
     if not images:
         suffixes = " ".join(IMAGE_SUFFIXES)
         raise MediaError(f"{folder}: the folder has no images. Give one that has ({suffixes}).")
@@ -120,7 +123,7 @@ def _reduced_size(path: Path) -> tuple[int, int] | None:
     """Height and width of an image, divided by 8; None if it cannot be read."""
     try:
         picture = _decoded(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    except OSError:
+    except (OSError, MemoryError):
         return None
     return None if picture is None else (picture.shape[0], picture.shape[1])
 
@@ -131,39 +134,63 @@ def natural_key(name: str) -> list[str | int]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def read_image(path: Path, max_side: int | None = None) -> ByteArray:
+def read_image(path: Path) -> ByteArray:
     """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
-    It is scaled down so that no side exceeds `max_side`. Grey is repeated to three channels, 16
-    bits are scaled to 8, alpha is dropped. Raises MediaError if it cannot be decoded."""
+    Grey is repeated to three channels, 16 bits are scaled to 8, alpha is dropped. Raises MediaError
+    if it cannot be decoded or is cut off, ReadError if the system cannot read it."""
+    existing(path)
     try:
         data = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise MediaError(f"{path}: {error.strerror}. Check the path.") from None
+        raise ReadError(f"{path}: {error.strerror}. Check the path.") from None
     if not data.size:
         raise MediaError(f"{path}: the file is empty. Copy or download it again.")
-    bgr = _decoded(data)
+    try:
+        bgr = _decoded(data)
+    except MemoryError:
+        raise ReadError(f"{path}: not enough memory to decode it. Free some memory.") from None
     if bgr is None:
         raise MediaError(f"{path}: not an image, or cut off. Check that the file is complete.")
-    height, width = bgr.shape[:2]
-    if max_side is not None and max(height, width) > max_side:
-        bgr = cv2.resize(bgr, fit(width, height, max_side), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
-    """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr."""
-    start, end = data[:4].tobytes(), data[-64:].tobytes()
-    if start == b"\x89PNG" and b"IEND" not in end:
-        return None  # libpng would write to stderr, bypassing OpenCV's logging
+    """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr.
+
+    Raises MemoryError."""
+    if _is_cut_off(data.tobytes()):
+        return None  # OpenCV may return the upper part, and libpng write to stderr
     with silent_opencv():
         try:
             return cv2.imdecode(data, flags)
-        except cv2.error:
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise MemoryError from None
             return None
 
 
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a JPEG has no end after its last scan, or a PNG has a damaged chunk or no last one.
+
+    Other damage inside a JPEG cannot be recognised: it has no checksum."""
+    if data.startswith(b"\xff\xd8"):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    position, kind = 8, b""
+    while kind != b"IEND" and position + 12 <= len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        end = position + 8 + length
+        if zlib.crc32(data[position + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+            return True
+        position = end + 4
+    return kind != b"IEND"
+
+
 def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""  # opening a pipe would wait; reading it reports what is wrong
     try:
         with path.open("rb") as file:
             return file.read(_HEAD_BYTES)
@@ -176,12 +203,29 @@ def _has_animation_flag(head: bytes) -> bool:
     return is_extended and bool(head[20] & 2)
 
 
-@contextmanager
-def silent_opencv() -> Iterator[None]:
+class _Silence:
+    """Switches off OpenCV's logging, one setting for all threads, while any thread needs it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._level = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._level = cv2.utils.logging.getLogLevel()
+                cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                cv2.utils.logging.setLogLevel(self._level)
+
+
+_SILENCE = _Silence()
+
+
+def silent_opencv() -> AbstractContextManager[None]:
     """Let OpenCV log nothing."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    return _SILENCE

@@ -1,12 +1,19 @@
-"""Convert decoded frames of any pixel format and depth to upright RGB of limited size."""
+"""Convert decoded frames of any pixel format and depth to upright RGB of limited size.
+
+Pixels are square afterwards: a frame is stretched in width as its sample aspect ratio says.
+Interlaced frames are shown by their first field, whose missing lines are interpolated: no combs on
+what moves, at half the vertical resolution.
+"""
 
 import re
 import struct
+from fractions import Fraction
 from functools import cache
 from typing import NamedTuple, Self, cast
 
 import cv2
 import numpy as np
+from av.filter import Graph
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
@@ -14,7 +21,11 @@ from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
 
-__all__ = ["Converter", "Orientation", "fit"]
+__all__ = ["Converter", "Orientation", "fit", "shrunk"]
+
+# A ratio closer to 1 comes from cropping and is not worth an interpolation; beyond the range of
+# real formats (half-D1 has up to 2.9) it is damaged.
+_SQUARE, _MAX_ASPECT = 0.01, 5.0
 
 # Values of FFmpeg's AVColorSpace.
 _UNSPECIFIED = 2
@@ -42,6 +53,15 @@ def fit(width: int, height: int, max_side: int | None) -> tuple[int, int]:
         return width, height
     scale = max_side / longer
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def shrunk(rgb: ByteArray, max_side: int | None) -> ByteArray:
+    """Scale (H, W, 3) down so that no side exceeds `max_side`."""
+    height, width = rgb.shape[:2]
+    if max_side is None or max(height, width) <= max_side:
+        return rgb
+    size = fit(width, height, max_side)
+    return cast("ByteArray", cv2.resize(rgb, size, interpolation=cv2.INTER_AREA))
 
 
 class Orientation(NamedTuple):
@@ -81,22 +101,34 @@ class Orientation(NamedTuple):
 
 
 class Converter:
-    """Converts decoded frames to RGB. One per file: swscale's tables are kept between frames."""
+    """Converts decoded frames to RGB. One per file: swscale's tables are kept between frames.
 
-    def __init__(self, max_side: int | None = None) -> None:
+    max_side   limit of the longer side
+    aspect     the file's sample aspect ratio: width of a pixel by its height; None or 0 if unknown
+    """
+
+    def __init__(self, max_side: int | None = None, aspect: Fraction | None = None) -> None:
         self._max_side = max_side
+        self._aspect = float(aspect or 1)
+        if abs(self._aspect - 1) <= _SQUARE or not 1 / _MAX_ASPECT <= self._aspect <= _MAX_ASPECT:
+            self._aspect = 1.0
         self._shrinker, self._colourer = VideoReformatter(), VideoReformatter()
+        self._fields: dict[tuple[int, int, str], Graph] = {}
         self._orientations: dict[int, Orientation] = {}  # by PyAV's rotation
         _keep_freed_memory()
 
+    def size(self, frame: VideoFrame) -> tuple[int, int]:
+        """Width and height of a frame as displayed: with square pixels, upright."""
+        return self._orientation(frame).size(*self._square(frame))
+
     def rgb(self, frame: VideoFrame) -> ByteArray:
         """Convert to (H, W, 3) uint8 as displayed, with the colour matrix and range of the file."""
-        width, height = fit(frame.width, frame.height, self._max_side)
+        width, height = fit(*self._square(frame), self._max_side)
         matrix = _matrix(frame)
         # Shrinking and rounding to 8 bits in YUV first lets swscale use its fast path for the rest:
         # two to four times faster than a single call.
         small = self._shrinker.reformat(
-            frame,
+            self._first_field(frame) if frame.interlaced_frame else frame,
             width=width,
             height=height,
             format=_in_8_bits(frame.format.name),
@@ -117,6 +149,25 @@ class Converter:
         if converted is frame:  # it was RGB already, and the decoder may still use its memory
             rgb = rgb.copy()
         return self._orientation(frame).apply(rgb)
+
+    def _square(self, frame: VideoFrame) -> tuple[int, int]:
+        """Width and height of a frame with square pixels, as stored."""
+        return max(1, round(frame.width * self._aspect)), frame.height
+
+    def _first_field(self, frame: VideoFrame) -> VideoFrame:
+        """Every other line of a frame. No pixel is copied."""
+        key = frame.width, frame.height, frame.format.name
+        if key not in self._fields:
+            graph = self._fields[key] = Graph()
+            source = graph.add_buffer(
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, 1000),
+            )
+            graph.link_nodes(source, graph.add("field", "top"), graph.add("buffersink")).configure()
+        self._fields[key].vpush(frame)
+        return self._fields[key].vpull()
 
     def _orientation(self, frame: VideoFrame) -> Orientation:
         # Cached: reading a frame's side data creates a reference cycle, which keeps the frame in

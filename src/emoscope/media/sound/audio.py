@@ -14,7 +14,10 @@ from av.container import InputContainer
 
 from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.container import existing, open_media, packets, zero_s
+from emoscope.media.reading.container import existing, open_media, zero_s
+from emoscope.media.reading.log import ReadLog
+from emoscope.media.reading.packets import PacketReader, can_seek
+from emoscope.media.sound.mixing import Mixer, joined, mixed
 
 __all__ = ["RATE_HZ", "Sound", "is_silent", "read_sound"]
 
@@ -23,6 +26,7 @@ RATE_HZ = 16_000  # usual rate of speech features
 _SEEK_BACK_S = 1.0  # decoders need some audio before the target to be exact
 _MARGIN_S = 0.1  # the resampler's filter reaches beyond the span
 _JITTER_S = 0.02  # containers round times: smaller gaps and overlaps are ignored
+_MAX_SILENCE_S = 90 * 60.0  # in the gaps of one track; at 16 kHz it takes a third of a gigabyte
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +68,27 @@ def read_sound(
     start_s: float = 0.0,
     end_s: float | None = None,
     rate_hz: int = RATE_HZ,
+    log: ReadLog | None = None,
 ) -> Sound:
     """Read the audio of a video or audio file from `start_s` to `end_s` or the end of the file.
 
-    Channels are mixed down to mono without clipping. Missing and damaged parts, and the time before
+    Channels are mixed down to mono by their layout, without clipping; where they cancel each other,
+    the strongest is used (see `media.sound.mixing`). Missing and damaged parts, and the time before
     a track that starts late, become silence, so that times stay exact (to half a sample, and to the
-    container's rounding). A truncated file gives the samples it contains.
+    container's rounding). Where the file's clock restarts, the parts follow one another, as in
+    `read_frames`. A truncated file gives the samples it contains; `log` receives remarks on it.
 
-    Raises MediaError for a path that is missing, empty, or has no decodable audio, and for a span
-    that is empty or starts after the end.
+    Raises MediaError for a path that is missing, empty, or has no decodable audio, for a span that
+    is empty or starts after the end, and for gaps of more than 90 minutes; ReadError if the system
+    cannot read the file.
     """
     file = existing(path)
     _check(file, start_s, end_s, rate_hz)
     # Start at a whole second, so that a span's samples are aligned with those of the whole file.
     base_s = math.floor(max(0.0, start_s - _MARGIN_S))
-    length_s = math.inf if end_s is None else end_s + _MARGIN_S - base_s
-    samples = _decoded(file, base_s, length_s, rate_hz)
+    # End at a whole second as well, since channels are mixed second by second.
+    length_s = math.inf if end_s is None else math.ceil(end_s + _MARGIN_S) - base_s
+    samples = _decoded(file, base_s, length_s, rate_hz, end_s, ReadLog() if log is None else log)
     first = round((start_s - base_s) * rate_hz)
     if len(samples) <= first:
         raise MediaError(
@@ -87,8 +96,10 @@ def read_sound(
             " Give an earlier start."
         )
     last = None if end_s is None else first + round((end_s - start_s) * rate_hz)
-    # Floating-point audio can contain NaN and values beyond 1.
-    return Sound(np.nan_to_num(samples[first:last], nan=0.0).clip(-1, 1), rate_hz, start_s)
+    samples = samples[first:last]
+    # Floating-point audio can contain NaN and values beyond 1. Changed in place to save memory.
+    np.nan_to_num(samples, copy=False, nan=0.0).clip(-1, 1, out=samples)
+    return Sound(samples, rate_hz, start_s)
 
 
 def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> None:
@@ -105,19 +116,28 @@ def _check(path: Path, start_s: float, end_s: float | None, rate_hz: int) -> Non
         )
 
 
-def _decoded(path: Path, base_s: float, length_s: float, rate_hz: int) -> Float32Array:
+def _decoded(
+    path: Path, base_s: float, length_s: float, rate_hz: int, end_s: float | None, log: ReadLog
+) -> Float32Array:
     """Samples (N,) from `base_s`, for `length_s` or up to the end of the track."""
     with open_media(path) as container:
         track = _audio_track(container, path)
-        frames = _frames_from(container, track, base_s)
+        packets = PacketReader(container, track, path)
+        frames = _frames_from(container, track, packets, base_s)
         head = next(frames, None)
         if head is None:
             raise MediaError(
                 f"{path}: its sound cannot be decoded. Check that the file is complete."
             )
+        source_hz = head.sample_rate
         clock = _Clock(container, track, base_s)
-        blocks = _placed(itertools.chain([head], frames), clock, length_s)
-        return np.concatenate(list(_resampled(blocks, head.sample_rate, rate_hz)))
+        placed = _placed(itertools.chain([head], frames), clock, length_s, path)
+        blocks = _resampled(mixed(placed, source_hz), source_hz, rate_hz)
+        samples = np.concatenate([np.zeros(0, dtype=np.float32), *blocks])
+        log.add_restarts(packets.restarts_s)
+        sound_end_s = base_s + len(samples) / rate_hz
+        log.add_end("sound", sound_end_s, packets.expected_end_s(), end_s)
+        return samples
 
 
 def _audio_track(container: InputContainer, path: Path) -> AudioStream:
@@ -135,33 +155,29 @@ class _Clock:
     def __init__(self, container: InputContainer, track: AudioStream, base_s: float) -> None:
         assert track.time_base is not None  # set for every stream of an open file
         self._tick, self._ticks = track.time_base.as_integer_ratio()
+        self.base_s = base_s
         self._zero_s = zero_s(container) + base_s
-        duration_s = container.duration / av.time_base if container.duration else math.inf
-        self._latest_s = duration_s + 1.0 - base_s
 
     def read(self, frame: AudioFrame) -> float | None:
-        """Time of a frame; None if it is missing or beyond the end of the file."""
-        if frame.pts is None:
-            return None
-        time_s = frame.pts * self._tick / self._ticks - self._zero_s
-        return time_s if time_s <= self._latest_s else None
+        """Time of a frame; None if it has none."""
+        return None if frame.pts is None else frame.pts * self._tick / self._ticks - self._zero_s
 
 
 def _frames_from(
-    container: InputContainer, track: AudioStream, from_s: float
+    container: InputContainer, track: AudioStream, packets: PacketReader, from_s: float
 ) -> Iterator[AudioFrame]:
     """Decode from a frame at or before `from_s`: by seeking, or from the start if that fails."""
-    assert track.time_base is not None
-    if from_s > 0 and _seek(container, track, from_s - _SEEK_BACK_S):
-        frames = _frames(container, track)
-        head = next(frames, None)
-        time_s = _Clock(container, track, 0.0).read(head) if head else None
-        if head is not None and time_s is not None and time_s <= from_s:
-            yield head
-            yield from frames
-            return
+    if from_s > 0 and can_seek(container):
+        if _seek(container, track, from_s - _SEEK_BACK_S):
+            frames = _frames(packets)
+            head = next(frames, None)
+            time_s = _Clock(container, track, 0.0).read(head) if head else None
+            if head is not None and time_s is not None and time_s <= from_s:
+                yield head
+                yield from frames
+                return
         _seek(container, track, -_SEEK_BACK_S)
-    yield from _frames(container, track)
+    yield from _frames(packets)
 
 
 def _seek(container: InputContainer, track: AudioStream, time_s: float) -> bool:
@@ -174,51 +190,38 @@ def _seek(container: InputContainer, track: AudioStream, time_s: float) -> bool:
     return True
 
 
-def _frames(container: InputContainer, track: AudioStream) -> Iterator[AudioFrame]:
-    for packet in packets(container, track):
-        try:
-            frames = track.decode(packet)
-        except av.FFmpegError:
-            continue  # damaged: go on with the next
-        yield from frames
+def _frames(packets: PacketReader) -> Iterator[AudioFrame]:
+    for packet in packets:
+        yield from packets.decode(packet)
 
 
-def _placed(frames: Iterable[AudioFrame], clock: _Clock, length_s: float) -> Iterator[Float32Array]:
-    """Mono blocks (n,) at the first frame's rate, contiguous from the clock's base for `length_s`.
+def _placed(
+    frames: Iterable[AudioFrame], clock: _Clock, length_s: float, path: Path
+) -> Iterator[Float32Array]:
+    """Blocks (1 + channels, n), as of `Mixer`, contiguous from the clock's base for `length_s`.
 
-    Gaps are filled with silence, overlaps are dropped."""
-    mixer, position = _Mixer(), 0
+    Gaps are filled with silence, overlaps are dropped. Raises MediaError for too long gaps."""
+    mixer, position, silent = Mixer(), 0, 0
     for frame in frames:
-        time_s, block = clock.read(frame), mixer.mono(frame)
-        if time_s is not None and time_s >= length_s:
-            yield _silence(max(0, round(length_s * mixer.rate_hz) - position))
-            return
-        start = position if time_s is None else round(time_s * mixer.rate_hz)
-        if position and abs(start - position) <= _JITTER_S * mixer.rate_hz:
+        time_s, block = clock.read(frame), mixer.rows_of(frame)
+        is_beyond = time_s is not None and time_s >= length_s
+        start = position if time_s is None else round(min(time_s, length_s) * mixer.rate_hz)
+        if position and abs(start - position) <= _JITTER_S * mixer.rate_hz and not is_beyond:
             start = position
-        if start > position:
-            yield _silence(start - position)
-        yield block[max(0, position - start) :]
-        position = max(position, start + len(block))
-
-
-class _Mixer:
-    """Converts frames of any channel layout and format to mono, at the first frame's rate."""
-
-    def __init__(self) -> None:
-        self.rate_hz = 0
-        self._kind: tuple[str, str, int] | None = None
-
-    def mono(self, frame: AudioFrame) -> Float32Array:
-        """Convert to (n,) float32."""
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != self._kind:  # it can change within a broadcast
-            self._kind, self.rate_hz = kind, self.rate_hz or frame.sample_rate
-            # By default the sum of floating-point channels can exceed 1.
-            options = {"rematrix_maxval": "1.0"}
-            self._resampler = av.AudioResampler("flt", "mono", self.rate_hz, options=options)
-        frame.pts = None  # `_placed` handles times
-        return _joined(self._resampler.resample(frame))
+        gap = max(0, start - position)
+        silent += gap
+        if silent > _MAX_SILENCE_S * mixer.rate_hz:
+            time_s, gap_s = clock.base_s + position / mixer.rate_hz, gap / mixer.rate_hz
+            raise MediaError(
+                f"{path}: its sound has a gap of {gap_s / 3600:.1f} h at {time_s:.4g} s, and only"
+                " 90 minutes are filled. Analyse the parts by start and end."
+            )
+        for first in range(0, gap, mixer.rate_hz):
+            yield np.zeros((mixer.rows, min(mixer.rate_hz, gap - first)), dtype=np.float32)
+        if is_beyond:
+            return
+        yield block[:, max(0, position - start) :]
+        position = max(position, start + block.shape[1])
 
 
 def _resampled(
@@ -228,33 +231,8 @@ def _resampled(
         yield from blocks
         return
     resampler = av.AudioResampler("flt", "mono", rate_hz)
-    for block in _merged(blocks, source_hz):
+    for block in blocks:
         frame = AudioFrame.from_ndarray(block[None], format="flt", layout="mono")
         frame.sample_rate = source_hz
-        yield _joined(resampler.resample(frame))
-    yield _joined(resampler.resample(None))
-
-
-def _merged(blocks: Iterable[Float32Array], size: int) -> Iterator[Float32Array]:
-    """Merge blocks to at least `size` samples, as each call of FFmpeg has a large fixed cost."""
-    waiting: list[Float32Array] = []
-    for block in blocks:
-        waiting.append(block)
-        if sum(map(len, waiting)) >= size:
-            yield np.concatenate(waiting)
-            waiting.clear()
-    if any(map(len, waiting)):
-        yield np.concatenate(waiting)
-
-
-def _joined(frames: list[AudioFrame]) -> Float32Array:
-    """Concatenate mono float32 frames to (N,)."""
-    parts = [
-        np.frombuffer(frame.planes[0], np.float32, frame.samples)  # type: ignore[call-overload]
-        for frame in frames
-    ]
-    return np.concatenate([*parts, _silence(0)])
-
-
-def _silence(count: int) -> Float32Array:
-    return np.zeros(count, dtype=np.float32)
+        yield joined(resampler.resample(frame))
+    yield joined(resampler.resample(None))
