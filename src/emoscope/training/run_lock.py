@@ -49,9 +49,9 @@ class _Owner:
         return cls(socket.gethostname(), _space(), pid, birth, since, secrets.token_hex(8))
 
     def __str__(self) -> str:
-        since = datetime.fromisoformat(self.since)
-        today = since.date() == datetime.now().astimezone().date()
-        return f"process {self.pid} on {self.host} since {since:{'%H:%M' if today else '%F %H:%M'}}"
+        since, now = datetime.fromisoformat(self.since).astimezone(), datetime.now().astimezone()
+        time_format = "%H:%M" if since.date() == now.date() else "%Y-%m-%d %H:%M"
+        return f"process {self.pid} on {self.host} since {since:{time_format}}"
 
     @property
     def has_ended(self) -> bool:
