@@ -22,24 +22,23 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from emoscope.core.errors import ReadError
-from emoscope.media.reading.container import zero_s
+from emoscope.media.reading.container import open_media, zero_s
 
-__all__ = [
-    "PacketReader",
-    "can_seek",
-]
+__all__ = ["PacketReader", "can_seek"]
 
 _BACK_S = 0.25  # a decoding time earlier by more is a restart; less is jitter of the file
 _FORWARD_S = 10.0  # a decoding time later by more is kept only if the next packet confirms it
 _SAME_RESTART_S = 5.0  # streams that restart within this time share the restart
-_BEYOND_S = 1.0  # tolerance of the stated end
+_BEYOND_S = 1.0  # a time beyond the stated end by more is wrong
+_SHORT_S = 0.25  # a stream that ends earlier by less reaches the stated end
 _LOOK_AHEAD = 256  # packets
 # Formats that state the length, in the header or (Ogg) the last page. MPEG and raw streams do not:
 # FFmpeg estimates it from the size of the file or its last timestamps.
 _STATING = frozenset(
     {"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "ogg", "w64", "wav"}
 )
-_RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
+# Recordings in these formats are often joined.
+_RESTARTING = frozenset({"flv", "mpeg", "mpegts", "ogg"})
 
 
 def _states_own_end(container: InputContainer, stream: Stream) -> bool:
@@ -84,7 +83,7 @@ def _missing_share(container: InputContainer) -> float:
 
 
 def can_seek(container: InputContainer) -> bool:
-    """Whether a time names one place in the file: not where the clock of an MPEG or FLV file
+    """Whether a time names one place in the file: not where the clock of an MPEG, FLV or Ogg file
     restarts.
 
     All its packets are read once to find out; the answer is kept while the file does not change."""
@@ -99,7 +98,7 @@ def can_seek(container: InputContainer) -> bool:
 
 @lru_cache(maxsize=64)
 def _restarts(name: str, _mtime_ns: int, _size: int) -> bool:
-    with av.open(name, "r", metadata_errors="replace") as container:
+    with open_media(name) as container:
         stream = (container.streams.video or container.streams.audio)[0]
         packets = PacketReader(container, stream, Path(name))
         return any(packets.restarts_s for _ in packets)
@@ -183,7 +182,7 @@ class PacketReader:
         A header that states the end of the longest stream says nothing about the others."""
         stated_s = _stated_end_s(self._container, self._stream)
         is_own = _states_own_end(self._container, self._stream)
-        if math.isnan(stated_s) or (not is_own and self._longest_s >= stated_s - _BEYOND_S / 4):
+        if math.isnan(stated_s) or (not is_own and self._longest_s >= stated_s - _SHORT_S):
             return self._own_end_s
         return max(stated_s, self._own_end_s)
 
