@@ -42,10 +42,12 @@ from emoscope.core.clipspec import Window, explain
 from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.options import AnalyzeOptions, Speaker
-from emoscope.core.results import Timeline
+from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.video import Frame, ReadLog
 
 __all__ = ["Member", "System", "SystemAnalyzer", "is_system"]
+
+_LONG_S = 10.0  # of a row without a face
 
 
 class Member(BaseModel):
@@ -197,6 +199,9 @@ class SystemAnalyzer:
         has_voice = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
             has_voice = mouths.speaking(rows, sound)
+        # A gap without frames is one row, to which a few words do not give a label.
+        is_gap = (rows.track == NO_TRACK) & (np.diff(rows.spans_s)[:, 0] > _LONG_S)
+        least_share = np.where(is_gap, 0.5, 0.0)
         predictions = []
         for analyzer in self.analyzers:
             if analyzer is self.looking:
@@ -204,7 +209,7 @@ class SystemAnalyzer:
             elif sound is None:
                 probs = np.full((len(rows), len(analyzer.labels)), np.nan)
             else:
-                probs = voice_during(rows.spans_s, analyzer.analyze_sound(sound))
+                probs = voice_during(rows.spans_s, analyzer.analyze_sound(sound), least_share)
                 probs[~has_voice] = np.nan
             predictions.append(
                 MemberPredictions(
