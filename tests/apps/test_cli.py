@@ -226,7 +226,9 @@ def test_a_sound_file_names_the_voice_models(analyze: Analyze, tmp_path: Path) -
     assert ran.exit_code == 1
     (line,) = lines(ran.stderr)
     assert line.startswith(f"emoscope: {tmp_path}/talk.wav: the file has sound but no picture. ")
-    voices = [name for name in bundle_names() if not emoscope.load_bundle(name).clip_spec.seen]
+    voices = [
+        name for name in bundle_names() if not emoscope.load_bundle(name).clip_spec.frame_streams
+    ]
     if voices:
         assert line.endswith(f"Or choose a voice model: {', '.join(voices)}.")
 

@@ -153,7 +153,7 @@ def _is_sound_only(path: Path) -> bool:
 
 def _voice_models() -> str:
     """Which model to use for a sound file: one that is installed, or the package to install."""
-    voices = [name for name in bundle_names() if not load_bundle(name).clip_spec.seen]
+    voices = [name for name in bundle_names() if not load_bundle(name).clip_spec.frame_streams]
     if voices:
         return f"Or choose a voice model: {', '.join(voices)}."
     installed = installed_models()

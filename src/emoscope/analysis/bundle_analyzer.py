@@ -74,7 +74,7 @@ class BundleAnalyzer:
             model=self.bundle.name,
             model_version=self.bundle.card.version,
             backend=self.bundle.backend,
-            detector=detector if spec.seen and spec.region != "frame" else "",
+            detector=detector if spec.frame_streams and spec.region != "frame" else "",
             rate_hz=options.rate_hz if is_image else spec.rate_hz,
             emoscope=VERSION,
         )
@@ -90,12 +90,12 @@ class BundleAnalyzer:
     @property
     def looks(self) -> bool:
         """Whether the model uses pictures."""
-        return bool(self.bundle.clip_spec.seen)
+        return bool(self.bundle.clip_spec.frame_streams)
 
     @property
     def listens(self) -> bool:
         """Whether the model uses sound."""
-        return bool(self.bundle.clip_spec.heard)
+        return bool(self.bundle.clip_spec.audio_streams)
 
     @property
     def uses_rate(self) -> bool:

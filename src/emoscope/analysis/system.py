@@ -146,7 +146,7 @@ class SystemAnalyzer:
         looking = options.replace(speaker=None)
         listening = looking.replace(detector="none")  # loads no detector that is never used
         self.analyzers = tuple(
-            BundleAnalyzer(bundle, looking if bundle.clip_spec.seen else listening)
+            BundleAnalyzer(bundle, looking if bundle.clip_spec.frame_streams else listening)
             for bundle in bundles
         )
         (self.looking,) = (one for one in self.analyzers if one.looks)
@@ -251,7 +251,7 @@ def _check_members(system: System, bundles: Sequence[Bundle], labels: tuple[str,
     names = [bundle.name for bundle in bundles]
     if len(set(names)) < len(names):
         raise BundleError(f"{system.name}: members must differ, got {', '.join(names)}.")
-    looking = [bundle.name for bundle in bundles if bundle.clip_spec.seen]
+    looking = [bundle.name for bundle in bundles if bundle.clip_spec.frame_streams]
     if len(looking) != 1:
         raise BundleError(
             f"{system.name}: a system needs exactly one model of pictures, the others of sound; "

@@ -112,7 +112,7 @@ def _show_bundle(name: str) -> None:
         "measured": _figures(card.figures),
         "paper": card.paper,
         "inputs": _inputs(card.clip_spec),
-        "region": card.clip_spec.region if card.clip_spec.seen else "",
+        "region": card.clip_spec.region if card.clip_spec.frame_streams else "",
         "window": ""
         if card.clip_spec.is_image
         else f"{window.length_s:g} s every {window.stride_s:g} s",

@@ -68,7 +68,7 @@ class Cutting:
     @property
     def finds_faces(self) -> bool:
         """Whether faces or bodies are detected."""
-        shows_people = bool(self.spec.seen) and self.spec.region != "frame"
+        shows_people = bool(self.spec.frame_streams) and self.spec.region != "frame"
         return shows_people and self.finder != "none"
 
     @property
@@ -79,8 +79,8 @@ class Cutting:
     def facts(self) -> dict[str, Any]:
         """Everything that determines the material of a clip, for JSON."""
         spec = self.spec
-        facts: dict[str, Any] = {"vectors": sorted(stream.kind for stream in spec.heard)}
-        facts |= {s.kind: [s.length_s, s.mels] for s in spec.heard if isinstance(s, LogMel)}
+        facts: dict[str, Any] = {"vectors": sorted(stream.kind for stream in spec.audio_streams)}
+        facts |= {s.kind: [s.length_s, s.mels] for s in spec.audio_streams if isinstance(s, LogMel)}
         if spec.sampling is None:
             return facts
         facts |= {"rate_hz": spec.rate_hz, "sizes": sorted(spec.sizes)}
@@ -99,7 +99,7 @@ class Cutting:
         """Whether a recording is as cheap to read as its clip, so that none is stored."""
         is_whole = sample.start_s == 0 and sample.end_s is None
         is_still = is_image(sample.path) and self.min_frames < 2
-        return is_whole and is_still and not self.spec.heard and not self.finds_faces
+        return is_whole and is_still and not self.spec.audio_streams and not self.finds_faces
 
     def is_short(self, times_s: Sequence[float]) -> bool:
         """Whether frames shown at these times are fewer than `min_frames`."""
@@ -155,8 +155,8 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     cannot be read, and for a silent one where the spec has no pictures.
     """
     spec = how.spec
-    result = _cut_pictures(sample, how) if spec.seen else Cut(Material({}))
-    if result.material is None or not spec.heard:
+    result = _cut_pictures(sample, how) if spec.frame_streams else Cut(Material({}))
+    if result.material is None or not spec.audio_streams:
         return result
     vectors = _sound_vectors(sample, spec, result.until_s)
     return replace(result, material=replace(result.material, vectors=vectors))
@@ -208,7 +208,7 @@ def _track_people(sample: Sample, how: Cutting) -> tuple[list[float], list[_Pers
 
 def _picture_spec(spec: ClipSpec) -> ClipSpec:
     """The spec without its sound streams."""
-    return spec.model_copy(update={"streams": spec.seen})
+    return spec.model_copy(update={"streams": spec.frame_streams})
 
 
 def _select_frames(person: _Person, how: Cutting) -> tuple[Material, tuple[float, ...]]:
@@ -235,10 +235,10 @@ def _sound_vectors(sample: Sample, spec: ClipSpec, until_s: float | None) -> dic
 
     Raises MediaError for a sound that is silent, or too short for its features."""
     sound = _read_sound(sample, spec)
-    if not spec.seen and is_silent(sound.samples):
+    if not spec.frame_streams and is_silent(sound.samples):
         raise MediaError(f"{sample.path}: the audio track is silent. Check the recording.")
     vectors: dict[str, Any] = {}
-    for stream in spec.heard:
+    for stream in spec.audio_streams:
         samples = sound.samples
         if isinstance(stream, LogMel) and until_s is not None:
             samples = sound.during(sample.start_s, until_s)
@@ -259,7 +259,9 @@ def _read_sound(sample: Sample, spec: ClipSpec) -> Sound:
     try:
         return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s)
     except MediaError:
-        needs_sound = not spec.seen or any(isinstance(s, Vector) for s in spec.heard)
+        needs_sound = not spec.frame_streams or any(
+            isinstance(s, Vector) for s in spec.audio_streams
+        )
         if needs_sound or probe(sample.path).has_sound:
             raise
         return Sound(np.zeros(0, dtype=np.float32), RATE_HZ, sample.start_s)
