@@ -171,7 +171,7 @@ def test_a_corpus_of_sounds_does_not_suit_a_face(home: Path) -> None:
             write_wav(folder / "a.wav", tone(220 + 10 * who, 0.2))
     line = error_line(train(home))
     assert line.startswith("tiny: none of 6 samples can be used, 6 of them: ")
-    assert line.endswith("Does face-cnn suit the corpus?")
+    assert line.endswith("Check that face-cnn suits the corpus.")
     assert not (home / "run").exists()
 
 
@@ -181,7 +181,7 @@ def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
     write(home, model=model, optimiser=None, schedule=None, augmentation=still)
     line = error_line(train(home))
     assert line.startswith("tiny: none of 12 samples can be used, 12 of them: ")
-    assert line.endswith("Does egemaps-svc suit the corpus?")
+    assert line.endswith("Check that egemaps-svc suits the corpus.")
 
 
 def test_augmentation_is_refused_for_an_estimator(home: Path) -> None:

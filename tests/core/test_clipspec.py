@@ -151,7 +151,7 @@ def test_an_unknown_field_is_refused_by_its_name(field: str) -> None:
 def test_invalid_json_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(SpecError) as raised:
         ClipSpec.from_json(text)
-    assert str(raised.value).startswith("ClipSpec: ")
+    assert str(raised.value).startswith("Invalid ClipSpec: ")
     assert "\n" not in str(raised.value)
 
 

@@ -115,7 +115,7 @@ def test_face_and_audio_features_are_joined_per_step() -> None:
 
 @pytest.mark.parametrize("streams", [(), ("gray", "gray"), ("rgb",)])
 def test_other_streams_are_refused(streams: Any) -> None:
-    with pytest.raises(SpecError, match="streams must be any of gray, logmel, each once"):
+    with pytest.raises(SpecError, match="streams must be one or more of gray, logmel, each once"):
         small(streams=streams)
 
 

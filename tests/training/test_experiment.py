@@ -307,7 +307,7 @@ def test_a_class_without_training_samples_gives_a_warning(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"options": {"depth": 3}}}, r"model\.options do not fit.*depth"),
+        ({"model": {"options": {"depth": 3}}}, r"invalid model\.options: .*depth"),
         ({"model": {"name": "face-cn"}}, "no model named 'face-cn'"),
         ({"optimiser": None, "schedule": None}, "needs the tables optimiser and schedule"),
         ({"clip": {"sampling": {"rule": "last", "length": 2}}}, "clip gives"),
@@ -333,7 +333,7 @@ def test_one_person_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_was_not_given_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"tiny needs folder: add --corpus NAME=DIR"):
+    with pytest.raises(RecipeError, match=r"tiny needs folder: add --corpus NAME=FOLDER"):
         train(tiny_recipe(), {}, tmp_path / "run")
 
 

@@ -311,7 +311,7 @@ def test_a_corpus_without_persons_is_refused(protocol: dict[str, Any]) -> None:
 
 def test_a_part_that_the_corpus_does_not_have_is_named() -> None:
     message = refusal(split_corpus(train=2, test=2), FIXED)
-    assert message == "The corpus has no part 'valid', it has: test, train."
+    assert message == "The corpus has no part 'valid'. Known: test, train."
 
 
 def test_a_person_named_as_the_final_training_is_refused() -> None:

@@ -53,8 +53,8 @@ class BundleAnalyzer:
         if options.speaker is not None:
             name = model.name if isinstance(model, Bundle) else model
             raise SpecError(
-                f"{name}: the option 'speaker' is for systems of a face and a voice model, and "
-                "this is one model. Leave it out."
+                f"{name}: the option 'speaker' is for systems of a face and a voice model, but "
+                "this is a single model. Leave it out."
             )
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model, options.backend)
         spec = self.bundle.clip_spec
@@ -171,7 +171,7 @@ class BundleAnalyzer:
         first = next(ahead, None)
         if first is None:
             raise MediaError(
-                f"{info.path}: no frame starts in the requested span. Give a longer one."
+                f"{info.path}: no frame starts in the requested span. Give a longer span."
             )
         until_s = min(
             math.inf if end_s is None else end_s,

@@ -74,7 +74,7 @@ def analyze(
     """Analyse the emotions in videos.
 
     Prints one line per file, with notes on what limits its result, and writes reports with --out.
-    Files that cannot be read are listed at the end; the others are analysed all the same.
+    Files that cannot be read are listed at the end; the others are still analysed.
     """
     from emoscope.apps.analyzing import Request, analyze_all
 

@@ -25,7 +25,7 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="Corpus to read, as `emoscope corpus list` describes them. One of: "
+        help="Corpus to read; `emoscope corpus list` describes each. One of: "
         f"{choices('emoscope.corpora:CORPORA')}.",
         show_default=False,
     ),
@@ -226,7 +226,8 @@ def synth(
         str,
         typer.Option(
             metavar="NAME",
-            help="faces: talking heads; figures: walking people.",
+            help="Kind of people: faces are talking heads, figures are walking bodies. One of: "
+            f"{choices('emoscope.corpora.synthetic.corpus:KINDS')}.",
         ),
     ] = "faces",
     subjects: Annotated[int, typer.Option(min=1, help="Number of people.")] = 10,

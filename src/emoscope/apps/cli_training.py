@@ -160,9 +160,10 @@ def compare(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Compare runs and test whether their differences are significant.
+    """Compare runs and test the differences between them.
 
-    Prints one table of the runs' results and one of the differences between them.
+    Prints one table of the runs' results and one of the differences between them, with
+    confidence intervals and p-values.
     """
     from emoscope.apps.evaluation import compare_runs
 
@@ -221,7 +222,7 @@ def reproduce(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Reproduce a paper's results and compare them with the printed ones.
+    """Reproduce the results of a paper.
 
     Trains the paper's recipes whose corpora are given, resumes existing runs, and writes a table of
     our results and the paper's to PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml

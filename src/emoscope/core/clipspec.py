@@ -315,7 +315,7 @@ class ClipSpec(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise SpecError(f"ClipSpec: {explain(error)}") from None
+            raise SpecError(f"Invalid ClipSpec: {explain(error)}.") from None
 
 
 def explain(error: ValidationError) -> str:
@@ -323,4 +323,5 @@ def explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     given = "" if first["type"] == "missing" else f" (got {reprlib.repr(first['input'])})"
-    return f"{where}: {first['msg']}{given}" if where else f"{first['msg']}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}{given}" if where else reason

@@ -213,7 +213,9 @@ def test_the_temperature_is_that_of_the_weights_that_are_exported(tmp_path: Path
 
 def test_an_unfinished_run_is_refused_with_how_to_go_on(run: Path) -> None:
     (part_folder(run, "group 2", 1) / "fold.json").unlink()
-    with pytest.raises(RecipeError, match=rf"3 of 4 folds done\. .*train --resume {run}"):
+    with pytest.raises(
+        RecipeError, match=rf"only 3 of 4 folds are finished\. .*train --resume {run}"
+    ):
         evaluate(run)
     assert not list(run.glob("evaluation.*"))
 

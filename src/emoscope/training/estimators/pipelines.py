@@ -147,7 +147,7 @@ def fit_pipeline(
         estimator = seeded(build(), seed)
         classifier = CalibratedClassifierCV(estimator, cv=folds, ensemble=False).fit(inputs, seen)
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"{name}: model.options do not fit: {error}.") from None
+        raise RecipeError(f"{name}: invalid model.options: {str(error).rstrip('.')}.") from None
     low, high = inputs.min(axis=0), inputs.max(axis=0)
     return Fitted(name, vector, classifier, columns, num_classes, low, high)
 
@@ -192,7 +192,7 @@ def folds_by_person(
 ) -> Folds:
     """Folds of whole persons: the most, up to five, with all classes on every training side."""
     if len(columns) < 2:
-        raise RecipeError(f"{name}: {len(columns)} class to learn from, at least two are needed.")
+        raise RecipeError(f"{name}: training needs at least two classes, got {len(columns)}.")
     own = np.arange(len(subjects)).astype(str)
     _, who = np.unique(np.where(subjects == "", own, subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -203,9 +203,9 @@ def folds_by_person(
             return folds
     persons = [len(np.unique(who[seen == i])) for i in range(len(columns))]
     raise RecipeError(
-        f"{name}: class {columns[np.argmin(persons)]} (counted from 0) has {min(persons)} of "
-        f"{who.max() + 1} persons to learn from, too few to calibrate on others. Leave the class "
-        "out by corpus.labels or choose a protocol with fewer folds."
+        f"{name}: only {min(persons)} of {who.max() + 1} training persons show class "
+        f"{columns[np.argmin(persons)]} (counted from 0), too few to calibrate across persons. "
+        "Leave the class out with corpus.labels, or choose a protocol with fewer folds."
     )
 
 

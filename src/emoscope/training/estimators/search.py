@@ -118,7 +118,7 @@ def choose_pipeline(
             predicted = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
         except (TypeError, ValueError) as error:
             raise RecipeError(
-                f"{name}: model.search: {words(settings)} does not fit: {error}."
+                f"{name}: model.search: invalid {words(settings)}: {str(error).rstrip('.')}."
             ) from None
         tried.append((settings, uar(seen, predicted)))
     return Choice(max(tried, key=lambda one: one[1])[0], tuple(tried))

@@ -99,7 +99,7 @@ def compare(run_dirs: Sequence[Path]) -> Comparison:
     >>> print(compare([Path("runs/a"), Path("runs/b")]).markdown())  # doctest: +SKIP
     """
     if len(run_dirs) < 2:
-        raise RecipeError("A comparison needs two runs or more. Name their folders.")
+        raise RecipeError("A comparison needs two or more runs. Give their folders.")
     runs = [read_run(folder) for folder in run_dirs]
     judged = [judge(run) for run in runs]
     names = _names(runs)

@@ -114,9 +114,11 @@ def judge(run: RunFolder, vote: str | None = None) -> Judged:
     finished = [part for part in run.parts if part not in missing]
     if len(finished) < len(run.parts):
         total = len(run.parts)
-        raise RecipeError(f"{run.folder}: {len(finished)} of {total} folds done. {run.remedy}")
+        raise RecipeError(
+            f"{run.folder}: only {len(finished)} of {total} folds are finished. {run.remedy}"
+        )
     if missing:
-        raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
+        raise RecipeError(f"{run.folder}: the final training is not finished. {run.remedy}")
     every = run.predictions(vote)
     clear = np.array([sample.is_clear for sample in every.samples], dtype=bool)
     if not clear.any():
