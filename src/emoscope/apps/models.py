@@ -164,7 +164,8 @@ def _show_built(
     for option in inspect.signature(build).parameters.values():
         typer.echo(f"  {option.name} = {option.default!r}")
     if small:
-        typer.echo(f"small version, for tests and tutorials: {dict(small)}")
+        shown = ", ".join(f"{option} = {value!r}" for option, value in small.items())
+        typer.echo(f"small version, for tests and tutorials: {shown}")
 
 
 def _inputs(spec: ClipSpec) -> str:

@@ -76,7 +76,7 @@ def test_clips_predicted_in_blocks_have_metrics_by_every_vote(tmp_path: Path, vo
     assert result["by_vote"][vote] == {key: result[key] for key in result["by_vote"][vote]}
     accuracies = {scores["accuracy"] for scores in result["by_vote"].values()}
     assert len(accuracies) == len(VOTES), "else the test would not tell them apart"
-    assert result["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
+    assert result["what"].endswith(f"; blocks of frames, 2 apart, combined by {vote}")
 
 
 def test_the_pages_show_the_metrics_by_every_vote(tmp_path: Path) -> None:

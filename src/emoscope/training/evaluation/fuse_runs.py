@@ -28,7 +28,7 @@ from emoscope.training.evaluation.evaluate import (
     protocol_words,
 )
 from emoscope.training.evaluation.fit_fusion import RULES
-from emoscope.training.evaluation.tables import ABSENT, Table, percent, with_interval
+from emoscope.training.evaluation.tables import ABSENT, METRICS_NOTE, Table, percent, with_interval
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap
 from emoscope.training.run_folder import Predictions, RunFolder, read_run, write_json
 
@@ -273,12 +273,13 @@ def _page(result: Mapping[str, Any]) -> str:
         f"{result['clips']:,} clips; 95 % intervals in brackets, by bootstrap over "
         f"{result['interval_over']}. The best single model is {result['best_member']}; differences "
         "from it are paired, in percentage points. Rules that learn, and the weights (each model's "
-        "UAR), were fitted to the other folds."
+        "UAR), were fitted to the other folds. "
+        f"{METRICS_NOTE}"
     )
     warnings = [f"> **Warning**: {warning}" for warning in result["warnings"]]
     head = f"# Fusion of {', '.join(result['members'])}\n\n{result['what']}."
-    header = ("", "accuracy", "UAR", "UAR over the best model", "macro-F1", "ECE")
-    table = Table("Rules", header, tuple(rows), note)
+    header = ("model or rule", "accuracy", "UAR", "UAR over the best model", "macro-F1", "ECE")
+    table = Table("Models and fusion rules", header, tuple(rows), note)
     return "\n\n".join([*warnings, head, table.markdown()]) + "\n"
 
 
