@@ -88,7 +88,7 @@ class Analyzer:
         progress: Progress | None = None,
         watch: Watch | None = None,
     ) -> Timeline:
-        """The Timeline of a recording, or of a span of it.
+        """Analyse a recording, or a span of it.
 
         path            a video, an image or a folder of numbered images, which is read as a film
                         at 25 fps; a sound file for models of sound alone
@@ -99,6 +99,9 @@ class Analyzer:
         A video without sound has no voice: its rows come from the face alone, or have no
         probabilities if the model uses sound alone. A note in the provenance says so. Raises
         MediaError for a file that cannot be read, and for a folder of separate pictures.
+
+        >>> analyzer = Analyzer("face-ferplus")
+        >>> timeline = analyzer.analyze("talk.mp4", start_s=10, end_s=20)  # doctest: +SKIP
         """
         if self.looks and existing(path).is_dir():
             film_images(Path(path))
@@ -118,6 +121,14 @@ class Analyzer:
         the next frame is analysed, that of a clip model when the last window that covers it is
         complete; with smoothing, half of `smooth_s` later. Frames closer together than `rate_hz`
         are skipped. Raises SpecError for a model that uses sound.
+
+        >>> import numpy as np
+        >>> from emoscope.media.video import Frame
+        >>> black = np.zeros((48, 48, 3), np.uint8)
+        >>> frames = (Frame(black, time_s=0.1 * i, index=i) for i in range(3))
+        >>> analyzer = Analyzer("face-ferplus", detector="none", smooth_s=0)
+        >>> [part.spans_s[0].round(1).tolist() for part in analyzer.stream(frames)]
+        [[0.0, 0.1], [0.1, 0.2], [0.2, 0.3]]
         """
         return self._analyzer.stream(frames)
 
@@ -130,11 +141,21 @@ def analyze(
     end_s: float | None = None,
     **options: Unpack[AnalyzeKeywords],
 ) -> Timeline:
-    """The Timeline of one video: `Analyzer(model, **options).analyze(path)`.
+    """Analyse the emotions in one video, or in a span of it.
 
-    `options` are the fields of AnalyzeOptions.
+    path            as `Analyzer.analyze` takes it
+    model           as `Analyzer` takes it
+    start_s, end_s  the span in seconds; None is the end of the recording
+    options         fields of AnalyzeOptions
+
+    For several videos, use one Analyzer: it opens the model only once. Raises UnknownName,
+    BundleError, SpecError or MediaError, all of which are EmoscopeError.
 
     >>> timeline = analyze("talk.mp4", rate_hz=5, smooth_s=1.0)  # doctest: +SKIP
+    >>> for segment in timeline.segments():  # doctest: +SKIP
+    ...     print(segment.track, segment.start_s, segment.end_s, segment.label)
+    0 0.0 7.8 sadness
+    0 7.8 8.4 fear
     """
     return Analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)
 

@@ -108,6 +108,10 @@ class Bundle:
         prior of the training data and normalised again, so that a class is not favoured for being
         common there (logit adjustment, Menon et al., ICLR 2021). A clip whose vector contains NaN,
         as silence does, gets NaN. Raises SpecError for inputs that do not fit `clip_spec`.
+
+        >>> bundle = load_bundle("face-ferplus")
+        >>> bundle.predict({"gray": np.zeros((2, 1, 1, 48, 48), np.float32)}, prior="uniform").shape
+        (2, 8)
         """
         if prior not in get_args(Prior):
             raise SpecError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}.")

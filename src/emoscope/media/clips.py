@@ -41,6 +41,9 @@ class Clip:
     sample_rate_hz   sample rate of the audio
 
     Raises SpecError for invalid frames, audio or timestamps.
+
+    >>> faces = [np.zeros((48, 48, 3), np.uint8)] * 4
+    >>> clip = Clip(faces, times_s=[0.0, 0.1, 0.2, 0.3])
     """
 
     frames: Sequence[ByteArray]

@@ -141,11 +141,13 @@ def fit_pipeline(
 ) -> Fitted:
     """`fit` for a pipeline that is not registered, on any vector."""
     inputs = matrix(name, vector, features)
-    columns, seen = np.unique(truth, return_inverse=True)
-    folds = folds_by_person(name, columns, seen, subjects, seed)
+    columns, classes = np.unique(truth, return_inverse=True)
+    folds = folds_by_person(name, columns, classes, subjects, seed)
     try:
         estimator = seeded(build(), seed)
-        classifier = CalibratedClassifierCV(estimator, cv=folds, ensemble=False).fit(inputs, seen)
+        classifier = CalibratedClassifierCV(estimator, cv=folds, ensemble=False).fit(
+            inputs, classes
+        )
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{name}: invalid model.options: {str(error).rstrip('.')}.") from None
     low, high = inputs.min(axis=0), inputs.max(axis=0)
@@ -188,7 +190,7 @@ def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> F
 
 
 def folds_by_person(
-    name: str, columns: IntArray, seen: IntArray, subjects: StrArray, seed: int
+    name: str, columns: IntArray, classes: IntArray, subjects: StrArray, seed: int
 ) -> Folds:
     """Folds of whole persons: the most, up to five, with all classes on every training side."""
     if len(columns) < 2:
@@ -198,10 +200,10 @@ def folds_by_person(
     rng = np.random.default_rng(seed)
     for count, _ in itertools.product(range(min(_FOLDS, who.max() + 1), 1, -1), range(10)):
         shuffled = rng.permutation(who.max() + 1)[who]  # so that the seed breaks ties
-        folds = list(GroupKFold(count).split(seen, seen, shuffled))
-        if all(len(np.unique(seen[train])) == len(columns) for train, _ in folds):
+        folds = list(GroupKFold(count).split(classes, classes, shuffled))
+        if all(len(np.unique(classes[train])) == len(columns) for train, _ in folds):
             return folds
-    persons = [len(np.unique(who[seen == i])) for i in range(len(columns))]
+    persons = [len(np.unique(who[classes == i])) for i in range(len(columns))]
     raise RecipeError(
         f"{name}: only {min(persons)} of {who.max() + 1} training persons show class "
         f"{columns[np.argmin(persons)]} (counted from 0), too few to calibrate across persons. "
