@@ -205,10 +205,10 @@ def test_a_label_of_one_sample_is_trained_with_a_warning(home: Path) -> None:
     write(home, protocol={"name": "leave-one-subject-out"}, schedule={"epochs": 1})
     ran = train(home)
     assert ran.exit_code == 0
-    assert "Warning: Fold 'p2' has nothing to learn fear from." in lines(ran.stderr)
+    assert "Warning: Fold 'p2' has no training sample of fear." in lines(ran.stderr)
     figures = read_json(home / "run" / "evaluation.json")["figures"]
     assert figures["per_class"]["fear"]["samples"] == 1
-    assert figures["warnings"] == ["Fold 'p2' has nothing to learn fear from."]
+    assert figures["warnings"] == ["Fold 'p2' has no training sample of fear."]
 
 
 def test_one_label_only_is_refused(home: Path) -> None:

@@ -96,7 +96,7 @@ def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> No
     assert ran.exit_code == 0
     assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
     assert lines(ran.stdout)[2].endswith(
-        "no Grad-CAM: no convolution with a map runs once per clip"
+        "no Grad-CAM: no convolution with a feature map runs once per clip"
     )
 
 

@@ -242,7 +242,7 @@ def test_settings_change_the_recipe_and_are_kept(home: Home, tmp_path: Path) -> 
             "'corpus' is not of the form --corpus NAME=FOLDER",
         ),
         ([], 2, "a recipe (TOML), or --resume RUN."),
-        (["clean.toml", "--resume", "runs/clean"], 2, "a run has its recipe"),
+        (["clean.toml", "--resume", "runs/clean"], 2, "the run has its recipe"),
         (["--resume", "nowhere"], 1, "emoscope: nowhere: not a run folder: recipe.json, "),
         (
             ["clean.toml", "--accelerator", "tpu"],
@@ -349,12 +349,13 @@ def test_reproduce_suggests_papers_and_reports_missing_recipes(home: Home, tmp_p
     assert all(paper in page for paper in papers())
 
 
-def test_help_of_every_command_loads_nothing_heavy() -> None:
+def test_help_loads_nothing_heavy_unless_it_lists_a_registry() -> None:
     commands = [[command.name or command.callback.__name__] for command in app.registered_commands]
     commands += [[group.name] for group in app.registered_groups]
-    commands += [["models", "list"], ["models", "show"], ["corpus", "scan"], ["corpus", "prepare"]]
+    commands += [["models", "list"], ["models", "show"], ["corpus", "list"]]
     assert ["train"] in commands
     commands.remove(["analyze"])  # its help lists registries
+    commands.remove(["fuse"])  # so does its
     code = (
         "import sys\n"
         "from emoscope.apps.cli import app\n"

@@ -301,7 +301,7 @@ def test_a_class_without_training_samples_gives_a_warning(tmp_path: Path) -> Non
     for who in ("p1", "p2"):
         shutil.rmtree(corpus / who / "sadness")
     run = go(tiny_recipe(schedule={"epochs": 1}), corpus, tmp_path / "run")
-    assert run.info["warnings"] == ["Fold 'p0' has nothing to learn sadness from."]
+    assert run.info["warnings"] == ["Fold 'p0' has no training sample of sadness."]
 
 
 @pytest.mark.parametrize(

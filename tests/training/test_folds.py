@@ -294,7 +294,7 @@ def test_variants_are_on_both_sides_and_each_has_its_own_row() -> None:
 def test_a_label_without_training_samples_gives_a_warning() -> None:
     samples = [s for s in corpus(people=3) if s.label != "fear" or s.subject == "S1"]
     planned = plan(samples, BY_PERSON[0])
-    assert planned.warnings == ("Fold 'S1' has nothing to learn fear from.",)
+    assert planned.warnings == ("Fold 'S1' has no training sample of fear.",)
     one_of_a_kind = plan([*samples, Sample(Path("x.mp4"), "fear", "S2")], BY_PERSON[0])
     assert one_of_a_kind.warnings == ()
 

@@ -200,7 +200,9 @@ def test_too_few_persons_or_classes_are_refused() -> None:
     features, truth, persons = spoken()
     kept = (truth != 2) | (persons == "person 0")
     message = refused(RecipeError, features[kept], truth[kept], persons[kept])
-    assert message.startswith("egemaps-svc: class 2 (counted from 0) has 1 of 10 persons")
+    assert message.startswith(
+        "egemaps-svc: only 1 of 10 training persons show class 2 (counted from 0)"
+    )
     message = refused(RecipeError, features, np.zeros_like(truth), persons)
     assert message.startswith("egemaps-svc: training needs at least two classes, got 1")
 

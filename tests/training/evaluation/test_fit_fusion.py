@@ -133,7 +133,7 @@ def test_a_system_names_the_file_of_a_learned_rule() -> None:
 
 def test_models_that_a_rule_was_not_learned_from_are_refused() -> None:
     probs = answered()[0]
-    with pytest.raises(SpecError, match="learned from face, voice, and is used for face, body"):
+    with pytest.raises(SpecError, match="learned from face, voice, but is used with face, body"):
         fitted("svm")({"face": probs["face"], "body": probs["voice"]})
 
 

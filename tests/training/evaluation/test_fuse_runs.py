@@ -245,7 +245,7 @@ def test_folds_that_differ_by_person_are_refused(pair: list[Path], tmp_path: Pat
 
 def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
     fewer = fake_run(tmp_path / "fewer", name="fewer", samples=clips()[:-2])
-    assert "2 are in one of them only, such as /corpus/6/sadness-2.mp4" in refused(pair[0], fewer)
+    assert "2 are in only one of them, such as /corpus/6/sadness-2.mp4" in refused(pair[0], fewer)
 
 
 def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_with_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
     found = read_json(tmp_path / "both" / "fusion.json")
     assert list(found["rules"]) == ["average", "product", "highest-confidence"]
     for rule in ("svm", "weighted-average"):
-        with pytest.raises(RecipeError, match=f"{rule} learns from other folds"):
+        with pytest.raises(RecipeError, match=f"{rule} is trained on other folds"):
             fuse(runs, tmp_path / rule, rule)
         assert not (tmp_path / rule).exists()
 
