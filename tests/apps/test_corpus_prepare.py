@@ -121,7 +121,7 @@ def test_the_spec_of_every_network_is_available() -> None:
     ("words", "code", "message"),
     [
         (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
-        (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the two"),
+        (["--model", "face-cnn", "--spec", "s.json"], 2, "give exactly one of the two"),
         (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
         (["--faces", "each"], 2, "--faces"),
         (["--min-frames", "-1"], 2, "--min-frames"),
@@ -140,7 +140,7 @@ def test_a_wrong_choice_is_refused(corpus: Path, words: list[str], code: int, me
 def test_neither_model_nor_spec_is_a_usage_error(corpus: Path) -> None:
     ran = ask("corpus", "prepare", "folder", corpus)
     assert ran.exit_code == 2
-    assert "--model, --spec: give one of the two" in ran.stderr
+    assert "--model, --spec: give exactly one of the two" in ran.stderr
 
 
 def test_an_invalid_spec_is_one_line(corpus: Path) -> None:

@@ -88,7 +88,7 @@ def test_the_pages_show_the_metrics_by_every_vote(tmp_path: Path) -> None:
         .split("## By vote")[1]
         .splitlines()[4 : 4 + len(by_vote)]
     )
-    page = (folder / "evaluation.html").read_text()
+    page = (folder / "evaluation.html").read_text().replace("&nbsp;", " ")
     table = pd.read_csv(folder / "evaluation.csv")
     for line, (vote, scores) in zip(shown, by_vote.items(), strict=True):
         assert line.startswith(f"| {vote} | {100 * scores['accuracy']:.1f} % (")
