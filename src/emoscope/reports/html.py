@@ -168,7 +168,7 @@ def _facts(timeline: Timeline) -> dict[str, str]:
         "Frame rate": "" if math.isnan(source.fps) else f"{source.fps:.4g} fps",
         "People": str(len(timeline.tracks)),
         "Model": f"{source.model} {source.model_version}".strip(),
-        "Models": ", ".join(source.members),
+        "Combined models": ", ".join(source.members),
         "Fusion rule": source.rule,
         "Prior": source.prior,
         "Vote": source.vote,
