@@ -277,7 +277,7 @@ def test_every_report_can_hold_rows_of_the_voice_alone(folder: Path, tmp_path: P
     row = json.loads((tmp_path / "film.json").read_text())["rows"][0]
     assert (row["track"], row["box_xyxy"], row["modalities"]) == (None, None, "voice")
     assert row["probabilities"][row["leading"]] == timeline.probs[0].max()
-    assert "Fusion</dt><dd>average" in (tmp_path / "film.html").read_text()
+    assert "Fusion rule</dt><dd>average" in (tmp_path / "film.html").read_text()
 
 
 # Refused systems
