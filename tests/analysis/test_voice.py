@@ -172,7 +172,7 @@ def test_a_video_without_sound_is_rows_of_nan_and_a_note(
         assert (timeline.spans_s[0, 0], timeline.spans_s[-1, 1]) == pytest.approx((start_s, end_s))
         assert np.isnan(timeline.probs).all()
         assert not timeline.seen.any()
-        assert timeline.provenance.notes == ("the file has no sound: nobody is heard",)
+        assert timeline.provenance.notes == ("the file has no sound, so no voice is heard",)
         assert timeline.provenance.duration_s == pytest.approx(2.0)
     with pytest.raises(MediaError, match=r"silent.mp4: the file has no sound"):
         listening.analyze(path, start_s=2.5)

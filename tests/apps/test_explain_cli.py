@@ -96,7 +96,7 @@ def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> No
     assert ran.exit_code == 0
     assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
     assert lines(ran.stdout)[2].endswith(
-        "no Grad-CAM: no convolution with a map runs once per clip"
+        "no Grad-CAM: no convolution with a feature map runs once per clip"
     )
 
 
@@ -171,8 +171,8 @@ def test_classes_need_no_video(kind: str, place: Path, tmp_path: Path) -> None:
 def test_options_that_conflict_with_classes_are_refused(place: Path, tmp_path: Path) -> None:
     model = ["--model", place / "still"]
     for words, reason in (
-        ([], "VIDEO: a video, or --classes."),
-        (["film.mp4", "--steps", 3], "--steps: only with --classes."),
+        ([], "VIDEO: give a video, or --classes."),
+        (["film.mp4", "--steps", 3], "--steps: works only with --classes."),
         (["film.mp4", "--classes"], "leave VIDEO, --label, --start and --end out."),
         (["--classes", "--label", "anger"], "leave VIDEO, --label, --start and --end out."),
         (["--classes", "--end", 0], "leave VIDEO, --label, --start and --end out."),

@@ -87,7 +87,9 @@ def test_predictions_are_read_for_the_requested_vote(tmp_path: Path) -> None:
 def test_a_vote_without_predictions_is_refused(folder: Path) -> None:
     run = read_run(folder)
     assert run.votes == ("sum-probability",)
-    with pytest.raises(RecipeError, match=r"no predictions by max-probability.*evaluation\.every"):
+    with pytest.raises(
+        RecipeError, match=r"no predictions by the vote max-probability.*evaluation\.every"
+    ):
         run.predictions("max-probability")
     with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
         run.predictions("max-prob")

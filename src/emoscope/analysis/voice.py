@@ -47,7 +47,7 @@ def sound_or_silence(
         if not 0 <= start_s < until_s:
             raise
         silence = np.zeros(round((until_s - start_s) * RATE_HZ), dtype=np.float32)
-        return Sound(silence, RATE_HZ, start_s), ("the file has no sound: nobody is heard",)
+        return Sound(silence, RATE_HZ, start_s), ("the file has no sound, so no voice is heard",)
 
 
 def sound_beside(

@@ -237,11 +237,12 @@ def _subjects(manifest: Manifest) -> str:
 
 
 def _duplicates(groups: tuple[tuple[Path, ...], ...], root: Path) -> Iterator[str]:
+    title = "files with identical content"
     if not groups:
-        yield "byte-identical: none"
+        yield f"{title}: none"
         return
     files = sum(len(group) for group in groups)
-    yield f"byte-identical: {len(groups):,} group{'s' * (len(groups) > 1)}, {files:,} files"
+    yield f"{title}: {len(groups):,} group{'s' * (len(groups) > 1)}, {files:,} files"
     for group in groups[:_SHOWN]:
         names = [
             str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -50,7 +50,9 @@ def explain_video(
     if explanation.heard:
         typer.echo(f"{prediction}, not drawn (sound): {', '.join(explanation.heard)}")
     if not explanation.gradcam:
-        typer.echo(f"{prediction}, no Grad-CAM: no convolution with a map runs once per clip")
+        typer.echo(
+            f"{prediction}, no Grad-CAM: no convolution with a feature map runs once per clip"
+        )
 
 
 def explain_classes(run: Path, out: Path, steps: int | None, allow_code: bool) -> None:

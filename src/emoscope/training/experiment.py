@@ -81,7 +81,9 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read(Path(recipe), dict(settings or {}))
     elif settings:
-        raise RecipeError(f"{recipe.name}: settings change a recipe file. Give its path.")
+        raise RecipeError(
+            f"{recipe.name}: only a recipe file's settings can be changed. Give its path."
+        )
     folder = Path(folder) if folder is not None else RUNS / recipe.name
     folders = {name: Path(path) for name, path in corpora.items()}
     if not is_leader():
@@ -107,7 +109,7 @@ def _train(
         raise RecipeError(f"{folder}: holds a run. Resume it with --resume, or use another folder.")
     missing = [name for name in recipe.corpus.name if name not in folders]
     if missing:
-        raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
+        raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=FOLDER.")
     code = code_of_recipe(recipe, recipe_folder, allow_code)
 
     manifest = choose_samples(recipe, folders)
@@ -120,7 +122,7 @@ def _train(
         reason, count = Counter(left_out).most_common(1)[0]
         raise CorpusError(
             f"{recipe.name}: none of {len(manifest.samples)} samples can be used, {count} of them: "
-            f"{reason}. Does {recipe.model.name} suit the corpus?"
+            f"{reason}. Check that {recipe.model.name} suits the corpus."
         )
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL

@@ -98,6 +98,7 @@ def recipe_clip_spec(recipe: Recipe, own: ClipSpec) -> ClipSpec:
         raise RecipeError(f"{recipe.name}: clip: {explain(error)}.") from None
     if spec.shapes() != own.shapes():
         raise RecipeError(
-            f"{recipe.name}: clip gives {spec.shapes()}, {recipe.model.name} takes {own.shapes()}."
+            f"{recipe.name}: clip gives {spec.shapes()}, but {recipe.model.name} takes "
+            f"{own.shapes()}."
         )
     return spec

@@ -203,8 +203,8 @@ class RunFolder:
         _ = VOTES[vote]
         if vote not in self.votes:
             raise RecipeError(
-                f"{self.folder}: no predictions by {vote}. Train with evaluation.every = n, or "
-                f"with evaluation.vote = '{vote}'."
+                f"{self.folder}: no predictions by the vote {vote}. Train with evaluation.every = "
+                f"n, or with evaluation.vote = '{vote}'."
             )
         rows: list[int] = []
         probs: list[list[float]] = []

@@ -11,6 +11,8 @@ from emoscope.training.metrics import Difference
 
 __all__ = [
     "ABSENT",
+    "CLASSES_NOTE",
+    "METRICS_NOTE",
     "Cell",
     "Table",
     "TidyRow",
@@ -24,6 +26,17 @@ __all__ = [
 ]
 
 ABSENT = "—"
+
+METRICS_NOTE = (
+    "Accuracy: share of correct predictions. UAR (unweighted average recall): mean recall of the "
+    "classes, so that rare classes count as much as frequent ones. Macro-F1: mean F1 score of the "
+    "classes. ECE (expected calibration error): mean gap between confidence and accuracy; 0 is "
+    "perfectly calibrated."
+)
+CLASSES_NOTE = (
+    "Recall: share of the class's clips that are predicted as it. Precision: share of the "
+    "predictions of the class that are correct. F1: harmonic mean of recall and precision."
+)
 
 Cell = str | int | float | None
 TidyRow = tuple[str, str, str, Cell, Cell, Cell]  # part, name, metric, value, low, high

@@ -144,7 +144,7 @@ def explain_clip(
         gradcam=grad_cam(model, inputs, column),
         saliency=saliency(model, inputs, column),
         sampling=sampling_points(model, inputs),
-        heard=tuple(stream.kind for stream in network.spec.heard),
+        heard=tuple(stream.kind for stream in network.spec.audio_streams),
     )
 
 

@@ -111,7 +111,10 @@ def _card(run: RunFolder, spec: ClipSpec, prior: list[float]) -> BundleCard:
         spec = spec.model_copy(update={"window": window})
     evaluation = read_json(run.folder / "evaluation.json")
     seen = "face" if spec.region == "face" else "body"
-    modalities = [*([seen] if spec.seen else []), *(["voice"] if spec.heard else [])]
+    modalities = [
+        *([seen] if spec.frame_streams else []),
+        *(["voice"] if spec.audio_streams else []),
+    ]
     try:
         return BundleCard(
             name=recipe.name,
