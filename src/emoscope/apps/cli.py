@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from emoscope.apps.cli_cache import cache
+from emoscope.apps.cli_command import Command
 from emoscope.apps.cli_corpus import corpus_app
 from emoscope.apps.cli_models import models_app
 from emoscope.apps.cli_training import add_training_commands
@@ -69,7 +70,7 @@ def analyze() -> None:
 
 
 add_training_commands(app)
-app.command()(cache)
+app.command(cls=Command)(cache)
 app.add_typer(corpus_app, name="corpus", help="Read, prepare and synthesise labelled corpora.")
 app.add_typer(models_app, name="models", help="List and describe models.")
 
