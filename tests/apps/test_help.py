@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from emoscope.analysis.fusion import RULES
 from emoscope.apps.cli import app
-from emoscope.apps.cli_command import Command, choices
+from emoscope.apps.cli.command import Command, choices
 from emoscope.core.votes import VOTES
 from emoscope.corpora import CORPORA
 from emoscope.corpora.synthetic.corpus import KINDS

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_command import Command, choices
-from emoscope.apps.cli_options import Debug, End, Start, check_span, pair
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, End, Start, check_span, pair
 
 __all__ = ["add_training_commands"]
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_command import Command, choices
-from emoscope.apps.cli_options import Debug, pair
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, pair
 
 __all__ = ["corpus_app"]
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_command import Command
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli.command import Command
+from emoscope.apps.cli.options import Debug
 
 __all__ = ["models_app"]
 

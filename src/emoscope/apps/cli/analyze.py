@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from emoscope.apps.cli_command import Command, choices
-from emoscope.apps.cli_options import Debug, End, Start, check_span, with_analyze_options
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, End, Start, check_span, with_analyze_options
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.options import DEFAULT_MODEL, AnalyzeOptions
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli.options import Debug
 
 __all__ = ["cache"]
 

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from emoscope.apps.cli_cache import cache
-from emoscope.apps.cli_command import Command
-from emoscope.apps.cli_corpus import corpus_app
-from emoscope.apps.cli_models import models_app
-from emoscope.apps.cli_training import add_training_commands
+from emoscope.apps.cli.cache import cache
+from emoscope.apps.cli.command import Command
+from emoscope.apps.cli.corpus import corpus_app
+from emoscope.apps.cli.models import models_app
+from emoscope.apps.cli.training import add_training_commands
 from emoscope.core.errors import EmoscopeError, UnknownName
 from emoscope.core.version import VERSION
 
@@ -39,7 +39,7 @@ class _Analyze(TyperCommand):
     """Generates the options of `analyze` when it is called, to keep `emoscope --help` fast."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        from emoscope.apps.cli_analyze import command
+        from emoscope.apps.cli.analyze import command
 
         return command().make_context(*args, **options)
 
