@@ -221,8 +221,8 @@ class TestText:
         assert str(timeline).splitlines() == [
             "talk.mp4: 10.0 s, 3 rows, 2 people",
             "model: face-made 3",
-            "person 1 (4.0 s): anger 75%, joy 25%",
-            "person 2 (4.0 s): fear 100%",
+            "person 1 (4.0 s): anger 63%, joy 28%, fear 10%",
+            "person 2 (4.0 s): fear 80%, anger 10%, joy 10%",
         ]
         assert repr(timeline) == (
             "Timeline(path='clips/talk.mp4', model='face-made', rows=3, tracks=2)"
@@ -238,14 +238,9 @@ class TestText:
             assert lines[2].startswith(f"person {people - 1} ({people}.0 s)")  # seen longest
             assert lines[-1] == f"... and {people - 2} more people"
 
-    def test_time_without_a_label_is_printed(self) -> None:
+    def test_a_person_without_a_label_is_unsure(self) -> None:
         timeline = make((0, 3, 0, A), (3, 4, 0, B), provenance=Provenance(min_confidence=0.9))
-        assert str(timeline).splitlines()[-1] == "person 0 (4.0 s): no label 100%"
-
-    def test_a_label_called_no_label_keeps_its_share(self) -> None:
-        labels = ("anger", "no label", "joy")
-        timeline = make((0, 3, 0, A), (3, 4, 0, B), labels=labels)
-        assert str(timeline).splitlines()[-1] == "person 0 (4.0 s): anger 75%, no label 25%"
+        assert "person 0 (4.0 s): unsure: anger 63%, " in str(timeline)
 
     def test_a_file_name_that_is_not_text_can_be_printed(self) -> None:
         timeline = make((0, 1, 0, A), provenance=Provenance(path="caf\udce9.mp4"))

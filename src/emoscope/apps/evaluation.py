@@ -14,7 +14,7 @@ try:
     from emoscope.training.recipe import Recipe
     from emoscope.training.run_folder import RUNS
 except ImportError as error:
-    raise MissingExtra(f"Evaluation ({error.name})", "train") from None
+    raise MissingExtra(f"Training and evaluation ({error.name})", "train") from None
 
 __all__ = ["compare_runs", "evaluate_run", "write_table"]
 

@@ -20,6 +20,8 @@ try:
     from emoscope.training.recipe import Recipe
     from emoscope.training.run import Run
     from emoscope.training.run_folder import read_run
+except MissingExtra:
+    raise
 except ImportError as error:
     raise MissingExtra(f"Training ({error.name})", "train") from None
 

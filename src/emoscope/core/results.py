@@ -97,7 +97,7 @@ class Timeline:
     ...     spans_s=np.array([[0.0, 1.5], [1.5, 2.0]]),
     ...     track=np.array([0, 0]),
     ...     boxes_xyxy=np.array([[10.0, 10.0, 50.0, 60.0], [12.0, 10.0, 52.0, 60.0]]),
-    ...     probs=np.array([[0.9, 0.1], [0.2, 0.8]]),
+    ...     probs=np.array([[0.9, 0.1], [0.3, 0.7]]),
     ...     modalities=np.array(["face", "face"]),
     ...     labels=("neutral", "happiness"),
     ...     padded=np.array([False, False]),
@@ -178,7 +178,7 @@ class Timeline:
         )
 
     def __str__(self) -> str:
-        """At most five lines: the file, the model, and per person the labels that led longest."""
+        """At most five lines: the file, the model, and the most probable labels of each person."""
         source, people = self.provenance, self.summary()
         name = printable(PurePath(source.path).name) or "Timeline"
         rows = f"{len(self)} {'row' if len(self) == 1 else 'rows'}"
@@ -188,10 +188,10 @@ class Timeline:
             lines.append(f"model: {source.model} {source.model_version}".strip())
         longest = sorted(people, key=lambda person: -person.seen_s)
         for person in longest[: 3 if len(people) <= 3 else 2]:
-            shares = [*person.shares.items(), ("no label", 1 - sum(person.shares.values()))]
-            first = sorted(shares, key=lambda entry: -entry[1])[:3]
-            leading = ", ".join(f"{label} {share:.0%}" for label, share in first if share >= 0.005)
-            lines.append(f"person {person.track} ({person.seen_s:.1f} s): {leading}")
+            probable = sorted(person.probabilities.items(), key=lambda entry: -entry[1])[:3]
+            labels = ", ".join(f"{label} {prob:.0%}" for label, prob in probable if prob >= 0.05)
+            unsure = "" if person.leading else "unsure: "
+            lines.append(f"person {person.track} ({person.seen_s:.1f} s): {unsure}{labels}")
         if len(people) > 3:
             lines.append(f"... and {len(people) - 2} more people")
         return "\n".join(lines)
