@@ -103,14 +103,14 @@ class Media(Target):
         of what was lost, a picture that was cut off, and a PNG, which has checksums."""
         before = self._undamaged(mutant.source)
         read_s = [part.until_s for part in results.values() if isinstance(part, Analysed)]
-        for call in ("analyze", "analyze, by voice"):
+        for call, stream in (("analyze", "video"), ("analyze, by voice", "audio")):
             whole, part = before[call], results.get(call)
             if not isinstance(whole, Analysed) or not isinstance(part, Analysed):
                 continue
             if set(part.notes) - set(whole.notes):
                 continue
             if part.until_s < whole.until_s - _LEAST_S and _states(
-                mutant, whole.until_s, max(read_s)
+                mutant, stream, whole.until_s, max(read_s)
             ):
                 yield "shorter", call, f"{part.until_s:.2f} of {whole.until_s:.2f} s, no note"
         if _is_noticeable(mutant) and isinstance(results.get("analyze"), Analysed):
@@ -166,22 +166,23 @@ def _is_noticeable(mutant: Mutant) -> bool:
     return is_cut_off or mutant.path.suffix == ".png"
 
 
-def _states(mutant: Mutant, until_s: float, read_s: float) -> bool:
+def _states(mutant: Mutant, stream: str, until_s: float, read_s: float) -> bool:
     """Whether the damaged file still states its start and the length of the whole one, and truly:
     of some kinds FFmpeg estimates it from the file's size.
 
-    Where it states that of the longest stream only, nothing may have been read up to it: otherwise
-    another stream may as well be shorter from the beginning."""
+    Where it states that of the longest stream only, no stream may have been read up to it:
+    otherwise the others may as well be shorter from the beginning."""
     stated = _stated(mutant.source)
     if stated is None or stated != _stated(mutant.path):
         return False
     _, longest_s, own_s = stated
-    if not any(own_s) and read_s >= until_s - _LEAST_S:
-        return False
-    return any(s is not None and abs(s - until_s) < _LEAST_S for s in (longest_s, *own_s))
+    stated_s = own_s.get(stream)
+    if stated_s is None and read_s < until_s - _LEAST_S:
+        stated_s = longest_s
+    return stated_s is not None and abs(stated_s - until_s) < _LEAST_S
 
 
-def _stated(path: Path) -> tuple[float | None, float | None, tuple[float | None, ...]] | None:
+def _stated(path: Path) -> tuple[float | None, float | None, dict[str, float | None]] | None:
     """The start and length that a container states, and the lengths of its streams, to a hundredth
     of a second; None if it cannot be opened."""
 
@@ -194,7 +195,7 @@ def _stated(path: Path) -> tuple[float | None, float | None, tuple[float | None,
             return (
                 seconds(container.start_time, tick_s),
                 seconds(container.duration, tick_s),
-                tuple(seconds(one.duration, one.time_base) for one in container.streams),
+                {one.type: seconds(one.duration, one.time_base) for one in container.streams},
             )
     except (av.FFmpegError, OSError):
         return None
