@@ -135,12 +135,14 @@ def test_a_film_of_huge_pictures_is_refused(
 
 
 def test_frames_that_claim_to_be_huge_midway_are_skipped(tmp_path: Path) -> None:
-    """The last twelve of 24 motion JPEG pictures claim 16000 by 16000 pixels."""
-    path = make_video(tmp_path / "a.avi", num_frames=24, codec="mjpeg", pix_fmt="yuvj420p")
-    pictures = path.read_bytes().split(b"\xff\xc0")
+    """The last twelve of 24 VP8 pictures claim 6000 by 8000 pixels; their decoder would comply."""
+    path = tmp_path / "a.webm"
+    make_video(path, num_frames=24, codec="libvpx", options={"g": "1"})
+    start = b"\x9d\x01\x2a"  # of a key frame
+    pictures = path.read_bytes().split(start)
     assert len(pictures) == 25
-    huge = [part[:3] + struct.pack(">HH", 16_000, 16_000) + part[7:] for part in pictures[13:]]
-    path.write_bytes(b"\xff\xc0".join([*pictures[:13], *huge]))
+    huge = [struct.pack("<HH", 6_000, 8_000) + part[4:] for part in pictures[13:]]
+    path.write_bytes(start.join([*pictures[:13], *huge]))
     log = ReadLog()
     frames = list(read_frames(path, log=log))
     assert [frame.rgb.shape for frame in frames] == [(48, 64, 3)] * 12
