@@ -87,7 +87,7 @@ def page() -> str:
         section("Backends (`--backend`)", described(BACKENDS)),
         section("Networks (`[model] name` in a recipe)", networks),
         section("Estimators (`[model] name` in a recipe)", fitted),
-        section("Corpora (`emoscope corpus scan NAME DIR`)", corpora()),
+        section("Corpora (`emoscope corpus scan NAME FOLDER`)", corpora()),
         section("Label sets", sets),
     ]
     return "\n".join(parts)

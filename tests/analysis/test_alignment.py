@@ -46,6 +46,14 @@ def test_silent_rows_do_not_count() -> None:
     assert means == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
+def test_a_voice_that_covers_too_little_of_a_span_is_left_out() -> None:
+    """Kind 6 of issue 18: a few words gave a gap of an hour its label."""
+    shares = np.array([0.0, 0.5, 0.5, 0.5])
+    spans_s = np.array([(0.0, 100.0), (0.0, 100.0), (0.0, 4.0), (0.5, 1.0)])
+    happy = voice_during(spans_s, VOICE_ROWS, shares)[:, 0]
+    assert np.isnan(happy).tolist() == [False, True, False, False]
+
+
 def test_a_row_of_no_length_is_an_instant() -> None:
     assert during(VOICE_ROWS, (0.5, 0.5), (2.5, 2.5)) == pytest.approx([0.2, np.nan], nan_ok=True)
 

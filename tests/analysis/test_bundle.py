@@ -281,7 +281,7 @@ def test_an_infinite_temperature_is_refused() -> None:
         ),
         ({"inputs": {"gray": (1, 1, 1, 8, 8)}}, "takes gray only in batches of 1"),
         ({"kind": TensorProto.DOUBLE}, "takes gray as tensor(double), not float32"),
-        ({"outputs": 4}, "the graph returns [(4,)], its card names 3 labels"),
+        ({"outputs": 4}, "the graph returns [(4,)], but its card names 3 labels"),
     ],
 )
 def test_a_graph_that_does_not_fit_its_spec_is_refused(

@@ -133,7 +133,7 @@ def test_shapes_that_do_not_fit_are_refused(rule: Any, probs: Any, reason: str) 
         ({"face": 1.0, "voice": -0.5}, "The weight of voice must be 0 or more, got -0.5"),
         ({"face": 1.0, "voice": NAN}, "voice must be 0 or more, got nan"),
         ({"face": 0.0, "voice": 0.0}, "weights of face, voice are all 0"),
-        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "A weight for body, which is not one of"),
+        ({"face": 1.0, "voice": 1.0, "body": 1.0}, "The weights name body, which is not one of"),
     ],
 )
 def test_weights_that_make_no_sense_are_refused(weights: Any, reason: str) -> None:

@@ -61,7 +61,7 @@ def rows(
 ) -> tuple[Timeline, list[dict[str, np.ndarray]]]:
     """Rows of scripted faces, one moment every 0.1 s."""
     asked = Asked()
-    modality = "face+voice" if spec.seen else "voice"
+    modality = "face+voice" if spec.frame_streams else "voice"
     rows = through(WindowRows(spec, asked, ("this", "that"), modality, sound), scenes(faces))
     return Timeline.concatenate(rows), asked.inputs
 

@@ -277,7 +277,7 @@ def test_every_report_can_hold_rows_of_the_voice_alone(folder: Path, tmp_path: P
     row = json.loads((tmp_path / "film.json").read_text())["rows"][0]
     assert (row["track"], row["box_xyxy"], row["modalities"]) == (None, None, "voice")
     assert row["probabilities"][row["leading"]] == timeline.probs[0].max()
-    assert "Fusion</dt><dd>average" in (tmp_path / "film.html").read_text()
+    assert "Fusion rule</dt><dd>average" in (tmp_path / "film.html").read_text()
 
 
 # Refused systems
@@ -290,7 +290,7 @@ def test_every_report_can_hold_rows_of_the_voice_alone(folder: Path, tmp_path: P
         (HEAD + FACE, "members: Tuple should have at least 2 items"),
         (HEAD + "rules = 3\n" + FACE + VOICE, "rules: Extra inputs"),
         (HEAD + FACE + FACE, "members must differ, got face, face"),
-        (HEAD + FACE + VOICE.replace("voice", "clip"), "models of pictures here: face, clip"),
+        (HEAD + FACE + VOICE.replace("voice", "clip"), "Its image models: face, clip"),
         (HEAD + VOICE + VOICE.replace("voice", "lost"), "lost.onnx: no such file"),
         (HEAD + FACE + VOICE + "weight = 2\n", "The rule average takes no weights"),
         (HEAD + 'rule = "weighted-average"\n' + FACE + VOICE, "face has none"),
@@ -301,11 +301,11 @@ def test_every_report_can_hold_rows_of_the_voice_alone(folder: Path, tmp_path: P
         (HEAD + FACE + VOICE + "weight = -1\n", "greater than or equal to 0"),
         (
             HEAD + FACE + VOICE + 'maps = { calm = "dark" }\n',
-            "the maps of voice name 'calm', which is not a label of the model",
+            "the label map of voice names 'calm', which is not a label of the model",
         ),
         (
             HEAD + FACE + VOICE + 'maps = { dark = "glad" }\n',
-            "name 'glad', which is not a label of the system",
+            "names 'glad', which is not a label of the system",
         ),
         (HEAD.replace("dark", "sad") + FACE + VOICE, "face has no label sadness, and would"),
         (HEAD.replace("dark", "bright") + FACE + VOICE, "needs two or more labels, all different"),
@@ -347,7 +347,7 @@ def test_a_speaker_is_for_systems(folder: Path) -> None:
 def test_a_system_is_refused_where_one_model_is_needed(folder: Path) -> None:
     for model in (folder / "both.toml", "face-voice"):
         with pytest.raises(
-            BundleError, match="a system of several models, where one model is needed"
+            BundleError, match="a system of several models, but one model is needed"
         ):
             load_bundle(model)
 

@@ -173,7 +173,7 @@ def test_a_video_without_sound_is_rows_of_nan_and_a_note(
         assert (timeline.spans_s[0, 0], timeline.spans_s[-1, 1]) == pytest.approx((start_s, end_s))
         assert np.isnan(timeline.probs).all()
         assert not timeline.seen.any()
-        assert timeline.provenance.notes == ("the file has no sound: nobody is heard",)
+        assert timeline.provenance.notes == ("the file has no sound, so no voice is heard",)
         assert timeline.provenance.duration_s == pytest.approx(2.0)
     with pytest.raises(MediaError, match=r"silent.mp4: the file has no sound"):
         listening.analyze(path, start_s=2.5)
@@ -324,7 +324,7 @@ def test_silence_of_hours_takes_no_memory(tmp_path: Path) -> None:
     assert sound.end_s > 6 * 3600
     assert sound.samples.strides == (0,)
     assert not sound.samples.any()
-    assert notes == ("the file has no sound: nobody is heard",)
+    assert notes == ("the file has no sound, so no voice is heard",)
 
 
 def test_silence_of_days_is_refused_and_a_part_of_it_is_not(tmp_path: Path) -> None:

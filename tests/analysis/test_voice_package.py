@@ -148,4 +148,4 @@ def test_a_video_without_sound_has_no_predictions(tmp_path: Path) -> None:
     timeline = emoscope.analyze(make_video(tmp_path / "silent.mp4", num_frames=25), NAME)
     assert not timeline.seen.any()
     assert np.isnan(timeline.probs).all()
-    assert timeline.provenance.notes == ("the file has no sound: nobody is heard",)
+    assert timeline.provenance.notes == ("the file has no sound, so no voice is heard",)

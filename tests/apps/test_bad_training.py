@@ -172,7 +172,7 @@ def test_a_corpus_of_sounds_does_not_suit_a_face(home: Path) -> None:
             write_wav(folder / "a.wav", tone(220 + 10 * who, 0.2))
     line = error_line(train(home))
     assert line.startswith("tiny: none of 6 samples can be used, 6 of them: ")
-    assert line.endswith("Does face-cnn suit the corpus?")
+    assert line.endswith("Check that face-cnn suits the corpus.")
     assert not (home / "run").exists()
 
 
@@ -182,7 +182,7 @@ def test_a_corpus_of_pictures_does_not_suit_a_voice(home: Path) -> None:
     write(home, model=model, optimiser=None, schedule=None, augmentation=still)
     line = error_line(train(home))
     assert line.startswith("tiny: none of 12 samples can be used, 12 of them: ")
-    assert line.endswith("Does egemaps-svc suit the corpus?")
+    assert line.endswith("Check that egemaps-svc suits the corpus.")
 
 
 def test_augmentation_is_refused_for_an_estimator(home: Path) -> None:
@@ -206,10 +206,10 @@ def test_a_label_of_one_sample_is_trained_with_a_warning(home: Path) -> None:
     write(home, protocol={"name": "leave-one-subject-out"}, schedule={"epochs": 1})
     ran = train(home)
     assert ran.exit_code == 0
-    assert "Warning: Fold 'p2' has nothing to learn fear from." in lines(ran.stderr)
+    assert "Warning: Fold 'p2' has no training sample of fear." in lines(ran.stderr)
     figures = read_json(home / "run" / "evaluation.json")["figures"]
     assert figures["per_class"]["fear"]["samples"] == 1
-    assert figures["warnings"] == ["Fold 'p2' has nothing to learn fear from."]
+    assert figures["warnings"] == ["Fold 'p2' has no training sample of fear."]
 
 
 def test_one_label_only_is_refused(home: Path) -> None:

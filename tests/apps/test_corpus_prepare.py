@@ -128,7 +128,7 @@ def test_the_spec_of_every_network_is_available() -> None:
     ("words", "code", "message"),
     [
         (["--model", "face-cn"], 2, "Did you mean 'face-cnn'?"),
-        (["--model", "face-cnn", "--spec", "s.json"], 2, "give one of the three"),
+        (["--model", "face-cnn", "--spec", "s.json"], 2, "give exactly one of the three"),
         (["--spec", "nowhere.json"], 1, "nowhere.json: not a readable ClipSpec: No such file"),
         (["--model", "face-cnn", "--set", "clip.margin=1"], 2, "only with --recipe"),
         (["--faces", "each"], 2, "--faces"),
@@ -148,7 +148,7 @@ def test_a_wrong_choice_is_refused(corpus: Path, words: list[str], code: int, me
 def test_neither_model_nor_spec_is_a_usage_error(corpus: Path) -> None:
     ran = ask("corpus", "prepare", "folder", corpus)
     assert ran.exit_code == 2
-    assert "--model, --spec, --recipe: give one of the three" in ran.stderr
+    assert "--model, --spec, --recipe: give exactly one of the three" in ran.stderr
 
 
 def test_an_invalid_spec_is_one_line(corpus: Path) -> None:

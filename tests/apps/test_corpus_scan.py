@@ -43,7 +43,7 @@ def test_a_scan_counts_samples_and_identical_files(corpus: Path) -> None:
         "subject: 2, 1 to 3 samples each",
         "split: not fixed",
         "left out: unknown code '09' (emotion) 1, not a recording 1",
-        "byte-identical: 1 group, 2 files",
+        "files with identical content: 1 group, 2 files",
         "  Actor_01/03-01-05-01-01-01-01.wav = Actor_01/03-01-05-01-01-02-01.wav",
     ]
 
@@ -74,7 +74,7 @@ def test_a_fixed_split_and_missing_subjects_are_shown(tmp_path: Path) -> None:
         "subject: not given",
         "split: train 2, valid 1",
         "left out: nothing",
-        "byte-identical: none",
+        "files with identical content: none",
     ]
 
 
@@ -85,7 +85,7 @@ def test_many_duplicates_are_counted_and_a_few_listed(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_text(content, encoding="utf-8")
     assert lines(scan("folder", tmp_path).stdout)[-5:] == [
-        "byte-identical: 5 groups, 25 files",
+        "files with identical content: 5 groups, 25 files",
         "  sad/a0.wav = sad/a1.wav = sad/a2.wav and 2 more",
         "  sad/b0.wav = sad/b1.wav = sad/b2.wav and 2 more",
         "  sad/c0.wav = sad/c1.wav = sad/c2.wav and 2 more",

@@ -96,8 +96,58 @@ def test_without_a_grad_cam_there_is_saliency(place: Path, tmp_path: Path) -> No
     assert ran.exit_code == 0
     assert names(tmp_path / "out") == ["film-saliency.mp4", "film-saliency.png"]
     assert lines(ran.stdout)[2].endswith(
-        "no Grad-CAM: no convolution with a map runs once per clip"
+        "no Grad-CAM: no convolution with a feature map runs once per clip"
     )
+
+
+# Issue 18, kind 9: an output of another input or model is overwritten in silence
+def test_drawings_replace_only_those_of_the_same_recording_and_run(
+    place: Path, tmp_path: Path
+) -> None:
+    out, other_film = tmp_path / "out", tmp_path / "film.mov"
+    make_video(other_film)
+    other_run = run_of(tmp_path / "other", "face-cnn")
+
+    def drawn(film: Path, run: Path) -> list[str]:
+        ran = ask("explain", film, "--model", run, "--out", out)
+        assert (ran.exit_code, ran.exception) == (0, None)
+        written = [line for line in lines(ran.stdout) if line.startswith("written: ")]
+        made = [Path(line.removeprefix("written: ")).name for line in written]
+        is_usual = made == ["film-gradcam.png", "film-saliency.png"]
+        assert ("note: its drawings are named" in ran.stderr) == (not is_usual)
+        return made
+
+    usual = ["film-gradcam.png", "film-saliency.png"]
+    assert drawn(place / "film.mp4", place / "still") == usual
+    first = [(out / name).read_bytes() for name in usual]
+    assert drawn(place / "film.mp4", place / "still") == usual
+    assert drawn(place / "film.mp4", other_run) == [
+        "film_other-gradcam.png", "film_other-saliency.png"
+    ]  # fmt: skip
+    assert drawn(other_film, place / "still") == [
+        "film_still-gradcam.png", "film_still-saliency.png"
+    ]  # fmt: skip
+    assert drawn(other_film, run_of(tmp_path / "twin" / "still", "face-cnn")) == [
+        "film_still-2-gradcam.png", "film_still-2-saliency.png"
+    ]  # fmt: skip
+    assert [(out / name).read_bytes() for name in usual] == first
+    assert len(names(out)) == 8
+
+
+def test_drawings_do_not_replace_a_file_that_is_not_theirs(place: Path, tmp_path: Path) -> None:
+    recording = make_video(tmp_path / "film-gradcam.mp4").read_bytes()
+    ran = ask("explain", place / "film.mp4", "--model", place / "clip", "--out", tmp_path)
+    assert (ran.exit_code, ran.exception) == (0, None)
+    assert (tmp_path / "film-gradcam.mp4").read_bytes() == recording
+    assert "film_clip-gradcam.mp4" in names(tmp_path)
+
+
+def test_class_images_of_another_run_of_the_same_name_stay(place: Path, tmp_path: Path) -> None:
+    out, twin = tmp_path / "out", run_of(tmp_path / "still", "face-cnn")
+    for run in (place / "still", twin, twin):
+        ran = ask("explain", "--classes", "--model", run, "--steps", 1, "--out", out)
+        assert (ran.exit_code, ran.exception) == (0, None)
+    assert names(out) == ["still-2-classes.png", "still-classes.png"]
 
 
 @pytest.mark.parametrize("kind", ["still", "clip"])
@@ -121,8 +171,8 @@ def test_classes_need_no_video(kind: str, place: Path, tmp_path: Path) -> None:
 def test_options_that_conflict_with_classes_are_refused(place: Path, tmp_path: Path) -> None:
     model = ["--model", place / "still"]
     for words, reason in (
-        ([], "VIDEO: a video, or --classes."),
-        (["film.mp4", "--steps", 3], "--steps: only with --classes."),
+        ([], "VIDEO: give a video, or --classes."),
+        (["film.mp4", "--steps", 3], "--steps: works only with --classes."),
         (["film.mp4", "--classes"], "leave VIDEO, --label, --start and --end out."),
         (["--classes", "--label", "anger"], "leave VIDEO, --label, --start and --end out."),
         (["--classes", "--end", 0], "leave VIDEO, --label, --start and --end out."),

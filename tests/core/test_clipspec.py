@@ -77,7 +77,12 @@ def test_logmel_is_rows_of_bands_and_survives_json() -> None:
     spec = ClipSpec(streams=(sound,))
     assert ClipSpec.from_json(spec.model_dump_json()) == spec
     assert spec.shapes() == {"logmel": (150, 40)}
-    assert (spec.heard, spec.seen, spec.vectors, spec.pictures) == ((sound,), (), (), ())
+    assert (spec.audio_streams, spec.frame_streams, spec.vectors, spec.pictures) == (
+        (sound,),
+        (),
+        (),
+        (),
+    )
 
 
 def test_a_spec_with_audio_is_not_an_image_spec() -> None:
@@ -85,7 +90,7 @@ def test_a_spec_with_audio_is_not_an_image_spec() -> None:
     spec = ClipSpec(sampling=Last(length=1), streams=(gray, LogMel(length_s=0.5)))
     assert not spec.is_image
     assert spec.shapes() == {"gray": (1, 1, 8, 8), "logmel": (50, 64)}
-    assert (spec.seen, spec.pictures) == ((gray,), (gray,))
+    assert (spec.frame_streams, spec.pictures) == ((gray,), (gray,))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_an_unknown_field_is_refused_by_its_name(field: str) -> None:
 def test_invalid_json_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(SpecError) as raised:
         ClipSpec.from_json(text)
-    assert str(raised.value).startswith("ClipSpec: ")
+    assert str(raised.value).startswith("Invalid ClipSpec: ")
     assert "\n" not in str(raised.value)
 
 

@@ -217,7 +217,7 @@ def test_another_kind_is_refused(tmp_path: Path) -> None:
 def test_clips_of_other_settings_are_not_mixed_in(tmp_path: Path) -> None:
     synthesise(tmp_path, **TINY_FIGURES)
     message = refusal(lambda: synthesise(tmp_path, seed=1, **TINY_FIGURES))
-    assert "synthetic.json: the clips there were made with" in message
+    assert "synthetic.json: the folder holds clips made with" in message
     assert "'seed': 0" in message
     (tmp_path / "synthetic.json").write_text("{")
     assert "cannot be read" in refusal(lambda: synthesise(tmp_path, **TINY_FIGURES))

@@ -33,7 +33,7 @@ def spec_of(model: nn.Module) -> ClipSpec:
 
 def silence_of(model: nn.Module, batch: int = 2) -> Tensor:
     """Normalised logmel of a clip without audio."""
-    (sound,) = spec_of(model).heard
+    (sound,) = spec_of(model).audio_streams
     how = sound.normalisation  # type: ignore[union-attr]
     level = (FLOOR_DB - how.mean[0]) / how.std[0]
     return torch.full((batch, *spec_of(model).shapes()["logmel"]), level)
@@ -64,7 +64,7 @@ def test_a_window_covers_the_same_time_of_frames_and_audio() -> None:
     spec = spec_of(models.create("av-joint"))
     assert spec.shapes() == {"gray": (25, 1, 48, 48), "logmel": (200, 64)}
     assert spec.rate_hz is not None
-    (sound,) = spec.heard
+    (sound,) = spec.audio_streams
     assert spec.window.length_s == sound.length_s == spec.length / spec.rate_hz == 2.0  # type: ignore[union-attr]
     assert ClipStream.stride_of(spec) == 5
 
@@ -115,7 +115,7 @@ def test_face_and_audio_features_are_joined_per_step() -> None:
 
 @pytest.mark.parametrize("streams", [(), ("gray", "gray"), ("rgb",)])
 def test_other_streams_are_refused(streams: Any) -> None:
-    with pytest.raises(SpecError, match="streams must be any of gray, logmel, each once"):
+    with pytest.raises(SpecError, match="streams must be one or more of gray, logmel, each once"):
         small(streams=streams)
 
 

@@ -182,7 +182,7 @@ def test_the_forget_gate_starts_open() -> None:
 def test_invalid_settings_are_refused() -> None:
     with pytest.raises(SpecError, match="kernel_size must be odd"):
         layer(kernel_size=4)
-    with pytest.raises(SpecError, match=r"count from 0, got \[-1, 2\]"):
+    with pytest.raises(SpecError, match=r"deformable_steps must be 0 or more, got \[-1, 2\]"):
         layer((2, -1))
     with pytest.raises(SpecError, match=r"Step 4 is deformable, but the clip has only 4"):
         layer((1, 4))(clip(steps=4))

@@ -230,7 +230,10 @@ def test_autocast_trains() -> None:
             r"offset must be \(2, 18, 4, 5\), got \(2, 18, 4, 4",
         ),
         ({"offset": torch.zeros(2, 17, 4, 5)}, r"offset must be \(2, 18, 4, 5\), got \(2, 17"),
-        ({"offset": torch.zeros(2, 72, 4, 5)}, "offset's 4 groups cannot divide 6 channels"),
+        (
+            {"offset": torch.zeros(2, 72, 4, 5)},
+            "The 6 channels of x cannot be divided into the 4 groups",
+        ),
         ({"mask": torch.zeros(2, 18, 4, 5)}, r"mask must be \(2, 9, 4, 5\), got \(2, 18"),
         ({"bias": torch.zeros(1)}, r"bias must be \(12,\), got \(1,\)"),
         ({"weight": torch.zeros(12, 6, 3, 3).double()}, "x is torch.float32"),

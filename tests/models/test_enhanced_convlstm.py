@@ -276,7 +276,10 @@ def test_invalid_settings_are_refused_in_one_line() -> None:
             lambda: layer(kernel_size=4),
             "kernel_size must be odd to preserve the size of maps",
         ),
-        (lambda: ConvLSTM(3, 4), "Peepholes are maps: give size_hw, the size of x, or peephole"),
+        (
+            lambda: ConvLSTM(3, 4),
+            "Peepholes need size_hw, the size (H, W) of x. Give it, or set peephole",
+        ),
         (lambda: layer()(clip().mT), "maps of (6, 7), x is of (7, 6): build the layer with size"),
     ):
         with pytest.raises(SpecError) as raised:

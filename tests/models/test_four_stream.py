@@ -112,9 +112,9 @@ def test_maps_of_different_sizes_are_refused_with_a_size_that_fits(
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"streams": ()}, "streams must be any of rgb, flow, dynamic_rgb, dynamic_flow"),
+        ({"streams": ()}, "streams must be one or more of rgb, flow, dynamic_rgb, dynamic_flow"),
         ({"streams": ("rgb", "rgb")}, "each once"),
-        ({"streams": ("gray",)}, "streams must be any of"),
+        ({"streams": ("gray",)}, "streams must be one or more of"),
         ({"cell": "gru"}, "cell must be one of conventional, enhanced, got 'gru'"),
         ({"size_px": 15, "streams": ("rgb",)}, "too small for four poolings"),
         ({"width": 0}, "leaves no filters"),

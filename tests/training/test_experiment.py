@@ -301,13 +301,13 @@ def test_a_class_without_training_samples_gives_a_warning(tmp_path: Path) -> Non
     for who in ("p1", "p2"):
         shutil.rmtree(corpus / who / "sadness")
     run = go(tiny_recipe(schedule={"epochs": 1}), corpus, tmp_path / "run")
-    assert run.info["warnings"] == ["Fold 'p0' has nothing to learn sadness from."]
+    assert run.info["warnings"] == ["Fold 'p0' has no training sample of sadness."]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"options": {"depth": 3}}}, r"model\.options do not fit.*depth"),
+        ({"model": {"options": {"depth": 3}}}, r"invalid model\.options: .*depth"),
         ({"model": {"name": "face-cn"}}, "no model named 'face-cn'"),
         ({"optimiser": None, "schedule": None}, "needs the tables optimiser and schedule"),
         ({"clip": {"sampling": {"rule": "last", "length": 2}}}, "clip gives"),
@@ -333,7 +333,7 @@ def test_one_person_only_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_corpus_that_was_not_given_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"tiny needs folder: add --corpus NAME=DIR"):
+    with pytest.raises(RecipeError, match=r"tiny needs folder: add --corpus NAME=FOLDER"):
         train(tiny_recipe(), {}, tmp_path / "run")
 
 

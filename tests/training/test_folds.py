@@ -294,7 +294,7 @@ def test_variants_are_on_both_sides_and_each_has_its_own_row() -> None:
 def test_a_label_without_training_samples_gives_a_warning() -> None:
     samples = [s for s in corpus(people=3) if s.label != "fear" or s.subject == "S1"]
     planned = plan(samples, BY_PERSON[0])
-    assert planned.warnings == ("Fold 'S1' has nothing to learn fear from.",)
+    assert planned.warnings == ("Fold 'S1' has no training sample of fear.",)
     one_of_a_kind = plan([*samples, Sample(Path("x.mp4"), "fear", "S2")], BY_PERSON[0])
     assert one_of_a_kind.warnings == ()
 
@@ -311,7 +311,7 @@ def test_a_corpus_without_persons_is_refused(protocol: dict[str, Any]) -> None:
 
 def test_a_part_that_the_corpus_does_not_have_is_named() -> None:
     message = refusal(split_corpus(train=2, test=2), FIXED)
-    assert message == "The corpus has no part 'valid', it has: test, train."
+    assert message == "The corpus has no part 'valid'. Known: test, train."
 
 
 def test_a_person_named_as_the_final_training_is_refused() -> None:

@@ -9,7 +9,7 @@ from tiny_corpora import LABELS, make_corpus, tiny_recipe
 from emoscope import models
 from emoscope.core.errors import RecipeError, UnknownName
 from emoscope.training.experiment import train
-from emoscope.training.jobs import prepare, prepare_run
+from emoscope.training.jobs import model_clip_spec, prepare, prepare_run
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import read_run
 
@@ -51,6 +51,13 @@ def test_an_estimators_job_has_no_parameters() -> None:
 def test_settings_of_the_other_kind_are_refused(recipe: Recipe, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         prepare(recipe, LABELS)
+
+
+def test_the_clips_of_a_model_are_known_by_its_name() -> None:
+    assert model_clip_spec("face-gru") == models.create("face-gru").clip_spec
+    assert list(model_clip_spec("egemaps-svc").shapes()) == ["egemaps"]
+    with pytest.raises(UnknownName, match=r"No model named 'face-cn'\. Did you mean 'face-cnn'"):
+        model_clip_spec("face-cn")
 
 
 def test_an_unknown_model_is_refused_with_all_known_names() -> None:

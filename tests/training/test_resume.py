@@ -159,3 +159,4 @@ def test_two_processes_train_one_network(corpus: Path, tmp_path: Path) -> None:
     assert len(predictions.samples) == 24
     assert (predictions.truth == predictions.predicted).mean() > 0.6
     assert out.decode().count("written: ") == 1, "one process writes and prints"
+    assert not (tmp_path / "run" / ".lock").exists(), "the processes share one lock"

@@ -74,7 +74,7 @@ def test_an_interrupted_run_is_resumed_by_its_path(run: Run, home: Path) -> None
 
 def test_settings_need_a_recipe_file(home: Path) -> None:
     recipe = Recipe.read(home / "tiny.toml")
-    with pytest.raises(RecipeError, match="settings change a recipe file"):
+    with pytest.raises(RecipeError, match="only a recipe file's settings can be changed"):
         train(recipe, {}, settings={"schedule.epochs": "1"})
 
 

@@ -87,7 +87,9 @@ def test_predictions_are_read_for_the_requested_vote(tmp_path: Path) -> None:
 def test_a_vote_without_predictions_is_refused(folder: Path) -> None:
     run = read_run(folder)
     assert run.votes == ("sum-probability",)
-    with pytest.raises(RecipeError, match=r"no predictions by max-probability.*evaluation\.every"):
+    with pytest.raises(
+        RecipeError, match=r"no predictions by the vote max-probability.*evaluation\.every"
+    ):
         run.predictions("max-probability")
     with pytest.raises(UnknownName, match="Did you mean 'max-probability'"):
         run.predictions("max-prob")
@@ -144,6 +146,23 @@ def test_an_unknown_key_in_the_stored_recipe_is_named(folder: Path) -> None:
     path = folder / "recipe.json"
     path.write_text(path.read_text().replace('"batch_size"', '"portion"'))
     assert refusal(folder).startswith(f"{path}: schedule.portion: ")
+
+
+# Issue 18, kind 9: a label named like a column of the table ended as "damaged"
+def test_a_label_may_have_the_name_of_a_column(tmp_path: Path) -> None:
+    labels = ("anger", "row", "sadness")
+    run = read_run(fake_run(tmp_path / "run", labels=labels, draw=3))
+    plain = read_run(fake_run(tmp_path / "plain", draw=3))
+    np.testing.assert_array_equal(run.predictions().probs, plain.predictions().probs)
+
+
+def test_predictions_are_read_by_the_names_of_their_columns(folder: Path) -> None:
+    before = read_run(folder).predictions().probs
+    for path in folder.rglob("predictions.csv"):
+        table = read_table(path)
+        names = ["row", *reversed(LABELS)]
+        write_table(path, names, [[line[name] for name in names] for line in table])
+    np.testing.assert_array_equal(read_run(folder).predictions().probs, before)
 
 
 def test_missing_rows_of_a_table_are_reported(folder: Path) -> None:

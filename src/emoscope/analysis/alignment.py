@@ -52,11 +52,13 @@ def combine(
     return replace(rows, probs=fused, labels=labels, modalities=modalities)
 
 
-def voice_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
+def voice_during(
+    spans_s: FloatArray, voice: Timeline, least_share: FloatArray | float = 0.0
+) -> FloatArray:
     """Mean prediction of a voice during each span: (N, 2) -> (N, C).
 
     The voice's rows are weighted by the time they share with the span. NaN where no row with
-    probabilities overlaps it."""
+    probabilities overlaps it, or where they cover less than `least_share` (N,) of it."""
     probs = voice.probs[voice.seen]
     starts, ends = voice.spans_s[voice.seen].T
     if not len(probs):
@@ -73,8 +75,9 @@ def voice_during(spans_s: FloatArray, voice: Timeline) -> FloatArray:
         [np.interp(last, times_s, knot) - np.interp(first, times_s, knot) for knot in knots.T]
     )
     shared_s = within[:, -1:]
+    least_s = np.maximum(least_share * (last - first), _INSTANT_S / 2)[:, None]
     mean = np.full((len(spans_s), len(voice.labels)), np.nan)
-    np.divide(within[:, :-1], shared_s, out=mean, where=shared_s > _INSTANT_S / 2)
+    np.divide(within[:, :-1], shared_s, out=mean, where=shared_s > least_s)
     return mean
 
 

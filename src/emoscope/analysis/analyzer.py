@@ -95,7 +95,7 @@ class Analyzer:
         progress: Progress | None = None,
         watch: Watch | None = None,
     ) -> Timeline:
-        """The Timeline of a recording, or of a span of it.
+        """Analyse a recording, or a span of it.
 
         path            a video, an image or a folder of numbered images, which is read as a film
                         at 25 fps; a sound file for models of sound alone
@@ -106,6 +106,9 @@ class Analyzer:
         A video without sound has no voice: its rows come from the face alone, or have no
         probabilities if the model uses sound alone. A note in the provenance says so. Raises
         MediaError for a file that cannot be read, and for a folder of separate pictures.
+
+        >>> analyzer = Analyzer("face-ferplus")
+        >>> timeline = analyzer.analyze("talk.mp4", start_s=10, end_s=20)  # doctest: +SKIP
         """
         if self.looks and existing(path).is_dir():
             film_images(Path(path))
@@ -165,11 +168,21 @@ def analyze(
     end_s: float | None = None,
     **options: Unpack[AnalyzeKeywords],
 ) -> Timeline:
-    """The Timeline of one video: `Analyzer(model, **options).analyze(path)`.
+    """Analyse the emotions in one video, or in a span of it.
 
-    `options` are the fields of AnalyzeOptions.
+    path            as `Analyzer.analyze` takes it
+    model           as `Analyzer` takes it
+    start_s, end_s  the span in seconds; None is the end of the recording
+    options         fields of AnalyzeOptions
+
+    For several videos, use one Analyzer: it opens the model only once. Raises UnknownName,
+    BundleError, SpecError or MediaError, all of which are EmoscopeError.
 
     >>> timeline = analyze("talk.mp4", rate_hz=5, smooth_s=1.0)  # doctest: +SKIP
+    >>> for segment in timeline.segments():  # doctest: +SKIP
+    ...     print(segment.track, segment.start_s, segment.end_s, segment.label)
+    0 0.0 7.8 sadness
+    0 7.8 8.4 fear
     """
     return Analyzer(model, **options).analyze(path, start_s=start_s, end_s=end_s)
 
@@ -188,7 +201,7 @@ def _is_sound_only(path: Path) -> bool:
 
 def _voice_models() -> str:
     """Which model to use for a sound file: one that is installed, or the package to install."""
-    voices = [name for name in bundle_names() if not load_bundle(name).clip_spec.seen]
+    voices = [name for name in bundle_names() if not load_bundle(name).clip_spec.frame_streams]
     if voices:
         return f"Or choose a voice model: {', '.join(voices)}."
     installed = installed_models()

@@ -110,6 +110,10 @@ class Bundle:
         common there (logit adjustment, Menon et al., ICLR 2021). A clip whose vector contains NaN,
         as silence does, gets NaN. Raises SpecError for inputs that do not fit `clip_spec` or are
         not finite, BundleError if the model fails or returns logits that are not finite.
+
+        >>> bundle = load_bundle("face-ferplus")
+        >>> bundle.predict({"gray": np.zeros((2, 1, 1, 48, 48), np.float32)}, prior="uniform").shape
+        (2, 8)
         """
         if prior not in get_args(Prior):
             raise SpecError(f"prior must be one of {', '.join(get_args(Prior))}, got {prior!r}.")
@@ -216,8 +220,8 @@ def _locate(name_or_path: str | Path) -> Path:
         path = _exported_bundle(path) if is_run else installed[name]
     if path.suffix == ".toml":
         raise BundleError(
-            f"{name_or_path}: a system of several models, where one model is needed. "
-            "`emoscope.analyze` and `emoscope analyze` take systems."
+            f"{name_or_path}: this is a system of several models, but one model is needed here. "
+            "Use it with `emoscope.analyze` or `emoscope analyze`."
         )
     if not path.is_file():
         raise BundleError(f"{path}: no such file. Give a bundle's path or an installed name.")
@@ -307,10 +311,15 @@ def _check_graph(session: ort.InferenceSession, card: BundleCard, path: Path) ->
     graph = {node.name: tuple(node.shape[1:]) for node in nodes}
     spec = card.clip_spec.shapes()
     if graph != spec:
-        raise BundleError(f"{path}: the graph takes {graph}, but its ClipSpec gives {spec}.")
+        raise BundleError(
+            f"{path}: the graph takes {graph}, but its ClipSpec gives {spec}. Export it again."
+        )
     for node in nodes:
         if node.type != "tensor(float)":
-            raise BundleError(f"{path}: the graph takes {node.name} as {node.type}, not float32.")
+            raise BundleError(
+                f"{path}: the graph takes {node.name} as {node.type}, not float32. Export it with "
+                "float32 inputs."
+            )
         if isinstance(node.shape[0], int):
             raise BundleError(
                 f"{path}: the graph takes {node.name} only in batches of {node.shape[0]}. "
@@ -319,7 +328,8 @@ def _check_graph(session: ort.InferenceSession, card: BundleCard, path: Path) ->
     outputs = [tuple(node.shape[1:]) for node in session.get_outputs()]
     if outputs != [(len(card.labels),)]:
         raise BundleError(
-            f"{path}: the graph returns {outputs}, its card names {len(card.labels)} labels."
+            f"{path}: the graph returns {outputs}, but its card names {len(card.labels)} labels. "
+            "Export it again."
         )
 
 

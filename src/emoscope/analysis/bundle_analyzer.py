@@ -56,8 +56,8 @@ class BundleAnalyzer:
         if options.speaker is not None:
             name = model.name if isinstance(model, Bundle) else model
             raise SpecError(
-                f"{name}: the option 'speaker' is for systems of a face and a voice model, and "
-                "this is one model. Leave it out."
+                f"{name}: the option 'speaker' is for systems of a face and a voice model, but "
+                "this is a single model. Leave it out."
             )
         bundle = model if isinstance(model, Bundle) else load_bundle(model, options.backend)
         self.bundle = with_window(bundle, options)
@@ -80,7 +80,7 @@ class BundleAnalyzer:
             model=self.bundle.name,
             model_version=self.bundle.card.version,
             backend=self.bundle.backend,
-            detector=detector if spec.seen and spec.region != "frame" else "",
+            detector=detector if spec.frame_streams and spec.region != "frame" else "",
             rate_hz=options.rate_hz if is_image else spec.rate_hz,
             emoscope=VERSION,
         )
@@ -96,12 +96,12 @@ class BundleAnalyzer:
     @property
     def looks(self) -> bool:
         """Whether the model uses pictures."""
-        return bool(self.bundle.clip_spec.seen)
+        return bool(self.bundle.clip_spec.frame_streams)
 
     @property
     def listens(self) -> bool:
         """Whether the model uses sound."""
-        return bool(self.bundle.clip_spec.heard)
+        return bool(self.bundle.clip_spec.audio_streams)
 
     @property
     def uses_rate(self) -> bool:
@@ -193,7 +193,7 @@ class BundleAnalyzer:
         first = next(ahead, None)
         if first is None:
             raise MediaError(
-                f"{info.path}: no frame starts in the requested span. Give a longer one."
+                f"{info.path}: no frame starts in the requested span. Give a longer span."
             )
         until_s = min(
             math.inf if end_s is None else end_s,

@@ -288,7 +288,7 @@ def _check_weights(models: Collection[str], weights: Mapping[str, float]) -> Non
             raise SpecError(f"A weighted average needs a weight for each model: {name} has none.")
     for name, weight in weights.items():
         if name not in models:
-            raise SpecError(f"A weight for {name}, which is not one of {', '.join(models)}.")
+            raise SpecError(f"The weights name {name}, which is not one of {', '.join(models)}.")
         if not 0 <= weight < math.inf:
             raise SpecError(f"The weight of {name} must be 0 or more, got {weight}.")
     if models and not any(weights.values()):
@@ -318,8 +318,8 @@ def fuse_complete_rows(
     and NaN where there are none. Raises SpecError for other models than `members`."""
     if set(probs) != set(members):
         raise SpecError(
-            f"The rule was learned from {', '.join(members)}, and is used for "
-            f"{', '.join(probs) or 'no models'}."
+            f"The rule was learned from {', '.join(members)}, but is used with "
+            f"{', '.join(probs) or 'no models'}. Use it with the models it was learned from."
         )
     ordered = {name: probs[name] for name in members}
     values = stacked(ordered)
@@ -341,7 +341,7 @@ def load_rule(path: Path) -> LearnedRule:
     try:
         card = RuleCard.model_validate_json(metadata[RULE_KEY])
     except ValidationError as error:
-        raise BundleError(f"{path}: the rule's metadata is wrong: {explain(error)}.") from None
+        raise BundleError(f"{path}: the rule's metadata is invalid: {explain(error)}.") from None
     _check_graph(session, card, path)
 
     def answer(inputs: FloatArray) -> FloatArray:

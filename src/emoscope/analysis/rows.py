@@ -139,7 +139,7 @@ class _Windows:
 
     def __init__(self, spec: ClipSpec, predict: Predict, sound: Sound | None, vote: Vote) -> None:
         self.inputs, self.predict, self.vote = WindowInputs(spec, sound), predict, vote
-        self.looks = bool(spec.seen)
+        self.looks = bool(spec.frame_streams)
         self.length_s, self.stride_s = spec.window.length_s, spec.window.stride_s
         self.strides = int((self.length_s + EPSILON_S) / self.stride_s)  # in a window, rounded down
         self.moments: deque[Moment] = deque()

@@ -42,10 +42,12 @@ from emoscope.core.clipspec import Window, explain
 from emoscope.core.errors import BundleError, SpecError, UnknownName
 from emoscope.core.labels import LABEL_SETS, canonical
 from emoscope.core.options import AnalyzeOptions, Speaker
-from emoscope.core.results import Timeline
+from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.video import Frame, ReadLog
 
 __all__ = ["Member", "System", "SystemAnalyzer", "is_system"]
+
+_LONG_S = 10.0  # of a row without a face
 
 
 class Member(BaseModel):
@@ -197,6 +199,9 @@ class SystemAnalyzer:
         has_voice = np.ones(len(rows), dtype=bool)
         if mouths is not None and sound is not None:
             has_voice = mouths.speaking(rows, sound)
+        # A gap without frames is one row, to which a few words do not give a label.
+        is_gap = (rows.track == NO_TRACK) & (np.diff(rows.spans_s)[:, 0] > _LONG_S)
+        least_share = np.where(is_gap, 0.5, 0.0)
         predictions = []
         for analyzer in self.analyzers:
             if analyzer is self.looking:
@@ -204,7 +209,7 @@ class SystemAnalyzer:
             elif sound is None:
                 probs = np.full((len(rows), len(analyzer.labels)), np.nan)
             else:
-                probs = voice_during(rows.spans_s, analyzer.analyze_sound(sound))
+                probs = voice_during(rows.spans_s, analyzer.analyze_sound(sound), least_share)
                 probs[~has_voice] = np.nan
             predictions.append(
                 MemberPredictions(
@@ -246,7 +251,7 @@ def _member_options(bundle: Bundle, options: AnalyzeOptions) -> AnalyzeOptions:
     if bundle.clip_spec.is_image:
         options = options.replace(window_s=None, stride_s=None)
     # Loads no detector that is never used.
-    return options if bundle.clip_spec.seen else options.replace(detector="none")
+    return options if bundle.clip_spec.frame_streams else options.replace(detector="none")
 
 
 def _bundle(system: System, member: Member, backend: str) -> Bundle:
@@ -267,11 +272,11 @@ def _check_members(system: System, bundles: Sequence[Bundle], labels: tuple[str,
     names = [bundle.name for bundle in bundles]
     if len(set(names)) < len(names):
         raise BundleError(f"{system.name}: members must differ, got {', '.join(names)}.")
-    looking = [bundle.name for bundle in bundles if bundle.clip_spec.seen]
+    looking = [bundle.name for bundle in bundles if bundle.clip_spec.frame_streams]
     if len(looking) != 1:
         raise BundleError(
-            f"{system.name}: a system needs exactly one model of pictures, the others of sound; "
-            f"models of pictures here: {', '.join(looking) or 'none'}."
+            f"{system.name}: a system needs exactly one image model; the others must be sound "
+            f"models. Its image models: {', '.join(looking) or 'none'}."
         )
     for bundle, member in zip(bundles, system.members, strict=True):
         known = {canonical(label) for label in bundle.labels}
@@ -280,8 +285,8 @@ def _check_members(system: System, bundles: Sequence[Bundle], labels: tuple[str,
         wrong |= {b: "the system" for b in maps.values() if b not in labels}
         for label, owner in wrong.items():
             raise BundleError(
-                f"{system.name}: the maps of {bundle.name} name {label!r}, which is not a label of "
-                f"{owner}."
+                f"{system.name}: the label map of {bundle.name} names {label!r}, which is not a "
+                f"label of {owner}."
             )
         missing = [label for label in labels if label not in {maps.get(a, a) for a in known}]
         if missing:
@@ -298,8 +303,9 @@ def _fusion(system: System, members: Mapping[str, Member], labels: tuple[str, ..
         learned = load_rule(Path(system.rule))
         if set(learned.card.members) != set(members) or learned.card.labels != labels:
             raise BundleError(
-                f"{system.rule}: learned for {', '.join(learned.card.members)} over "
-                f"{', '.join(learned.card.labels)}, and {system.name} is another system."
+                f"{system.rule}: this rule was learned for {', '.join(learned.card.members)} and "
+                f"the labels {', '.join(learned.card.labels)}, which are not those of "
+                f"{system.name}. Write it again with `emoscope fuse`."
             )
         return learned
     return RULES[system.rule].with_weights(members, weights)

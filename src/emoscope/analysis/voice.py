@@ -55,7 +55,7 @@ def sound_or_silence(
             ) from None
         # A view of one zero: it takes no memory.
         silence = np.broadcast_to(np.float32(0), round((until_s - start_s) * RATE_HZ))
-        return Sound(silence, RATE_HZ, start_s), ("the file has no sound: nobody is heard",)
+        return Sound(silence, RATE_HZ, start_s), ("the file has no sound, so no voice is heard",)
 
 
 def sound_beside(

@@ -88,7 +88,7 @@ class WindowInputs:
         if self._sound is None:
             return Clip(*self._pictures(view, seen))
         rate_hz = self._sound.rate_hz
-        if not self._spec.seen:
+        if not self._spec.frame_streams:
             audio = self._sound.between(view.start_s, view.end_s)
             return Clip([], audio=audio, sample_rate_hz=rate_hz)
         until_s = min(seen[-1][0].end_s, view.end_s)

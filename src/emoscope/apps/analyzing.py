@@ -115,8 +115,8 @@ def _inputs(
     if not is_folder:
         yield given
         return
-    is_empty, seen, left_out = True, set[Path](), list[str]()
-    for path in _recordings(given, analyzer, console, seen, left_out):
+    is_empty, visited, left_out = True, set[Path](), list[str]()
+    for path in _recordings(given, analyzer, console, visited, left_out):
         is_empty = False
         yield path
     if is_empty:
@@ -128,16 +128,16 @@ def _inputs(
 
 
 def _recordings(
-    folder: Path, analyzer: Analyzer, console: Console, seen: set[Path], left_out: list[str]
+    folder: Path, analyzer: Analyzer, console: Console, visited: set[Path], left_out: list[str]
 ) -> Iterator[Path]:
     """Yield the recordings in a folder and its subfolders; links are followed.
 
-    Hidden files, the annotated videos that `--format mp4` writes and folders in `seen` are left
+    Hidden files, the annotated videos that `--format mp4` writes and folders in `visited` are left
     out. Files that the model cannot use are counted in `left_out`, one line per folder."""
     real = folder.resolve()
-    if real in seen:  # a link to a folder that has been read, or that this one is in
+    if real in visited:  # a link to a folder that has been read, or that this one is in
         return
-    seen.add(real)
+    visited.add(real)
     files: list[Path] = []
     subfolders: list[Path] = []
     try:
@@ -174,7 +174,7 @@ def _recordings(
             " convert to JPEG"
         )
     for subfolder in subfolders:
-        yield from _recordings(subfolder, analyzer, console, seen, left_out)
+        yield from _recordings(subfolder, analyzer, console, visited, left_out)
 
 
 def _count(number: int, noun: str) -> str:
@@ -197,9 +197,9 @@ def _summary_line(path: Path, timeline: Timeline, looks: bool) -> str:
     """The leading emotions of each face, or of the voice."""
     people = timeline.summary()
     if not people:
-        nobody = "no face seen" if looks else "no voice heard"
+        nothing = "no face seen" if looks else "no voice heard"
         voice = ", but a voice heard" if timeline.seen.any() else ""
-        return f"{path}: {nobody}{voice}"
+        return f"{path}: {nothing}{voice}"
     parts = []
     for person in people[:4]:
         best = sorted(person.probabilities.items(), key=lambda item: -item[1])[:3]

@@ -155,16 +155,10 @@ def spec_of_file(path: Path) -> ClipSpec:
 def spec_of_model(name: str) -> ClipSpec:
     """The ClipSpec of a network or an estimator. Raises UnknownName or MissingExtra."""
     try:
-        import torch
-
-        from emoscope import models
-        from emoscope.training.estimators.pipelines import ESTIMATORS
+        from emoscope.training.jobs import model_clip_spec
     except ImportError as error:
         raise MissingExtra(f"Reading a model's ClipSpec ({error.name})", "train") from None
-    if name in ESTIMATORS:
-        return ESTIMATORS[name].clip_spec
-    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
-        return models.create(name).clip_spec
+    return model_clip_spec(name)
 
 
 def synthesise_corpus(
@@ -243,11 +237,12 @@ def _subjects(manifest: Manifest) -> str:
 
 
 def _duplicates(groups: tuple[tuple[Path, ...], ...], root: Path) -> Iterator[str]:
+    title = "files with identical content"
     if not groups:
-        yield "byte-identical: none"
+        yield f"{title}: none"
         return
     files = sum(len(group) for group in groups)
-    yield f"byte-identical: {len(groups):,} group{'s' * (len(groups) > 1)}, {files:,} files"
+    yield f"{title}: {len(groups):,} group{'s' * (len(groups) > 1)}, {files:,} files"
     for group in groups[:_SHOWN]:
         names = [
             str(path.relative_to(root) if path.is_relative_to(root) else path)

@@ -13,6 +13,7 @@ try:
     from emoscope.training.explain.attribution import explain_clip
     from emoscope.training.explain.class_images import STEPS, write_classes
     from emoscope.training.explain.drawing import write_explanation
+    from emoscope.training.explain.names import drawing_source
 except ImportError as error:
     raise MissingExtra(f"Explaining ({error.name})", "train") from None
 
@@ -33,8 +34,14 @@ def explain_video(
     if video.is_dir():
         film_images(video)  # raises MediaError for separate pictures
     explanation = explain_clip(video, run, label, start_s, end_s, allow_code=allow_code)
-    for path in write_explanation(explanation, out, report_stem(video)):
+    stem = report_stem(video)
+    paths = write_explanation(explanation, out, stem, drawing_source(run, video))
+    for path in paths:
         typer.echo(f"written: {path}")
+    name = paths[0].stem.rpartition("-")[0]
+    if name != stem:
+        taken = f"{stem} is taken by another recording, run or file"
+        typer.echo(f"{video}: note: its drawings are named {name}: {taken}", err=True)
     prediction = f"{explanation.label} {explanation.probability:.1%}"
     for heat in explanation.gradcam:
         nothing = "" if heat.maps.any() else "; no positive influence"
@@ -43,7 +50,9 @@ def explain_video(
     if explanation.heard:
         typer.echo(f"{prediction}, not drawn (sound): {', '.join(explanation.heard)}")
     if not explanation.gradcam:
-        typer.echo(f"{prediction}, no Grad-CAM: no convolution with a map runs once per clip")
+        typer.echo(
+            f"{prediction}, no Grad-CAM: no convolution with a feature map runs once per clip"
+        )
 
 
 def explain_classes(run: Path, out: Path, steps: int | None, allow_code: bool) -> None:

@@ -112,7 +112,7 @@ def _show_bundle(name: str) -> None:
         "measured": _figures(card.figures),
         "paper": card.paper,
         "inputs": _inputs(card.clip_spec),
-        "region": card.clip_spec.region if card.clip_spec.seen else "",
+        "region": card.clip_spec.region if card.clip_spec.frame_streams else "",
         "window": ""
         if card.clip_spec.is_image
         else f"{window.length_s:g} s every {window.stride_s:g} s",
@@ -164,7 +164,8 @@ def _show_built(
     for option in inspect.signature(build).parameters.values():
         typer.echo(f"  {option.name} = {option.default!r}")
     if small:
-        typer.echo(f"small version, for tests and tutorials: {dict(small)}")
+        shown = ", ".join(f"{option} = {value!r}" for option, value in small.items())
+        typer.echo(f"small version, for tests and tutorials: {shown}")
 
 
 def _inputs(spec: ClipSpec) -> str:

@@ -108,7 +108,8 @@ def reproduce_paper(
             if (folder / "run.json").is_file():
                 if read_run(folder).recipe != recipe:
                     raise RecipeError(
-                        f"{folder}: holds a run of another {recipe.name}. Choose another --out."
+                        f"{folder}: holds a run of a different recipe {recipe.name}. Choose "
+                        "another --out."
                     )
                 run = resume(folder, **options)
             else:

@@ -71,7 +71,10 @@ class Console(Observer):
         figures = [f"epoch {progress.epoch}"]
         figures += [f"loss {progress.loss:.3f}"] if math.isfinite(progress.loss) else []
         figures += [f"hold-out UAR {progress.uar:.1%}"] if math.isfinite(progress.uar) else []
-        figures.append(f"{_clock(self._seconds_left(progress))} left")
+        left_s = self._seconds_left(progress)
+        figures.append(
+            f"{_clock(left_s)} left" if math.isfinite(left_s) else "estimating time left"
+        )
         done = (self.index + share) / self.total
         self._show(f"{self._current_fold()}: {', '.join(figures)}", done, last=share == 1)
 
@@ -79,10 +82,18 @@ class Console(Observer):
         return f"{self.index + 1} of {self.total} ({self.name})"
 
     def _seconds_left(self, progress: Progress) -> float:
-        """The time left for this fold, and for the next ones at the mean time per fold."""
-        this_fold = time.monotonic() - self.start_s + progress.seconds_left
-        per_fold = sum([*self.spent_s, this_fold]) / (len(self.spent_s) + 1)
-        return progress.seconds_left + per_fold * (self.total - self.index - 1)
+        """The time left for this fold, and for the next ones at the mean time per fold.
+
+        Before this fold has an estimate it is taken to last as long as the others; NaN if it is the
+        first one."""
+        elapsed_s, left_s = time.monotonic() - self.start_s, progress.seconds_left
+        known_s = [*self.spent_s, *([elapsed_s + left_s] if math.isfinite(left_s) else [])]
+        if not known_s:
+            return math.nan
+        per_fold_s = sum(known_s) / len(known_s)
+        if math.isnan(left_s):
+            left_s = max(per_fold_s - elapsed_s, 0.0)
+        return left_s + per_fold_s * (self.total - self.index - 1)
 
     def _show(self, text: str, done: float, last: bool) -> None:
         self.bars.update(self.task, description=text, completed=done)

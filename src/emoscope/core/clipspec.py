@@ -248,11 +248,13 @@ class ClipSpec(_Frozen):
         kinds = [stream.kind for stream in self.streams]
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"each stream may occur once, got {kinds}")
-        if bool(self.seen) != (self.sampling is not None):
+        if bool(self.frame_streams) != (self.sampling is not None):
             raise ValueError(
                 f"sampling is required if, and only if, a stream is made of frames, got {kinds}"
             )
-        if self.length == 1 and any(stream.kind not in ("rgb", "gray") for stream in self.seen):
+        if self.length == 1 and any(
+            stream.kind not in ("rgb", "gray") for stream in self.frame_streams
+        ):
             raise ValueError(f"motion needs more than one frame, got {kinds} with length 1")
         return self
 
@@ -267,13 +269,13 @@ class ClipSpec(_Frozen):
         return tuple(stream for stream in self.streams if isinstance(stream, Vector))
 
     @property
-    def seen(self) -> tuple[Stream | Vector, ...]:
+    def frame_streams(self) -> tuple[Stream | Vector, ...]:
         """Streams that are computed from frames."""
         candidates = (stream for stream in self.streams if not isinstance(stream, LogMel))
         return tuple(stream for stream in candidates if stream.size_hw is not None)
 
     @property
-    def heard(self) -> tuple[Vector | LogMel, ...]:
+    def audio_streams(self) -> tuple[Vector | LogMel, ...]:
         """Streams that are computed from audio."""
         candidates = (stream for stream in self.streams if not isinstance(stream, Stream))
         return tuple(stream for stream in candidates if stream.size_hw is None)
@@ -281,7 +283,7 @@ class ClipSpec(_Frozen):
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Distinct frame sizes (H, W) that the streams need."""
-        return tuple(dict.fromkeys(s.size_hw for s in self.seen if s.size_hw is not None))
+        return tuple(dict.fromkeys(s.size_hw for s in self.frame_streams if s.size_hw is not None))
 
     @property
     def length(self) -> int:
@@ -291,7 +293,7 @@ class ClipSpec(_Frozen):
     @property
     def is_image(self) -> bool:
         """True if the input is a single frame without audio."""
-        return self.length == 1 and not self.heard
+        return self.length == 1 and not self.audio_streams
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes by stream: images (T, C, H, W), vectors (D,), logmel (T, mels)."""
@@ -313,7 +315,7 @@ class ClipSpec(_Frozen):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise SpecError(f"ClipSpec: {explain(error)}") from None
+            raise SpecError(f"Invalid ClipSpec: {explain(error)}.") from None
 
 
 def explain(error: ValidationError) -> str:
@@ -321,4 +323,5 @@ def explain(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"])
     given = "" if first["type"] == "missing" else f" (got {reprlib.repr(first['input'])})"
-    return f"{where}: {first['msg']}{given}" if where else f"{first['msg']}"
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason}{given}" if where else reason

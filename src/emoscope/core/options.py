@@ -83,14 +83,15 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
     )
     vote: str | None = Field(
         default=None,
-        description="Vote that combines overlapping windows, and all rows of a face, into one "
-        "answer. By default expressive-weighted for image models and sum-probability for others.",
+        description="Rule that combines the answers for overlapping windows, and for all moments "
+        "of a face, into one. By default expressive-weighted for image models and sum-probability "
+        "for others.",
     )
     speaker: Speaker | None = Field(
         default=None,
-        description="Faces that the voice counts for when a system analyses face and voice: all "
-        "faces, or mouth: only the one whose mouth moves with the sound. By default the system's "
-        "own setting.",
+        description="Faces that the voice counts for, if a system analyses face and voice. all: "
+        "every face; mouth: only the face whose mouth moves with the sound. By default as the "
+        "system's file says.",
     )
     window_s: float | None = Field(
         default=None,
@@ -114,8 +115,8 @@ class AnalyzeOptions(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False
         default=0.0,
         ge=0,
         le=1,
-        description="Minimum confidence, from 0 to 1: rows and faces whose highest probability is "
-        "lower get no label. Probabilities are reported all the same.",
+        description="Minimum confidence: moments and faces whose highest probability is lower get "
+        "no label. Their probabilities are still reported.",
     )
 
     def __init__(self, **options: Unpack[AnalyzeKeywords]) -> None:

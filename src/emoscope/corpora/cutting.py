@@ -68,7 +68,7 @@ class Cutting:
     @property
     def finds_faces(self) -> bool:
         """Whether faces or bodies are detected."""
-        shows_people = bool(self.spec.seen) and self.spec.region != "frame"
+        shows_people = bool(self.spec.frame_streams) and self.spec.region != "frame"
         return shows_people and self.finder != "none"
 
     @property
@@ -82,14 +82,18 @@ class Cutting:
         spec = self.spec
         words = [f"{s.kind} {s.size_hw[1]}x{s.size_hw[0]}" for s in spec.pictures]
         words += [s.kind for s in spec.streams if not isinstance(s, Stream)]
-        region = f", {spec.region}" if spec.seen else ""
-        return " + ".join(words) + region + (", all frames" if spec.seen and self.keeps_all else "")
+        region = f", {spec.region}" if spec.frame_streams else ""
+        return (
+            " + ".join(words)
+            + region
+            + (", all frames" if spec.frame_streams and self.keeps_all else "")
+        )
 
     def facts(self) -> dict[str, Any]:
         """Everything that determines the material of a clip, for JSON."""
         spec = self.spec
-        facts: dict[str, Any] = {"vectors": sorted(stream.kind for stream in spec.heard)}
-        facts |= {s.kind: [s.length_s, s.mels] for s in spec.heard if isinstance(s, LogMel)}
+        facts: dict[str, Any] = {"vectors": sorted(stream.kind for stream in spec.audio_streams)}
+        facts |= {s.kind: [s.length_s, s.mels] for s in spec.audio_streams if isinstance(s, LogMel)}
         if spec.sampling is None:
             return facts
         facts |= {"rate_hz": spec.rate_hz, "sizes": sorted(spec.sizes)}
@@ -108,7 +112,7 @@ class Cutting:
         """Whether a recording is as cheap to read as its clip, so that none is stored."""
         is_whole = sample.start_s == 0 and sample.end_s is None
         is_still = is_image(sample.path) and self.min_frames < 2
-        return is_whole and is_still and not self.spec.heard and not self.finds_faces
+        return is_whole and is_still and not self.spec.audio_streams and not self.finds_faces
 
     def is_short(self, times_s: Sequence[float]) -> bool:
         """Whether frames shown at these times are fewer than `min_frames`."""
@@ -167,8 +171,8 @@ def cut(sample: Sample, how: Cutting) -> Cut:
     """
     log = ReadLog()
     try:
-        result = _cut_pictures(sample, how, log) if how.spec.seen else Cut(Material({}))
-        if result.material is not None and how.spec.heard:
+        result = _cut_pictures(sample, how, log) if how.spec.frame_streams else Cut(Material({}))
+        if result.material is not None and how.spec.audio_streams:
             vectors = _sound_vectors(sample, how.spec, result.until_s, log)
             result = replace(result, material=replace(result.material, vectors=vectors))
     except MediaError as error:
@@ -225,7 +229,7 @@ def _track_people(sample: Sample, how: Cutting, log: ReadLog) -> tuple[list[floa
 
 def _picture_spec(spec: ClipSpec) -> ClipSpec:
     """The spec without its sound streams."""
-    return spec.model_copy(update={"streams": spec.seen})
+    return spec.model_copy(update={"streams": spec.frame_streams})
 
 
 def _select_frames(person: _Person, how: Cutting) -> tuple[Material, tuple[float, ...]]:
@@ -254,10 +258,10 @@ def _sound_vectors(
 
     Raises MediaError for a sound that is silent, or too short for its features."""
     sound = _read_sound(sample, spec, log)
-    if not spec.seen and is_silent(sound.samples):
+    if not spec.frame_streams and is_silent(sound.samples):
         raise MediaError(f"{sample.path}: the audio track is silent. Check the recording.")
     vectors: dict[str, Any] = {}
-    for stream in spec.heard:
+    for stream in spec.audio_streams:
         samples = sound.samples
         if isinstance(stream, LogMel) and until_s is not None:
             samples = sound.during(sample.start_s, until_s)
@@ -278,7 +282,9 @@ def _read_sound(sample: Sample, spec: ClipSpec, log: ReadLog) -> Sound:
     try:
         return read_sound(sample.path, start_s=sample.start_s, end_s=sample.end_s, log=log)
     except MediaError:
-        needs_sound = not spec.seen or any(isinstance(s, Vector) for s in spec.heard)
+        needs_sound = not spec.frame_streams or any(
+            isinstance(s, Vector) for s in spec.audio_streams
+        )
         if needs_sound or probe(sample.path).has_sound:
             raise
         return Sound(np.zeros(0, dtype=np.float32), RATE_HZ, sample.start_s)

@@ -74,7 +74,8 @@ class Sample:
             )
         if not 0 <= self.start_s < end_s:  # false for NaN, too
             raise CorpusError(
-                f"{self.path}: start_s = {self.start_s} and end_s = {self.end_s} are not a span."
+                f"{self.path}: start_s = {self.start_s} must be 0 or more and before end_s = "
+                f"{self.end_s}."
             )
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise CorpusError(f"{self.path}: fps must be positive and finite, not {self.fps}.")
@@ -82,7 +83,7 @@ class Sample:
             all(vote >= 0 for vote in self.votes) and 0 < sum(self.votes) < 1 + 1e-6
         ):
             raise CorpusError(
-                f"{self.path}: the votes must be shares of all votes, not {self.votes}."
+                f"{self.path}: votes must be 0 or more and sum to at most 1, not {self.votes}."
             )
 
     @property

@@ -36,8 +36,8 @@ class ClipStream:
         """Raises SpecError for a spec that is not supported, see `serves`."""
         if not self.serves(spec):
             raise SpecError(
-                "A ClipStream needs image streams only, windows as long at rate_hz as the sampling"
-                " rule's length, and a stride of whole frames. Use build_clip."
+                "A ClipStream needs image streams only, windows of sampling.length frames at "
+                "rate_hz, and a stride of whole frames. Use build_clip."
             )
         self._sizes = spec.sizes
         self._flow_sizes = {s.size_hw for s in spec.pictures if s.is_flow}

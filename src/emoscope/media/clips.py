@@ -41,6 +41,9 @@ class Clip:
     sample_rate_hz   sample rate of the audio
 
     Raises SpecError for invalid frames, audio or timestamps.
+
+    >>> faces = [np.zeros((48, 48, 3), np.uint8)] * 4
+    >>> clip = Clip(faces, times_s=[0.0, 0.1, 0.2, 0.3])
     """
 
     frames: Sequence[ByteArray]
@@ -119,7 +122,7 @@ def build_clip(
 
 def grid(clip: Clip, spec: ClipSpec) -> Int64Array:
     """Indices of the frames to sample from: all, or those on the spec's time grid (`rate_hz`)."""
-    if spec.seen and len(clip.frames) == 0:
+    if spec.frame_streams and len(clip.frames) == 0:
         raise SpecError("This ClipSpec needs frames, and the clip has none.")
     if spec.rate_hz is None or spec.sampling is None:
         return np.arange(len(clip.frames))
@@ -132,7 +135,7 @@ def gather(clip: Clip, spec: ClipSpec, indices: Int64Array) -> Material:
     """Resize the frames at `indices` to the sizes the spec needs; compute the audio streams."""
     return Material(
         {size: np.stack([resized(clip.frames[i], size) for i in indices]) for size in spec.sizes},
-        vectors={stream.kind: _audio_stream(stream, clip) for stream in spec.heard},
+        vectors={stream.kind: _audio_stream(stream, clip) for stream in spec.audio_streams},
     )
 
 

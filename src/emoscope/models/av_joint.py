@@ -136,7 +136,8 @@ def _clip_spec(streams: Sequence[JointStream], frames: int, mels: int) -> ClipSp
     """Windows that hold exactly `frames`, with five strides per window. Raises SpecError."""
     if not streams or len(set(streams)) < len(streams) or not set(streams) <= set(_STREAMS):
         raise SpecError(
-            f"streams must be any of {', '.join(_STREAMS)}, each once; got {tuple(streams)}."
+            f"streams must be one or more of {', '.join(_STREAMS)}, each once; got "
+            f"{tuple(streams)}."
         )
     length_s = frames / _RATE_HZ
     stride_s = max(1, frames // 5) / _RATE_HZ

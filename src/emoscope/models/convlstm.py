@@ -58,7 +58,7 @@ class GatedConvLSTM(nn.Module):
     ) -> None:
         super().__init__()
         if min(deformable_steps, default=0) < 0:
-            raise SpecError(f"deformable_steps count from 0, got {sorted(deformable_steps)}.")
+            raise SpecError(f"deformable_steps must be 0 or more, got {sorted(deformable_steps)}.")
         self.deformable_steps = tuple(sorted(set(deformable_steps)))
         self.modulated, self.padding = modulated, _padding(kernel_size)
         self.input_conv = nn.Conv2d(channels, hidden, kernel_size, padding=self.padding)
@@ -170,7 +170,9 @@ class ConvLSTM(nn.Module):
     ) -> None:
         super().__init__()
         if peephole and size_hw is None:
-            raise SpecError("Peepholes are maps: give size_hw, the size of x, or peephole=False.")
+            raise SpecError(
+                "Peepholes need size_hw, the size (H, W) of x. Give it, or set peephole=False."
+            )
         self.hidden, self.padding = hidden, _padding(kernel_size)
         self.input_conv = nn.Conv2d(channels, 4 * hidden, kernel_size, padding=self.padding)
         self.hidden_conv = nn.Conv2d(

@@ -151,7 +151,9 @@ def _check(
     if channels != geometry.groups * per_group or filters % geometry.groups:
         raise SpecError(f"weight {tuple(weight.shape)} does not fit {channels} channels of x.")
     if channels % groups:
-        raise SpecError(f"offset's {groups} groups cannot divide {channels} channels of x.")
+        raise SpecError(
+            f"The {channels} channels of x cannot be divided into the {groups} groups of offset."
+        )
     batch = x.shape[0]  # len() would become a constant when traced
     expected = {
         "offset": (offset, (batch, 2 * groups * geometry.points, *geometry.out)),

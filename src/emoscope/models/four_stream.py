@@ -126,7 +126,8 @@ def _meeting_side(streams: Sequence[StreamKind], cell: Cell, size_px: int, dynam
     """Side of the maps that are added. Raises SpecError."""
     if not streams or len(set(streams)) < len(streams) or not set(streams) <= set(_STREAMS):
         raise SpecError(
-            f"streams must be any of {', '.join(_STREAMS)}, each once; got {tuple(streams)}."
+            f"streams must be one or more of {', '.join(_STREAMS)}, each once; got "
+            f"{tuple(streams)}."
         )
     if cell not in get_args(Cell):
         raise SpecError(f"cell must be one of {', '.join(get_args(Cell))}, got {cell!r}.")

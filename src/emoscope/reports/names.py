@@ -69,7 +69,7 @@ def unused_stem(
             for holder in _holders(out_dir, of_model, readers, written)
         ):
             return of_model
-    raise AssertionError("the numbers never end")
+    raise AssertionError("unreachable: the sequence of numbered names is endless")
 
 
 def _stems(recording: str | Path) -> Iterator[str]:

@@ -35,7 +35,9 @@ from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run import Run
 from emoscope.training.run_folder import FINAL, RUNS, RunFolder, write_json
+from emoscope.training.run_lock import check_owner, owned
 from emoscope.training.samples import choose_samples
+from emoscope.training.windows import BundleWindow, bundle_window
 
 __all__ = ["cut_clips", "is_leader", "resume", "train"]
 
@@ -64,8 +66,8 @@ def train(
     cache        folder for the cut clips; None is the default cache
     observer     receives progress
 
-    Raises RecipeError, also for a folder that holds a run already; CorpusError; MediaError if the
-    folder cannot be written.
+    Raises RecipeError, also for a folder that holds a run already or in which another process
+    trains; CorpusError; MediaError if the folder cannot be written.
 
     >>> from emoscope.training import train
     >>> recipe = "recipes/synthetic-face-cnn.toml"
@@ -79,18 +81,35 @@ def train(
     if not isinstance(recipe, Recipe):
         recipe = Recipe.read(Path(recipe), dict(settings or {}))
     elif settings:
-        raise RecipeError(f"{recipe.name}: settings change a recipe file. Give its path.")
+        raise RecipeError(
+            f"{recipe.name}: only a recipe file's settings can be changed. Give its path."
+        )
     folder = Path(folder) if folder is not None else RUNS / recipe.name
     folders = {name: Path(path) for name, path in corpora.items()}
     if not is_leader():
         _wait_for(folder / "run.json")
         return resume(folder, allow_code=allow_code, hardware=hardware, cache=cache)
+    check_writable(folder)
+    with owned(folder):
+        return _train(recipe, recipe_folder, folders, folder, allow_code, hardware, cache, observer)
+
+
+def _train(
+    recipe: Recipe,
+    recipe_folder: Path | None,
+    folders: Mapping[str, Path],
+    folder: Path,
+    allow_code: bool,
+    hardware: Hardware,
+    cache: Path | None,
+    observer: Observer,
+) -> Run:
+    """Train in a folder that this process owns."""
     if (folder / "run.json").is_file():
         raise RecipeError(f"{folder}: holds a run. Resume it with --resume, or use another folder.")
-    check_writable(folder)
     missing = [name for name in recipe.corpus.name if name not in folders]
     if missing:
-        raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=DIR.")
+        raise RecipeError(f"{recipe.name} needs {', '.join(missing)}: add --corpus NAME=FOLDER.")
     code = code_of_recipe(recipe, recipe_folder, allow_code)
 
     manifest = choose_samples(recipe, folders)
@@ -103,7 +122,7 @@ def train(
         reason, count = Counter(left_out).most_common(1)[0]
         raise CorpusError(
             f"{recipe.name}: none of {len(manifest.samples)} samples can be used, {count} of them: "
-            f"{reason}. Does {recipe.model.name} suit the corpus?"
+            f"{reason}. Check that {recipe.model.name} suits the corpus."
         )
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
@@ -111,7 +130,11 @@ def train(
     if job.kind == "estimator":
         check_persons(plan, recipe.model.name)
     manifest = replace(manifest, left_out={**manifest.left_out, **left_out, **plan.left_out})
-    _write_run(recipe, job, code, folders, manifest, plan, prepared, folder)
+    trained = [plan.samples[row] for row in (plan.final or plan.folds[0]).train]
+    window = None if job.spec.is_image else bundle_window(recipe, job.spec, trained)
+    if window and window.warning:
+        plan = replace(plan, warnings=(*plan.warnings, window.warning))
+    _write_run(recipe, job, code, folders, manifest, plan, prepared, window, folder)
     run = Run.open(folder, allow_code=allow_code)
     _fit_folds(run, job, prepared, hardware, observer)
     return run
@@ -127,15 +150,22 @@ def resume(
 ) -> Run:
     """Resume an interrupted run with its samples and folds; the result is identical.
 
-    The arguments are those of `train`. Raises RecipeError for a folder without a run, or if
-    recordings, weights or code have changed.
+    The arguments are those of `train`. Raises RecipeError for a folder without a run or in which
+    another process trains, or if recordings, weights or code have changed.
 
     >>> from emoscope.training import resume
     >>> run = resume("runs/first")  # doctest: +SKIP
     """
     run = Run.open(folder, allow_code=allow_code)
-    if is_leader():
+    if not is_leader():
+        return _resume(run, hardware, cache, observer)
+    with owned(run.folder):
+        run = Run.open(folder, allow_code=allow_code)
         _clean_up(run)
+        return _resume(run, hardware, cache, observer)
+
+
+def _resume(run: Run, hardware: Hardware, cache: Path | None, observer: Observer) -> Run:
     if not run.missing:
         return run
     for what, path in _inputs(run.recipe).items():
@@ -143,13 +173,13 @@ def resume(
             raise RecipeError(
                 f"{path}: not the {what} that {run.folder} started with. Restore the file."
             )
-    job = prepare_run(run, allow_code)
+    job = prepare_run(run, run.allow_code)
     prepared = cut_clips(run.recipe, job.spec, run.samples, cache, progress=observer.clips_cut)
     if prepared.failures:
         first = prepared.failures[0]
         raise RecipeError(
-            f"{folder}: {len(prepared.failures)} of its recordings can no longer be read, first "
-            f"{first.path} ({first.reason}). Restore them, or train again."
+            f"{run.folder}: {len(prepared.failures)} of its recordings can no longer be read, "
+            f"first {first.path} ({first.reason}). Restore them, or train again."
         )
     _fit_folds(run, job, prepared, hardware, observer)
     return run
@@ -211,6 +241,7 @@ def _write_run(
     manifest: Manifest,
     plan: Plan,
     prepared: Prepared,
+    window: BundleWindow | None,
     folder: Path,
 ) -> None:
     """Write a run folder without trainings. run.json comes last and makes the folder a run."""
@@ -236,6 +267,7 @@ def _write_run(
             "seeds": recipe.seeds,
             "votes": list(VOTES) if recipe.evaluation.every else [recipe.evaluation.vote],
             "parameters": job.parameters,
+            **({"window": window.facts()} if window else {}),
             **{what: digest(path) for what, path in _inputs(recipe).items()},
             **({"code": code.sha256} if code else {}),
             "left_out": manifest.left_out,
@@ -282,5 +314,6 @@ def _fit_folds(
     trainings = run.trainings
     # Listed before the first of them is trained, so that all processes have the same list.
     for fold, seed in run.missing:
+        check_owner(run.folder)
         observer.fold_started(trainings.index((fold, seed)), len(trainings), fold, seed)
         job.fit(FoldTraining(run, job.spec, prepared, hardware, rows[fold], seed, observer))

@@ -18,6 +18,7 @@ from emoscope.training.networks.fit import Hardware
 from emoscope.training.observer import Observer
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder, write_json, write_table
+from emoscope.training.run_lock import check_owner
 
 __all__ = ["FoldTraining", "recipe_clip_spec"]
 
@@ -65,8 +66,15 @@ class FoldTraining:
             features=features,
         )
 
+    def check_owner(self) -> None:
+        """Check that this process may still write. Raises RecipeError."""
+        check_owner(self.run.folder)
+
     def finish(self, probs: Mapping[str, FloatArray], **facts: Any) -> None:
-        """Write predictions {vote: (N, C)}, then fold.json, which marks the fold as finished."""
+        """Write predictions {vote: (N, C)}, then fold.json, which marks the fold as finished.
+
+        Raises RecipeError if another process has taken the run folder over."""
+        self.check_owner()
         labels = self.run.labels
         for vote, vote_probs in probs.items():
             rows = zip(self.rows["test"], vote_probs.tolist(), strict=True)
@@ -90,6 +98,7 @@ def recipe_clip_spec(recipe: Recipe, own: ClipSpec) -> ClipSpec:
         raise RecipeError(f"{recipe.name}: clip: {explain(error)}.") from None
     if spec.shapes() != own.shapes():
         raise RecipeError(
-            f"{recipe.name}: clip gives {spec.shapes()}, {recipe.model.name} takes {own.shapes()}."
+            f"{recipe.name}: clip gives {spec.shapes()}, but {recipe.model.name} takes "
+            f"{own.shapes()}."
         )
     return spec

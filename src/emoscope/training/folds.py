@@ -205,4 +205,4 @@ def _warnings(fold: Rows, samples: Samples, labels: Sequence[str]) -> Iterator[s
     seen = {samples[row].label for row in fold.train}
     missing = [label for label in labels if label not in seen]
     if missing:
-        yield f"Fold {fold.name!r} has nothing to learn {', '.join(missing)} from."
+        yield f"Fold {fold.name!r} has no training sample of {', '.join(missing)}."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import onnx
+import torch
 
 from emoscope import models
 from emoscope.core.clipspec import ClipSpec
@@ -20,7 +21,7 @@ from emoscope.training.networks.job import NetworkJob
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder
 
-__all__ = ["Job", "prepare", "prepare_run"]
+__all__ = ["Job", "model_clip_spec", "prepare", "prepare_run"]
 
 
 class Job(Protocol):
@@ -72,3 +73,11 @@ def prepare_run(run: RunFolder, allow_code: bool = False) -> Job:
 
     allow_code   run the Python source kept in the folder, if its network is not registered"""
     return prepare(run.recipe, run.labels, code_of_run(run, allow_code))
+
+
+def model_clip_spec(name: str) -> ClipSpec:
+    """The ClipSpec of a network or an estimator with its default options. Raises UnknownName."""
+    if name in ESTIMATORS:
+        return ESTIMATORS[name].clip_spec
+    with torch.device("meta"):  # the weights are not needed, and some are half a gigabyte
+        return models.create(name).clip_spec

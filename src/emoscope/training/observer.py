@@ -13,7 +13,7 @@ class Progress:
     step, steps    optimiser steps done, and in total
     loss           last training loss
     uar            last unweighted average recall on the hold-out
-    seconds_left   estimate for this fold
+    seconds_left   estimate for this fold, NaN during its first steps
     """
 
     epoch: int

@@ -102,7 +102,7 @@ class CorpusChoice(Frozen):
 
     @property
     def detector_choice(self) -> str:
-        """`detector` as `detector_for` takes it: "haar" is the default of whatever region."""
+        """`detector` as `detector_for` takes it: "haar" is the default of any region."""
         return "auto" if self.detector == "haar" else self.detector
 
     @field_validator("name", mode="before")

@@ -9,17 +9,18 @@
                               is written last and marks the fold as finished
     final/seed-S/             the same for the training on all samples, if there are several folds
     evaluation.*, NAME.onnx   written by `evaluate` and `export`
+    .lock                     the process that trains, while it does (`run_lock`)
 
 Files are written under a temporary name and renamed, so a killed run can be read and resumed.
 """
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -32,6 +33,7 @@ from emoscope.core.votes import VOTES
 from emoscope.corpora.manifest import Sample, read_rows
 from emoscope.media.files import replacing
 from emoscope.training.recipe import Recipe
+from emoscope.training.run_lock import holder
 
 __all__ = [
     "EIGHT_BITS",
@@ -54,6 +56,7 @@ _SIDES = ("train", "holdout", "test")
 _RUN_FILES = ("recipe.json", "run.json", "corpus.csv", "folds.json")
 
 Content = TypeVar("Content")
+Line = TypeVar("Line")
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,8 +203,8 @@ class RunFolder:
         _ = VOTES[vote]
         if vote not in self.votes:
             raise RecipeError(
-                f"{self.folder}: no predictions by {vote}. Train with evaluation.every = n, or "
-                f"with evaluation.vote = '{vote}'."
+                f"{self.folder}: no predictions by the vote {vote}. Train with evaluation.every = "
+                f"n, or with evaluation.vote = '{vote}'."
             )
         rows: list[int] = []
         probs: list[list[float]] = []
@@ -226,11 +229,13 @@ class RunFolder:
         path = self.part(fold, seed) / self.predictions_name(vote)
         (expected,) = (rows["test"] for rows in self.folds if rows["name"] == fold)
         try:
+            (_, *columns), *lines = _lines(path, csv.reader)
+            # By place, since a label may be called "row".
+            places = [1 + columns.index(label) for label in self.labels]
             predictions = [
-                (int(line["row"]), [float(line[label]) for label in self.labels])
-                for line in read_table(path)
+                (int(line[0]), [float(line[place]) for place in places]) for line in lines
             ]
-        except (KeyError, TypeError, ValueError):
+        except (IndexError, ValueError):
             predictions = []
         if sorted(row for row, _ in predictions) != sorted(expected):
             raise RecipeError(
@@ -247,6 +252,8 @@ class RunFolder:
     @property
     def remedy(self) -> str:
         """How to finish the run, for error messages."""
+        if owner := holder(self.folder):
+            return f"It is in use by {owner}. Wait for it."
         return f"Resume it with `emoscope train --resume {self.folder}`."
 
 
@@ -288,9 +295,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """Read the rows of a CSV file. Raises RecipeError."""
+    return _lines(path, csv.DictReader)
+
+
+def _lines(path: Path, reader: Callable[[TextIO], Iterable[Line]]) -> list[Line]:
+    """Read a CSV file with `reader`. Raises RecipeError."""
     try:
         with path.open(newline="", encoding="utf-8") as table:
-            return list(csv.DictReader(table))
+            return list(reader(table))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecipeError(f"{path}: not readable: {error}.") from None
 

@@ -148,7 +148,7 @@ def fixed(samples: Sequence[Sample], test: str = "valid") -> Fold:
     for name, part in parts.items():
         if not part:
             known = ", ".join(sorted({s.split or "none" for s in samples})) or "no samples"
-            raise CorpusError(f"The corpus has no part {name!r}, it has: {known}.")
+            raise CorpusError(f"The corpus has no part {name!r}. Known: {known}.")
     return Fold(test, parts["train"], parts[test])
 
 

@@ -120,7 +120,7 @@ def test_every_registered_detector_is_one_of_the_documented_choices() -> None:
         ("none=x", "Detector none takes no file"),
         ("hog=x", "Detector hog takes no file"),
         ("lbp=/no/such.xml", "/no/such.xml: cannot be read"),
-        ("yunet", "yunet needs a model file: yunet="),
+        ("yunet", "yunet needs a model file. Write yunet=PATH"),
         ("yunet=/no/such.onnx", "/no/such.onnx: cannot be read"),
     ],
 )

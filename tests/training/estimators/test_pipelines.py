@@ -200,9 +200,11 @@ def test_too_few_persons_or_classes_are_refused() -> None:
     features, truth, persons = spoken()
     kept = (truth != 2) | (persons == "person 0")
     message = refused(RecipeError, features[kept], truth[kept], persons[kept])
-    assert message.startswith("egemaps-svc: class 2 (counted from 0) has 1 of 10 persons")
+    assert message.startswith(
+        "egemaps-svc: only 1 of 10 training persons show class 2 (counted from 0)"
+    )
     message = refused(RecipeError, features, np.zeros_like(truth), persons)
-    assert message.startswith("egemaps-svc: 1 class to learn from")
+    assert message.startswith("egemaps-svc: training needs at least two classes, got 1")
 
 
 def test_features_that_do_not_fit_are_refused() -> None:
@@ -216,13 +218,13 @@ def test_features_that_do_not_fit_are_refused() -> None:
 
 @everywhere
 def test_options_that_do_not_fit_are_refused(name: str) -> None:
-    assert "model.options do not fit" in refused(
-        RecipeError, *spoken(name=name), name=name, depth=3
-    )
+    assert "invalid model.options: " in refused(RecipeError, *spoken(name=name), name=name, depth=3)
 
 
 def test_invalid_values_are_refused() -> None:
-    assert "'C' parameter" in refused(RecipeError, *spoken(), C=-1.0)
+    message = refused(RecipeError, *spoken(), C=-1.0)
+    assert "'C' parameter" in message
+    assert not message.endswith("..")
 
 
 def test_an_unknown_estimator_is_suggested() -> None:

@@ -130,7 +130,7 @@ def test_an_invalid_search_is_refused() -> None:
     assert "C is both in model.options and in model.search" in of({"C": [1, 2]}, C=3)
     assert "one candidate. Put it into model.options" in of({"C": [1]})
     assert "face-cnn is a network" in refused({"name": "face-cnn", "search": {"width": [1, 2]}})
-    with pytest.raises(RecipeError, match=r"^egemaps-svc: model.search: C = -1 does not fit: "):
+    with pytest.raises(RecipeError, match=r"^egemaps-svc: model.search: invalid C = -1: "):
         chosen(persons()[2], ({"C": [-1, 1]},), tol=1e-3)
 
 

@@ -150,5 +150,5 @@ def test_runs_of_one_recipe_are_named_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_a_single_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="two runs or more"):
+    with pytest.raises(RecipeError, match="two or more runs"):
         compare([fake_run(tmp_path / "a")])

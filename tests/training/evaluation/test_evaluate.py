@@ -76,7 +76,7 @@ def test_clips_predicted_in_blocks_have_metrics_by_every_vote(tmp_path: Path, vo
     assert result["by_vote"][vote] == {key: result[key] for key in result["by_vote"][vote]}
     accuracies = {scores["accuracy"] for scores in result["by_vote"].values()}
     assert len(accuracies) == len(VOTES), "else the test would not tell them apart"
-    assert result["what"].endswith(f"; every block of frames, 2 apart, by {vote}")
+    assert result["what"].endswith(f"; blocks of frames, 2 apart, combined by {vote}")
 
 
 def test_the_pages_show_the_metrics_by_every_vote(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_pages_show_the_metrics_by_every_vote(tmp_path: Path) -> None:
         .split("## By vote")[1]
         .splitlines()[4 : 4 + len(by_vote)]
     )
-    page = (folder / "evaluation.html").read_text()
+    page = (folder / "evaluation.html").read_text().replace("&nbsp;", " ")
     table = pd.read_csv(folder / "evaluation.csv")
     for line, (vote, scores) in zip(shown, by_vote.items(), strict=True):
         assert line.startswith(f"| {vote} | {100 * scores['accuracy']:.1f} % (")
@@ -213,7 +213,9 @@ def test_the_temperature_is_that_of_the_weights_that_are_exported(tmp_path: Path
 
 def test_an_unfinished_run_is_refused_with_how_to_go_on(run: Path) -> None:
     (part_folder(run, "group 2", 1) / "fold.json").unlink()
-    with pytest.raises(RecipeError, match=rf"3 of 4 folds done\. .*train --resume {run}"):
+    with pytest.raises(
+        RecipeError, match=rf"only 3 of 4 folds are finished\. .*train --resume {run}"
+    ):
         evaluate(run)
     assert not list(run.glob("evaluation.*"))
 

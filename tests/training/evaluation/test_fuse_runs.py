@@ -72,7 +72,7 @@ def test_a_clip_that_one_run_could_not_judge_has_the_probabilities_of_the_other(
         fake_run(tmp_path / "face", name="face", samples=every[:-2], **fixed),
         fake_run(tmp_path / "voice", name="voice", samples=every[3:], draw=1, **fixed),
     ]
-    assert "it judged other clips than" in refused(*runs)
+    assert "its test clips differ from those of" in refused(*runs)
     stack = stack_runs(runs, partial=True)
     assert {sample.path for sample in stack.samples} == {sample.path for sample in every}
     voice_alone, face_alone = (np.isnan(p).any(axis=1) for p in stack.members.values())
@@ -214,7 +214,7 @@ def test_an_unknown_rule_is_a_usage_error(pair: list[Path], tmp_path: Path) -> N
 
 
 def test_one_run_or_one_name_twice_is_refused(pair: list[Path], tmp_path: Path) -> None:
-    assert refused(pair[0]) == "Fusing takes two runs or more. Give their folders."
+    assert refused(pair[0]) == "Fusion needs two or more runs. Give their folders."
     other = fake_run(tmp_path / "other", name="face", seeds=(0,))
     assert "need different names, got face, face" in refused(pair[0], other)
 
@@ -237,7 +237,7 @@ def test_folds_that_differ_by_person_are_refused(pair: list[Path], tmp_path: Pat
     other = fake_run(tmp_path / "other", name="other", samples=turned)
     message = refused(pair[0], other)
     assert message.startswith(f"{other}: its folds differ from those of {pair[0]}: ")
-    assert "Train both under one protocol and seed." in message
+    assert "Train both with the same protocol and seed." in message
     whole = fake_run(tmp_path / "whole", name="whole", protocol={"name": "fixed"})
     assert "in 'valid' are not those of 'group 2'" in refused(pair[0], whole)
     assert "its folds differ from those of" in refused(whole, pair[0])
@@ -245,7 +245,7 @@ def test_folds_that_differ_by_person_are_refused(pair: list[Path], tmp_path: Pat
 
 def test_other_clips_are_refused(pair: list[Path], tmp_path: Path) -> None:
     fewer = fake_run(tmp_path / "fewer", name="fewer", samples=clips()[:-2])
-    assert "2 are in one of them only, such as /corpus/6/sadness-2.mp4" in refused(pair[0], fewer)
+    assert "2 are in only one of them, such as /corpus/6/sadness-2.mp4" in refused(pair[0], fewer)
 
 
 def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_other_labels_are_refused(pair: list[Path], tmp_path: Path) -> None:
 def test_a_run_that_is_not_finished_is_refused(pair: list[Path], tmp_path: Path) -> None:
     half = fake_run(tmp_path / "half", name="half")
     (part_folder(half, "group 1", 0) / "fold.json").unlink()
-    assert "3 of 4 folds done" in refused(pair[0], half)
+    assert "only 3 of 4 folds are finished" in refused(pair[0], half)
 
 
 def test_with_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_with_one_fold_only_fixed_rules_are_judged(tmp_path: Path) -> None:
     found = read_json(tmp_path / "both" / "fusion.json")
     assert list(found["rules"]) == ["average", "product", "highest-confidence"]
     for rule in ("svm", "weighted-average"):
-        with pytest.raises(RecipeError, match=f"{rule} learns from other folds"):
+        with pytest.raises(RecipeError, match=f"{rule} is trained on other folds"):
             fuse(runs, tmp_path / rule, rule)
         assert not (tmp_path / rule).exists()
 

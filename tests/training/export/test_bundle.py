@@ -209,7 +209,7 @@ def test_a_card_that_does_not_fit_the_graph_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     with pytest.raises(BundleError) as raised:
         stamp(onnx_graph.estimator_graph(taught()), card_for(spec, LABELS[:3]), path)
-    assert str(raised.value).startswith(f"{path}: the graph returns [(5,)], its card names 3")
+    assert str(raised.value).startswith(f"{path}: the graph returns [(5,)], but its card names 3")
     assert not list(tmp_path.iterdir())
 
 

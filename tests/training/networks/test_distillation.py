@@ -77,7 +77,7 @@ def test_a_network_learns_more_from_its_teacher_than_from_labels(
     assert by_labels > 0.8
     assert by_teacher < 0.2
     what = evaluate(tmp_path / "taught")["figures"]["what"]
-    assert what.endswith("; taught by teacher")
+    assert what.endswith("; distilled from teacher")
 
 
 def test_a_resumed_run_needs_the_same_teacher(home: Path, tmp_path: Path) -> None:

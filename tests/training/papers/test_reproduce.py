@@ -118,7 +118,7 @@ def test_one_run_fills_the_row_of_each_vote_with_that_votes_figures(tmp_path: Pa
 
 def test_a_vote_without_predictions_is_refused(tmp_path: Path) -> None:
     run = voted(tmp_path / "single", every=0)
-    with pytest.raises(RecipeError, match="no predictions by max-probability"):
+    with pytest.raises(RecipeError, match="no predictions by the vote max-probability"):
         reproduction_table("time-fusion", [run], tmp_path)
 
 

@@ -214,8 +214,8 @@ def _claim(folder: Path, settings: _Settings) -> None:
         raise CorpusError(f"{path}: cannot be read ({error}). Choose another folder.") from None
     if present != wanted:
         raise CorpusError(
-            f"{path}: the clips there were made with {present}, not {wanted}. "
-            f"Choose another folder, or use those settings."
+            f"{path}: the folder holds clips made with {present}, not {wanted}. "
+            "Choose another folder, or use the same settings."
         )
 
 

@@ -32,12 +32,12 @@ class HogDetector:
 
         The score is n / (n + 2) for n windows that agree."""
         gray, factor, border = self._prepared(rgb)
-        found, _ = self._hog.detectMultiScale(
+        windows, _ = self._hog.detectMultiScale(
             gray, winStride=(8, 8), padding=(8, 8), scale=self._STEP, groupThreshold=0
         )
         # Grouping depends on the order of the windows, and theirs on OpenCV's threads: sort them.
-        windows = sorted(np.reshape(found, (-1, 4)).tolist())
-        groups, hits = cv2.groupRectangles(windows, self._MIN_HITS - 1, 0.2)
+        ordered = sorted(np.reshape(windows, (-1, 4)).tolist())
+        groups, hits = cv2.groupRectangles(ordered, self._MIN_HITS - 1, 0.2)
         people = [
             Detection(Box(x, y, x + w, y + h).scaled(1 / factor), n / (n + 2.0))
             for (x, y, w, h), n in zip(

@@ -38,7 +38,10 @@ class YuNetDetector:
 
     def __init__(self, path: str | Path | None = None) -> None:
         if path is None:
-            raise MediaError("Detector yunet needs a model file: yunet=face_detection_yunet.onnx")
+            raise MediaError(
+                "Detector yunet needs a model file. Write yunet=PATH, e.g. "
+                "yunet=face_detection_yunet.onnx."
+            )
         model = np.frombuffer(read_bytes(Path(path)), dtype=np.uint8)
         nothing = np.empty(0, dtype=np.uint8)
         try:

@@ -45,12 +45,12 @@ def detector_for(spec: ClipSpec, choice: str = AUTO) -> str:
     >>> detector_for(spec), detector_for(spec, "none")
     ('hog', 'none')
     """
-    region = spec.region if spec.seen else "frame"
+    region = spec.region if spec.frame_streams else "frame"
     if choice == AUTO:
         return _DEFAULTS[region]
     name, _, _ = choice.partition("=")
     if region not in DETECTORS[name].regions:
-        shown = _SHOWN[region] if spec.seen else "no pictures"
+        shown = _SHOWN[region] if spec.frame_streams else "no pictures"
         usable = ", ".join(other for other in DETECTORS if region in DETECTORS[other].regions)
         raise SpecError(
             f"Detector {name} cannot serve this model, which takes {shown}. Choose {AUTO} or one "

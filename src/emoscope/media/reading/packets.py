@@ -22,56 +22,48 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from emoscope.core.errors import ReadError
-from emoscope.media.reading.container import zero_s
+from emoscope.media.reading.container import open_media, zero_s
 
-__all__ = [
-    "PacketReader",
-    "can_seek",
-]
+__all__ = ["PacketReader", "can_seek"]
 
 _BACK_S = 0.25  # a decoding time earlier by more is a restart; less is jitter of the file
 _FORWARD_S = 10.0  # a decoding time later by more is kept only if the next packet confirms it
 _SAME_RESTART_S = 5.0  # streams that restart within this time share the restart
-_BEYOND_S = 1.0  # tolerance of the stated end
+_BEYOND_S = 1.0  # a time beyond the stated end by more is wrong
+_SHORT_S = 0.25  # a stream that ends earlier by less reaches the stated end
 _LOOK_AHEAD = 256  # packets
 # Formats that state the length, in the header or (Ogg) the last page. MPEG and raw streams do not:
 # FFmpeg estimates it from the size of the file or its last timestamps.
 _STATING = frozenset(
     {"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "ogg", "w64", "wav"}
 )
-_RESTARTING = frozenset({"flv", "mpeg", "mpegts"})  # recordings of these are often joined
+# Recordings in these formats are often joined.
+_RESTARTING = frozenset({"flv", "mpeg", "mpegts", "ogg"})
 
 
-def _states_own_end(container: InputContainer, stream: Stream) -> bool:
-    """Whether the header states the end of a stream itself, not of the longest one."""
-    return stream.duration is not None and container.format.name != "asf"
-
-
-def _stated_end_s(container: InputContainer, stream: Stream) -> float:
-    """End of a stream from time zero, as the file's header states it; NaN if it does not.
-
-    It is the stream's own, or that of the longest stream where the container states only one."""
+def _stated_end_s(container: InputContainer, stream: Stream) -> tuple[float, bool]:
+    """End of a stream from time zero, as the file's header states it, NaN if it does not; and
+    whether it is the stream's own and not that of the longest one."""
     name = container.format.name
     has_lame_tag = name == "mp3" and bool(stream.start_time)  # else the length is estimated
+    tick_s = float(stream.time_base or 0)
     if not has_lame_tag and not _STATING & set(name.split(",")):
-        return math.nan
-    if _states_own_end(container, stream):
-        assert stream.duration is not None
-        assert stream.time_base is not None
-        end = (stream.start_time or 0) + stream.duration
-        end_s = float(end * stream.time_base)
-    elif container.duration is None or container.streams.subtitles:  # which may end last
-        return math.nan
-    else:
-        end_s = container.duration / av.time_base
-    return end_s * _missing_share(container) - zero_s(container)
+        return math.nan, False
+    if name == "avi" and stream.frames:  # the duration is shortened to the size of the file
+        return stream.frames * tick_s - zero_s(container), True
+    if stream.duration is not None and name != "asf":
+        end_s = ((stream.start_time or 0) + stream.duration) * tick_s
+        return end_s * _missing_share(container) - zero_s(container), True
+    if container.duration is None or container.streams.subtitles:  # which may end last
+        return math.nan, False
+    return container.duration / av.time_base - zero_s(container), False
 
 
 def _missing_share(container: InputContainer) -> float:
-    """Stated size of a RIFF file (AVI, WAV) by its size; 1 if it is whole, and for other files.
+    """Stated size of a WAV file by its size; 1 if it is whole, and for other files.
 
     FFmpeg shortens the duration of such a file to the size that it has."""
-    if container.format.name not in ("avi", "wav"):
+    if container.format.name != "wav":
         return 1.0
     try:
         with Path(container.name).open("rb") as file:
@@ -84,7 +76,7 @@ def _missing_share(container: InputContainer) -> float:
 
 
 def can_seek(container: InputContainer) -> bool:
-    """Whether a time names one place in the file: not where the clock of an MPEG or FLV file
+    """Whether a time names one place in the file: not where the clock of an MPEG, FLV or Ogg file
     restarts.
 
     All its packets are read once to find out; the answer is kept while the file does not change."""
@@ -99,7 +91,7 @@ def can_seek(container: InputContainer) -> bool:
 
 @lru_cache(maxsize=64)
 def _restarts(name: str, _mtime_ns: int, _size: int) -> bool:
-    with av.open(name, "r", metadata_errors="replace") as container:
+    with open_media(name) as container:
         stream = (container.streams.video or container.streams.audio)[0]
         packets = PacketReader(container, stream, Path(name))
         return any(packets.restarts_s for _ in packets)
@@ -181,9 +173,8 @@ class PacketReader:
 
         It is the end that the header states, or that of the stream's last packet if that is later.
         A header that states the end of the longest stream says nothing about the others."""
-        stated_s = _stated_end_s(self._container, self._stream)
-        is_own = _states_own_end(self._container, self._stream)
-        if math.isnan(stated_s) or (not is_own and self._longest_s >= stated_s - _BEYOND_S / 4):
+        stated_s, is_own = _stated_end_s(self._container, self._stream)
+        if math.isnan(stated_s) or (not is_own and self._longest_s >= stated_s - _SHORT_S):
             return self._own_end_s
         return max(stated_s, self._own_end_s)
 

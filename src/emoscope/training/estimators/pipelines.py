@@ -141,13 +141,15 @@ def fit_pipeline(
 ) -> Fitted:
     """`fit` for a pipeline that is not registered, on any vector."""
     inputs = matrix(name, vector, features)
-    columns, seen = np.unique(truth, return_inverse=True)
-    folds = folds_by_person(name, columns, seen, subjects, seed)
+    columns, classes = np.unique(truth, return_inverse=True)
+    folds = folds_by_person(name, columns, classes, subjects, seed)
     try:
         estimator = seeded(build(), seed)
-        classifier = CalibratedClassifierCV(estimator, cv=folds, ensemble=False).fit(inputs, seen)
+        classifier = CalibratedClassifierCV(estimator, cv=folds, ensemble=False).fit(
+            inputs, classes
+        )
     except (TypeError, ValueError) as error:
-        raise RecipeError(f"{name}: model.options do not fit: {error}.") from None
+        raise RecipeError(f"{name}: invalid model.options: {str(error).rstrip('.')}.") from None
     low, high = inputs.min(axis=0), inputs.max(axis=0)
     return Fitted(name, vector, classifier, columns, num_classes, low, high)
 
@@ -188,24 +190,24 @@ def matrix(name: str, vector: Features, features: Mapping[str, FloatArray]) -> F
 
 
 def folds_by_person(
-    name: str, columns: IntArray, seen: IntArray, subjects: StrArray, seed: int
+    name: str, columns: IntArray, classes: IntArray, subjects: StrArray, seed: int
 ) -> Folds:
     """Folds of whole persons: the most, up to five, with all classes on every training side."""
     if len(columns) < 2:
-        raise RecipeError(f"{name}: {len(columns)} class to learn from, at least two are needed.")
+        raise RecipeError(f"{name}: training needs at least two classes, got {len(columns)}.")
     own = np.arange(len(subjects)).astype(str)
     _, who = np.unique(np.where(subjects == "", own, subjects), return_inverse=True)
     rng = np.random.default_rng(seed)
     for count, _ in itertools.product(range(min(_FOLDS, who.max() + 1), 1, -1), range(10)):
         shuffled = rng.permutation(who.max() + 1)[who]  # so that the seed breaks ties
-        folds = list(GroupKFold(count).split(seen, seen, shuffled))
-        if all(len(np.unique(seen[train])) == len(columns) for train, _ in folds):
+        folds = list(GroupKFold(count).split(classes, classes, shuffled))
+        if all(len(np.unique(classes[train])) == len(columns) for train, _ in folds):
             return folds
-    persons = [len(np.unique(who[seen == i])) for i in range(len(columns))]
+    persons = [len(np.unique(who[classes == i])) for i in range(len(columns))]
     raise RecipeError(
-        f"{name}: class {columns[np.argmin(persons)]} (counted from 0) has {min(persons)} of "
-        f"{who.max() + 1} persons to learn from, too few to calibrate on others. Leave the class "
-        "out by corpus.labels or choose a protocol with fewer folds."
+        f"{name}: only {min(persons)} of {who.max() + 1} training persons show class "
+        f"{columns[np.argmin(persons)]} (counted from 0), too few to calibrate across persons. "
+        "Leave the class out with corpus.labels, or choose a protocol with fewer folds."
     )
 
 

@@ -110,17 +110,19 @@ def choose_pipeline(
 ) -> Choice:
     """`choose` for a pipeline that is not registered, on any vector."""
     inputs = matrix(name, vector, features)
-    columns, seen = np.unique(truth, return_inverse=True)
-    folds = folds_by_person(name, columns, seen, subjects, seed)
+    columns, classes = np.unique(truth, return_inverse=True)
+    folds = folds_by_person(name, columns, classes, subjects, seed)
     tried = []
     for settings in candidates(search):
         try:
-            predicted = cross_val_predict(seeded(build(**settings), seed), inputs, seen, cv=folds)
+            predicted = cross_val_predict(
+                seeded(build(**settings), seed), inputs, classes, cv=folds
+            )
         except (TypeError, ValueError) as error:
             raise RecipeError(
-                f"{name}: model.search: {words(settings)} does not fit: {error}."
+                f"{name}: model.search: invalid {words(settings)}: {str(error).rstrip('.')}."
             ) from None
-        tried.append((settings, uar(seen, predicted)))
+        tried.append((settings, uar(classes, predicted)))
     return Choice(max(tried, key=lambda one: one[1])[0], tuple(tried))
 
 

@@ -21,6 +21,7 @@ from emoscope.training.evaluation.evaluate import (
 from emoscope.training.evaluation.report import summary_rows
 from emoscope.training.evaluation.tables import (
     ABSENT,
+    METRICS_NOTE,
     Table,
     TidyRow,
     percent,
@@ -99,7 +100,7 @@ def compare(run_dirs: Sequence[Path]) -> Comparison:
     >>> print(compare([Path("runs/a"), Path("runs/b")]).markdown())  # doctest: +SKIP
     """
     if len(run_dirs) < 2:
-        raise RecipeError("A comparison needs two runs or more. Name their folders.")
+        raise RecipeError("A comparison needs two or more runs. Give their folders.")
     runs = [read_run(folder) for folder in run_dirs]
     judged = [judge(run) for run in runs]
     names = _names(runs)
@@ -208,7 +209,7 @@ def _run_table(runs: Sequence[Compared]) -> Table:
     over = sorted({line.figures["interval_over"] for line in runs})
     note = (
         f"In brackets: 95 % confidence intervals by bootstrap over {' or '.join(over)}. Seconds: "
-        "training time, median over folds and seeds, and their sum."
+        f"training time, median over folds and seeds, and their sum. {METRICS_NOTE}"
     )
     return Table("Runs", (*header, *costs), rows, note)
 
@@ -225,9 +226,10 @@ def _pair_table(pairs: Sequence[Pair]) -> Table:
         rows.append((pair.first, pair.second, f"{pair.clips:,}", *cells))
     over = sorted({pair.over for pair in pairs} - {""})
     note = (
-        "Differences in percentage points, with the 95 % confidence interval of a paired bootstrap "
-        f"over {' or '.join(over)}. McNemar's test counts clips on which exactly one run is right, "
-        "and takes clips as independent."
+        "Differences in percentage points, with the 95 % confidence interval of a paired "
+        f"bootstrap over {' or '.join(over)}. p: probability of a difference at least this large "
+        "if both runs were equally good. McNemar's test counts clips on which exactly one run is "
+        "right, and takes clips as independent."
     )
     return Table("Pairs", (*header, "p (McNemar)"), tuple(rows), note if over else "")
 

@@ -114,9 +114,11 @@ def judge(run: RunFolder, vote: str | None = None) -> Judged:
     finished = [part for part in run.parts if part not in missing]
     if len(finished) < len(run.parts):
         total = len(run.parts)
-        raise RecipeError(f"{run.folder}: {len(finished)} of {total} folds done. {run.remedy}")
+        raise RecipeError(
+            f"{run.folder}: only {len(finished)} of {total} folds are finished. {run.remedy}"
+        )
     if missing:
-        raise RecipeError(f"{run.folder}: the final training is not done. {run.remedy}")
+        raise RecipeError(f"{run.folder}: the final training is not finished. {run.remedy}")
     every = run.predictions(vote)
     clear = np.array([sample.is_clear for sample in every.samples], dtype=bool)
     if not clear.any():
@@ -163,6 +165,8 @@ def measure(run: RunFolder, judged: Judged) -> dict[str, Any]:
         "ece": ece(p.probs, truth),
         "coverage": coverage_curve(p.probs, truth),
     }
+    if window := run.info.get("window"):
+        result["window"] = dict(window)
     if any(sample.votes for sample in p.samples):
         result |= _majority(judged)
     if not recipe.evaluation.every:  # the prior of single blocks is lost in the vote over them
@@ -203,10 +207,10 @@ def corpus_words(run: RunFolder) -> str:
 def _method_words(recipe: Recipe) -> str:
     """Describe votes, searched settings and a teacher, if there are any."""
     every, searched = recipe.evaluation.every, {key: 0 for t in recipe.model.search for key in t}
-    vote = f"; every block of frames, {every} apart, by {recipe.evaluation.vote}" if every else ""
+    blocks = f"; blocks of frames, {every} apart, combined by {recipe.evaluation.vote}"
     inner = f"; {', '.join(searched)} chosen in each training side by inner folds of persons"
-    taught = f"; taught by {Path(recipe.teacher.bundle).stem}" if recipe.teacher else ""
-    return vote + (inner if searched else "") + taught
+    taught = f"; distilled from {Path(recipe.teacher.bundle).stem}" if recipe.teacher else ""
+    return (blocks if every else "") + (inner if searched else "") + taught
 
 
 def main_figures(judged: Judged, rows: BoolArray | slice = slice(None)) -> dict[str, Any]:

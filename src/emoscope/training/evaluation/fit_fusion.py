@@ -73,7 +73,7 @@ class PipelineRule:
         complete = ~np.isnan(values).any(axis=(0, 2))
         if len(probs) < 2 or not complete.any():
             raise RecipeError(
-                f"{self.name}: no clip has the probabilities of two models. Fuse runs that judged "
+                f"{self.name}: no clip has the probabilities of two models. Fuse runs tested on "
                 "the same clips."
             )
         inputs = np.concatenate(values[:, complete], axis=1)

@@ -28,7 +28,7 @@ from emoscope.training.evaluation.evaluate import (
     protocol_words,
 )
 from emoscope.training.evaluation.fit_fusion import RULES
-from emoscope.training.evaluation.tables import ABSENT, Table, percent, with_interval
+from emoscope.training.evaluation.tables import ABSENT, METRICS_NOTE, Table, percent, with_interval
 from emoscope.training.metrics import ece, macro_f1, paired_bootstrap
 from emoscope.training.run_folder import Predictions, RunFolder, read_run, write_json
 
@@ -74,7 +74,7 @@ def stack_runs(run_dirs: Sequence[Path], *, partial: bool = False) -> Stack:
     Raises RecipeError for runs that are not finished, share a name, differ in labels, clips or
     folds, or whose folds leak: their probabilities are not out of fold."""
     if len(run_dirs) < 2:
-        raise RecipeError("Fusing takes two runs or more. Give their folders.")
+        raise RecipeError("Fusion needs two or more runs. Give their folders.")
     runs = [read_run(folder) for folder in run_dirs]
     names = [run.recipe.name for run in runs]
     if len(set(names)) < len(names):
@@ -89,7 +89,10 @@ def stack_runs(run_dirs: Sequence[Path], *, partial: bool = False) -> Stack:
                     "allow_leak."
                 )
         if set(run.labels) != set(first.labels):
-            raise RecipeError(f"{run.folder}: its labels differ from those of {first.folder}.")
+            raise RecipeError(
+                f"{run.folder}: its labels differ from those of {first.folder}. Fuse runs with the "
+                "same labels."
+            )
     answers = [_answers(run, first.labels) for run in runs]
     for run, other in zip(runs[1:], answers[1:], strict=True):
         if not partial:
@@ -116,8 +119,8 @@ def fused(stack: Stack, rule: str, seed: int = 0) -> FloatArray:
     folds = np.unique(stack.folds)
     if RULES[rule].learns and len(folds) < 2:
         raise RecipeError(
-            f"{rule} learns from other folds than it is judged on, but the runs have one fold. "
-            "Train them under a protocol of several."
+            f"{rule} is trained on other folds than it is tested on, but the runs have one fold. "
+            "Train them with a protocol of several folds."
         )
     result = np.empty((len(stack.samples), len(stack.labels)))
     for fold in folds:
@@ -194,8 +197,8 @@ def _refuse_other_clips(first: RunFolder, known: _Answers, run: RunFolder, other
     if different:
         (path, *_), label = different[0]
         raise RecipeError(
-            f"{run.folder}: it judged other clips than {first.folder}: {len(different)} are in one "
-            f"of them only, such as {path} ({label}). Train both on the same clips."
+            f"{run.folder}: its test clips differ from those of {first.folder}: {len(different)} "
+            f"are in only one of them, such as {path} ({label}). Train both on the same clips."
         )
 
 
@@ -208,8 +211,8 @@ def _refuse_other_folds(first: RunFolder, known: _Answers, run: RunFolder, other
         if forth.setdefault(fold, theirs) != theirs or back.setdefault(theirs, fold) != fold:
             who = sample.subject or str(sample.path)
             raise RecipeError(
-                f"{run.folder}: its folds differ from those of {first.folder}: the clips judged "
-                f"with {who} in {theirs!r} are not those of {fold!r}. Train both under one "
+                f"{run.folder}: its folds differ from those of {first.folder}: the clips tested "
+                f"with {who} in {theirs!r} are not those of {fold!r}. Train both with the same "
                 "protocol and seed."
             )
 
@@ -270,12 +273,13 @@ def _page(result: Mapping[str, Any]) -> str:
         f"{result['clips']:,} clips; 95 % intervals in brackets, by bootstrap over "
         f"{result['interval_over']}. The best single model is {result['best_member']}; differences "
         "from it are paired, in percentage points. Rules that learn, and the weights (each model's "
-        "UAR), were fitted to the other folds."
+        "UAR), were fitted to the other folds. "
+        f"{METRICS_NOTE}"
     )
     warnings = [f"> **Warning**: {warning}" for warning in result["warnings"]]
     head = f"# Fusion of {', '.join(result['members'])}\n\n{result['what']}."
-    header = ("", "accuracy", "UAR", "UAR over the best model", "macro-F1", "ECE")
-    table = Table("Rules", header, tuple(rows), note)
+    header = ("model or rule", "accuracy", "UAR", "UAR over the best model", "macro-F1", "ECE")
+    table = Table("Models and fusion rules", header, tuple(rows), note)
     return "\n\n".join([*warnings, head, table.markdown()]) + "\n"
 
 

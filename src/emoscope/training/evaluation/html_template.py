@@ -15,7 +15,7 @@ PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 <thead><tr>{% for name in table.header %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td>{{ cell | replace(" %", "&nbsp;%" | safe) }}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody></table>
 {% if table.rows | length > 20 %}

@@ -11,12 +11,15 @@ from emoscope.training.evaluation.charts import confusion_chart, curves_chart, r
 from emoscope.training.evaluation.html_template import MORE_STYLE, PAGE
 from emoscope.training.evaluation.tables import (
     ABSENT,
+    CLASSES_NOTE,
+    METRICS_NOTE,
     Cell,
     Table,
     TidyRow,
     confusion_table,
     percent,
     tidy,
+    window_words,
     with_interval,
 )
 from emoscope.training.metrics import accuracy, uar
@@ -24,11 +27,6 @@ from emoscope.training.run_folder import Predictions, RunFolder, read_json
 
 __all__ = ["csv_table", "html", "markdown", "summary_rows"]
 
-_METRICS = (
-    "Accuracy: share of correct predictions. UAR: mean recall of the classes, so that rare classes "
-    "count as much as frequent ones. Macro-F1: mean F1 score of the classes. Expected calibration "
-    "error: mean gap between confidence and accuracy; 0 is perfectly calibrated."
-)
 _PRIORS = (
     "Training prior: the probabilities include the class shares of the training data, as in every "
     "table whose header names no prior. Uniform prior: these shares are divided out, as emoscope "
@@ -55,15 +53,16 @@ def html(run: RunFolder, figures: Mapping[str, Any], predictions: Predictions) -
             "note": "One line per fold and seed.",
         },
         {
-            "title": "UAR on the hold-out",
+            "title": "UAR on the held-out clips",
             "svg": _curves(run, "holdout_uar"),
-            "note": "One line per fold and seed. The hold-out is not trained on.",
+            "note": "One line per fold and seed. Held-out clips are clips of the training part "
+            "that the network is not trained on.",
         },
         {
             "title": "Calibration: accuracy over confidence",
             "svg": reliability_chart(predictions.probs, predictions.truth),
-            "note": "Bars of a calibrated model end on the dashed line. Darker bars stand for more "
-            "predictions.",
+            "note": "Bars of a calibrated model end on the dashed line. Bars below it: the model "
+            "is too confident. Darker bars stand for more predictions.",
         },
     ]
     return PAGE.render(
@@ -131,16 +130,16 @@ def _summary(figures: Mapping[str, Any]) -> Table:
         for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall (UAR)"))
     ]
     rows.append(("macro-F1", percent(figures["macro_f1"]), ABSENT))
-    rows.append(("expected calibration error, 15 bins", f"{figures['ece']:.3f}", ABSENT))
+    rows.append(("expected calibration error (ECE), 15 bins", f"{figures['ece']:.3f}", ABSENT))
     if figures.get("majority_samples"):
         clips = f"clips with a majority label ({figures['majority_samples']:,} clips)"
         for key, name in (("majority_accuracy", "accuracy"), ("majority_uar", "UAR")):
             rows.append((f"{name}, {clips}", with_interval(figures, key), ABSENT))
     if uniform:
         header = ("metric (95 % interval)", "training prior", "uniform prior")
-        return Table("Results", header, tuple(rows), f"{_METRICS} {_PRIORS}")
+        return Table("Results", header, tuple(rows), f"{METRICS_NOTE} {_PRIORS}")
     two_columns = tuple((name, value) for name, value, _ in rows)
-    return Table("Results", ("metric", "value (95 % interval)"), two_columns, _METRICS)
+    return Table("Results", ("metric", "value (95 % interval)"), two_columns, METRICS_NOTE)
 
 
 def _votes(figures: Mapping[str, Any]) -> Table:
@@ -149,7 +148,10 @@ def _votes(figures: Mapping[str, Any]) -> Table:
         (vote, with_interval(scores, "accuracy"), with_interval(scores, "uar"))
         for vote, scores in figures.get("by_vote", {}).items()
     )
-    note = "How the blocks of a clip become one prediction. The other tables use the first vote."
+    note = (
+        "Vote: the rule that combines the blocks of a clip into one prediction. The other tables "
+        "use the first one."
+    )
     return Table("By vote", ("vote", "accuracy", "UAR"), rows, note)
 
 
@@ -167,7 +169,8 @@ def _classes(figures: Mapping[str, Any]) -> Table:
         for label, scores in figures["per_class"].items()
     )
     more = ("recall, uniform prior",) if uniform else ()
-    return Table("By class", ("class", "recall", "precision", "F1", *more, "clips"), rows)
+    header = ("class", "recall", "precision", "F1", *more, "clips")
+    return Table("By class", header, rows, CLASSES_NOTE)
 
 
 def _thresholds(figures: Mapping[str, Any]) -> Table:
@@ -230,8 +233,9 @@ def _folds(run: RunFolder, predictions: Predictions) -> Table:
     header = ("fold", "seed", "clips", "accuracy", "UAR", "seconds", "epochs", "kept epoch")
     searched = ("chosen settings",) if run.recipe.model.search else ()
     note = (
-        "Seconds: training time. Kept epoch: the epoch, counted from 0, whose weights were "
-        "evaluated. Temperature: logits are divided by it."
+        "Fold: one division of the clips into training and test part. Seconds: training time. Kept "
+        "epoch: the epoch, counted from 0, whose weights were evaluated. Temperature: the logits "
+        "are divided by it to calibrate the probabilities."
     )
     return Table("By fold", (*header, "temperature", *searched), tuple(rows), note)
 
@@ -258,6 +262,7 @@ def _provenance(run: RunFolder) -> Table:
         "options": _settings(recipe.model.options),
         "settings chosen for the bundle": _settings(exported.get("chosen", {})),
         "parameters": "" if info["parameters"] is None else f"{info['parameters']:,}",
+        "window": window_words(info.get("window")),
         "paper": str(info["paper"] or ""),
         "seeds": ", ".join(map(str, recipe.seeds)),
         "started": str(info["started"]),

@@ -11,6 +11,8 @@ from emoscope.training.metrics import Difference
 
 __all__ = [
     "ABSENT",
+    "CLASSES_NOTE",
+    "METRICS_NOTE",
     "Cell",
     "Table",
     "TidyRow",
@@ -19,10 +21,22 @@ __all__ = [
     "percent",
     "points",
     "tidy",
+    "window_words",
     "with_interval",
 ]
 
 ABSENT = "—"
+
+METRICS_NOTE = (
+    "Accuracy: share of correct predictions. UAR (unweighted average recall): mean recall of the "
+    "classes, so that rare classes count as much as frequent ones. Macro-F1: mean F1 score of the "
+    "classes. ECE (expected calibration error): mean gap between confidence and accuracy; 0 is "
+    "perfectly calibrated."
+)
+CLASSES_NOTE = (
+    "Recall: share of the class's clips that are predicted as it. Precision: share of the "
+    "predictions of the class that are correct. F1: harmonic mean of recall and precision."
+)
 
 Cell = str | int | float | None
 TidyRow = tuple[str, str, str, Cell, Cell, Cell]  # part, name, metric, value, low, high
@@ -85,3 +99,10 @@ def tidy(rows: Iterable[TidyRow]) -> str:
     table.writerow(["part", "name", "metric", "value", "low", "high"])
     table.writerows(rows)
     return text.getvalue()
+
+
+def window_words(window: Mapping[str, Any] | None) -> str:
+    """Write a bundle's window as "4 s every 2 s: median of the training clips"; "" for None."""
+    if window is None:
+        return ""
+    return f"{window['length_s']:g} s every {window['stride_s']:g} s: {window['source']}"

@@ -131,7 +131,8 @@ def explain_clip(
         for name in labels:
             known.add(name, name)
         label = known[canonical(label)]
-    sample = Sample(video, label or "", start_s=start_s, end_s=end_s)
+    # The clip does not depend on the label, which a sample must have.
+    sample = Sample(video, label or labels[0], start_s=start_s, end_s=end_s)
     frames, times_s, inputs = _frames_and_inputs(sample, network)
     probs = predicted_probs(model, inputs, network.temperature)[0]
     column = int(probs.argmax()) if label is None else labels.index(label)
@@ -143,7 +144,7 @@ def explain_clip(
         gradcam=grad_cam(model, inputs, column),
         saliency=saliency(model, inputs, column),
         sampling=sampling_points(model, inputs),
-        heard=tuple(stream.kind for stream in network.spec.heard),
+        heard=tuple(stream.kind for stream in network.spec.audio_streams),
     )
 
 

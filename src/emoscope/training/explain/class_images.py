@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from emoscope.core.arrays import FloatArray, Picture
 from emoscope.core.clipspec import ClipSpec, Stream
 from emoscope.training.explain.attribution import open_network, predicted_probs
+from emoscope.training.explain.names import drawing_source, drawing_stem
 from emoscope.training.explain.tiles import (
     captioned,
     columns_for,
@@ -56,12 +57,15 @@ def write_classes(
 ) -> tuple[Path, tuple[ClassImage, ...]]:
     """Write a sheet of class images, RUN-classes.png. Returns its path and the images.
 
+    It replaces only a sheet of the same run; otherwise its name is extended by a number.
     Raises RecipeError for a folder that is not a run of a network with pictures, MediaError."""
     network = open_network(run_dir, allow_code=allow_code)
     labels, spec = network.run.labels, network.spec
     images = tuple(class_images(network.model, spec, labels, steps, network.temperature))
-    path = folder / f"{run_dir.resolve().name}-classes.png"
-    write_png(path, classes_sheet(images, spec, steps))
+    source = drawing_source(run_dir)
+    stem = drawing_stem(run_dir.resolve().name, ["classes"], source, folder)
+    path = folder / f"{stem}-classes.png"
+    write_png(path, classes_sheet(images, spec, steps), source)
     return path, images
 
 

@@ -11,6 +11,7 @@ from emoscope.core.arrays import FloatArray, Picture
 from emoscope.media.video import Frame
 from emoscope.media.writer import write_video
 from emoscope.training.explain.attribution import Explanation, HeatMaps
+from emoscope.training.explain.names import Source, drawing_stem
 from emoscope.training.explain.sampling_points import SamplingPoints
 from emoscope.training.explain.tiles import (
     captioned,
@@ -28,15 +29,19 @@ __all__ = ["heat_film", "heat_sheet", "points_film", "points_sheet", "write_expl
 
 Colour = tuple[int, int, int]
 
+_KINDS = ("gradcam", "saliency", "offsets")
 _POSITIONS = 5  # per side whose sampling points are drawn; all of them would hide the picture
 _MAX_LAST_S = 1.0  # duration of a film's last frame
 
 
-def write_explanation(explanation: Explanation, folder: Path, name: str) -> list[Path]:
+def write_explanation(
+    explanation: Explanation, folder: Path, name: str, source: Source
+) -> list[Path]:
     """Write NAME-gradcam.png and .mp4, NAME-saliency.png and .mp4, and NAME-offsets.png and .mp4.
 
     Files are written for the explanations that there are; films (.mp4) for clips of more than one
-    frame. Returns the paths. Raises MediaError."""
+    frame. They replace only drawings of the same source; others have their name extended. Returns
+    the paths. Raises MediaError."""
     drawings = {
         kind: (heat_sheet(explanation, heats), heat_film(explanation, heats))
         for kind, heats in (("gradcam", explanation.gradcam), ("saliency", explanation.saliency))
@@ -44,10 +49,11 @@ def write_explanation(explanation: Explanation, folder: Path, name: str) -> list
     }
     if explanation.sampling:
         drawings["offsets"] = points_sheet(explanation), points_film(explanation)
+    name = drawing_stem(name, _KINDS, source, folder)
     written = []
     for kind, (picture, film) in drawings.items():
         written.append(folder / f"{name}-{kind}.png")
-        write_png(written[-1], picture)
+        write_png(written[-1], picture, source)
         if len(explanation.frames) > 1:
             written.append(folder / f"{name}-{kind}.mp4")
             write_video(written[-1], film, start_s=explanation.times_s[0])

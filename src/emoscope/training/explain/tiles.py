@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from emoscope.core.arrays import AnyArray, FloatArray, Picture
-from emoscope.core.errors import MediaError
 from emoscope.media.files import replacing
+from emoscope.training.explain.names import Source, with_source
 
 __all__ = [
     "captioned",
@@ -35,11 +35,11 @@ _OPACITY = 0.85  # of the maximum
 _MAX_ROW_TILES = 6  # that fit into one row
 
 
-def write_png(path: Path, picture: Picture) -> None:
-    """Write a PNG file atomically. Raises MediaError."""
+def write_png(path: Path, picture: Picture, source: Source) -> None:
+    """Write a PNG file that states its source, atomically. Raises MediaError."""
+    _, png = cv2.imencode(".png", picture[:, :, ::-1])
     with replacing(path) as part:
-        if not cv2.imwrite(str(part), picture[:, :, ::-1]):
-            raise MediaError(f"{path}: cannot be written. Choose another folder.")
+        part.write_bytes(with_source(png.tobytes(), source))
 
 
 def zoom(height: int) -> int:

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from pydantic import ValidationError
 
 from emoscope.analysis.bundle import METADATA_KEY, BundleCard, load_bundle
-from emoscope.core.clipspec import ClipSpec, explain
+from emoscope.core.clipspec import ClipSpec, Window, explain
 from emoscope.core.errors import BundleError, RecipeError
 from emoscope.media.files import replacing
 from emoscope.models import Network
@@ -106,9 +106,15 @@ def stamp(graph: onnx.ModelProto, card: BundleCard, path: Path) -> None:
 
 def _card(run: RunFolder, spec: ClipSpec, prior: list[float]) -> BundleCard:
     recipe = run.recipe
+    if chosen := run.info.get("window"):  # absent for image models
+        window = Window(length_s=chosen["length_s"], stride_s=chosen["stride_s"])
+        spec = spec.model_copy(update={"window": window})
     evaluation = read_json(run.folder / "evaluation.json")
     seen = "face" if spec.region == "face" else "body"
-    modalities = [*([seen] if spec.seen else []), *(["voice"] if spec.heard else [])]
+    modalities = [
+        *([seen] if spec.frame_streams else []),
+        *(["voice"] if spec.audio_streams else []),
+    ]
     try:
         return BundleCard(
             name=recipe.name,

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from emoscope.analysis.bundle import BundleCard
-from emoscope.training.evaluation.tables import markdown_table, percent, with_interval
+from emoscope.training.evaluation.tables import (
+    CLASSES_NOTE,
+    METRICS_NOTE,
+    markdown_table,
+    percent,
+    window_words,
+    with_interval,
+)
 from emoscope.training.recipe import UNSTATED
 
 __all__ = ["card_page"]
@@ -63,6 +70,7 @@ def card_page(card: BundleCard) -> str:
         _protocol(f),
         *_results(f),
         _classes(f),
+        CLASSES_NOTE,
         *_groups(f),
         _interval(f),
         *_thresholds(f),
@@ -88,8 +96,10 @@ def _facts(card: BundleCard) -> str:
         "Paper": card.paper or "none",
         "Temperature": "1 (not calibrated)"
         if card.temperature == 1
-        else f"{card.temperature:.3f}, fitted on a hold-out of the training part",
+        else f"{card.temperature:.3f}; the logits are divided by it. Fitted on held-out clips",
     }
+    if window := card.figures.get("window"):
+        facts["Window"] = window_words(window)
     if cost := card.figures.get("cost"):
         size = f"{cost['file_mb']:.1f} MB"
         if cost["parameters"]:
@@ -107,7 +117,7 @@ def _facts(card: BundleCard) -> str:
 def _protocol(f: Figures) -> str:
     """Describe the test data, and whether the weights in the file are those evaluated."""
     people = f" of {f['subjects']} subjects" if f["subjects"] else ""
-    seeds = f"; {f['seeds']} seeds, whose predictions count alike" if f["seeds"] > 1 else ""
+    seeds = f"; {f['seeds']} seeds, whose predictions have equal weight" if f["seeds"] > 1 else ""
     if f["folds"] > 1:
         origin = (
             f"The results are cross-validated: each of the recipe's {f['folds']} folds was trained "
@@ -128,7 +138,7 @@ def _results(f: Figures) -> Iterator[str]:
     uniform = f.get("uniform_prior", {})
     rows: list[tuple[str, ...]] = [
         (name, with_interval(f, key), *((with_interval(uniform, key),) if uniform else ()))
-        for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall"))
+        for key, name in (("accuracy", "accuracy"), ("uar", "unweighted average recall (UAR)"))
     ]
     blank = ("",) if uniform else ()
     rows.append(("macro-F1", percent(f["macro_f1"]), *blank))
@@ -141,11 +151,12 @@ def _results(f: Figures) -> Iterator[str]:
             if key in f:
                 where = f"{name}, samples with a majority label ({f['majority_samples']} samples)"
                 rows.append((where, with_interval(f, key), *blank))
-    rows.append(("expected calibration error, 15 bins", f"{f['ece']:.3f}", *blank))
+    rows.append(("expected calibration error (ECE), 15 bins", f"{f['ece']:.3f}", *blank))
     header: tuple[str, ...] = ("metric", "value (95 % interval)")
     if uniform:
         header = ("metric (95 % interval)", "training prior", "uniform prior")
     yield markdown_table(header, rows)
+    yield METRICS_NOTE
     yield f"{_TRAINING} {_UNIFORM}" if uniform else _TRAINING
 
 
@@ -182,7 +193,9 @@ def _groups(f: Figures) -> Iterator[str]:
 
 def _interval(f: Figures) -> str:
     if f["interval_over"] == "subjects":
-        return "The intervals are bootstraps over subjects: they hold for other people, too."
+        return (
+            "The intervals are bootstraps over subjects: they include differences between people."
+        )
     return (
         "The samples name no subjects. The intervals are bootstraps over samples, not over people, "
         "and one person may be on both sides of the split."

@@ -14,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from emoscope.core.errors import RecipeError
 from emoscope.media.files import replacing
+from emoscope.training.networks.pace import Pace
 from emoscope.training.observer import Progress
 from emoscope.training.run_folder import write_table
 
@@ -46,13 +47,13 @@ class Reporter(pl.Callback):
 
     def __init__(self, report: Callable[[Progress], None]) -> None:
         self.report = report
-        self.reported_s = 0.0
-        self.start_s, self.start_step = time.monotonic(), 0
+        self.reported_s, self.pace = 0.0, Pace()
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start_s, self.start_step = time.monotonic(), trainer.global_step
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.pace.epoch_started()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.pace.batch_done()
         if time.monotonic() - self.reported_s > 0.5:
             self._report(trainer, trainer.current_epoch)
 
@@ -62,8 +63,9 @@ class Reporter(pl.Callback):
     def _report(self, trainer: pl.Trainer, epoch: int) -> None:
         self.reported_s = time.monotonic()
         step, steps = trainer.global_step, int(trainer.estimated_stepping_batches)
-        done = max(step - self.start_step, 1)
-        left_s = (self.reported_s - self.start_s) / done * (steps - step)
+        batches = (steps - step) * trainer.accumulate_grad_batches
+        epochs = math.ceil(batches / max(int(trainer.num_training_batches), 1))
+        left_s = self.pace.seconds_left(batches, epochs)
         metrics = trainer.callback_metrics
         loss, uar = (float(metrics.get(name, torch.nan)) for name in ("loss", "holdout_uar"))
         self.report(Progress(epoch, step, steps, loss, uar, left_s))
@@ -76,10 +78,14 @@ class Keeper(Checkpoint):
     time that writing takes. A kill loses at most that time, or one epoch. The rows of metrics.csv
     are stored in the checkpoint, so log and weights always agree. A kill between best.ckpt and
     last.ckpt repeats the epoch, which is again the best.
+
+    check   called before files are written; raises if they must not be
     """
 
-    def __init__(self, folder: Path, monitor: str | None) -> None:
-        self.folder, self.monitor = folder, monitor
+    def __init__(
+        self, folder: Path, monitor: str | None, check: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder, self.monitor, self.check = folder, monitor, check
         self.rows: list[list[float | str]] = []
         self.best, self.best_epoch = -1.0, -1
         self.before_s, self.start_s = 0.0, time.monotonic()  # before: in interrupted sessions
@@ -103,6 +109,7 @@ class Keeper(Checkpoint):
             trainer.should_stop = True  # or Lightning skips the hold-out of the unfinished epoch
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.check()
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         epoch = trainer.current_epoch
         row: dict[str, Any] = {name: _shown(metrics[name]) for name in _COLUMNS if name in metrics}

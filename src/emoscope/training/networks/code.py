@@ -119,7 +119,7 @@ def check_contract(network: Any, name: str, num_classes: int) -> None:
         raise RecipeError(message) from error
     shapes = {stream: tuple(values.shape[1:]) for stream, values in inputs.items()}
     if shapes != spec.shapes():
-        raise RecipeError(f"{name}: example_inputs gives {shapes}, clip_spec {spec.shapes()}.")
+        raise RecipeError(f"{name}: example_inputs gives {shapes}, but clip_spec {spec.shapes()}.")
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, num_classes):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise RecipeError(

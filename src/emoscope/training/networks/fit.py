@@ -233,16 +233,17 @@ def fit_network(
     folder: Path,
     hardware: Hardware = Hardware(),
     report: Callable[[Progress], None] | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Fitted:
     """Train `model` in place; it ends with the weights that the recipe keeps.
 
     Resumes from `folder`/checkpoints/last.ckpt if that exists; the result is the same as without
-    the interruption. An empty hold-out is allowed. Raises RecipeError for a loss that is not finite
-    or unavailable hardware.
+    the interruption. An empty hold-out is allowed. `check` is called before an epoch is saved.
+    Raises RecipeError for a loss that is not finite or unavailable hardware.
     """
     schedule = settings.schedule
     monitor = None if schedule.keep == "last" else f"holdout_{schedule.keep.partition('-')[2]}"
-    keeper = Keeper(folder, monitor)
+    keeper = Keeper(folder, monitor, check)
     callbacks: list[pl.Callback] = [keeper]
     if report is not None:
         callbacks.append(Reporter(report))

@@ -65,7 +65,7 @@ class NetworkJob:
         network = create_network(recipe, len(labels), code)
         if code is not None:
             check_contract(network, model.name, len(labels))
-        if network.clip_spec.heard and recipe.evaluation.every:
+        if network.clip_spec.audio_streams and recipe.evaluation.every:
             raise RecipeError(
                 f"{recipe.name}: evaluation.every cuts frames into blocks, but {model.name} takes "
                 "the sound of a whole clip: leave it out."
@@ -126,6 +126,7 @@ class NetworkJob:
             fold.folder,
             fold.hardware,
             fold.observer.progress,
+            fold.check_owner,
         )
         if not fitted.is_first_process:
             return

@@ -5,36 +5,54 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug, End, Start, check_span, pair
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, End, Start, check_span, pair
 
 __all__ = ["add_training_commands"]
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a run, as `emoscope train` writes it.")
+]
 Corpora = Annotated[
     list[str] | None,
     typer.Option(
         "--corpus",
-        help="Folder of a corpus as NAME=DIR; repeat for each corpus.",
+        metavar="NAME=FOLDER",
+        help="Name and folder of a corpus, e.g. ravdess=data/ravdess; repeat for each corpus.",
         show_default=False,
     ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change a setting of the recipe, e.g. schedule.epochs=2.", show_default=False
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change a setting of the recipe, e.g. schedule.epochs=2. May be repeated.",
+        show_default=False,
     ),
 ]
-Accelerator = Annotated[str, typer.Option(help="Lightning accelerator: auto, cpu, gpu ...")]
+Accelerator = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="Hardware to train on, as Lightning names it: auto, cpu, gpu ..."
+    ),
+]
 Devices = Annotated[int, typer.Option(min=1, help="Number of devices; one process per device.")]
 Nodes = Annotated[int, typer.Option(min=1, help="Number of machines.")]
-Strategy = Annotated[str, typer.Option(help="Lightning strategy for several devices: ddp ...")]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="How Lightning divides the work among several devices: ddp ..."
+    ),
+]
 Workers = Annotated[
     int, typer.Option(min=0, help="Processes that load clips (0 loads them in the main process).")
 ]
 Cache = Annotated[
     Path | None,
     typer.Option(
-        help="Cache folder for cut clips, as in `corpus prepare`.",
+        metavar="FOLDER",
+        help="Folder of the prepared clips, as in `emoscope corpus prepare`.",
         file_okay=False,
         show_default=False,
     ),
@@ -51,17 +69,24 @@ AllowCode = Annotated[
 
 def train(
     recipe: Annotated[
-        Path | None, typer.Argument(help="A recipe (TOML).", show_default=False)
+        Path | None,
+        typer.Argument(help="TOML file that describes the training.", show_default=False),
     ] = None,
     corpus: Corpora = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Run folder to write. Default: runs/NAME.", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder to write the run to. Default: runs/ and the name of the recipe.",
+            show_default=False,
+        ),
     ] = None,
     settings: Settings = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Resume the interrupted run in this folder.", show_default=False),
+        typer.Option(
+            metavar="RUN", help="Resume the interrupted run in this folder.", show_default=False
+        ),
     ] = None,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -87,13 +112,13 @@ def train(
     if resume is not None:
         if recipe or corpus or out or settings:
             raise typer.BadParameter(
-                "a run has its recipe and corpora: give no RECIPE, --corpus, --out or --set.",
+                "the run has its recipe and corpora: leave RECIPE, --corpus, --out and --set out.",
                 param_hint="--resume",
             )
         resume_run(resume, hardware, cache, allow_code)
         return
     if recipe is None:
-        raise typer.BadParameter("a recipe (TOML), or --resume RUN.", param_hint="RECIPE")
+        raise typer.BadParameter("give a recipe (TOML), or --resume RUN.", param_hint="RECIPE")
     changes = dict(pair(text, "--set KEY=VALUE") for text in settings or [])
     train_recipe(recipe, _folders(corpus), out, changes, hardware, cache, allow_code)
 
@@ -102,15 +127,16 @@ def evaluate(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|RECIPE", help="A run folder, or the recipe of the run in runs/NAME."
+            metavar="RUN|RECIPE",
+            help="Folder of a run, or the recipe of a run in runs/ under the recipe's name.",
         ),
     ],
     debug: Debug = False,
 ) -> None:
     """Evaluate a finished run.
 
-    Computes accuracy, UAR and more from the predictions in the run folder, and writes
-    evaluation.json, .md, .csv and .html into it. Needs no corpus.
+    Computes accuracy, unweighted average recall (UAR) and more from the predictions in the run
+    folder, and writes evaluation.json, .md, .csv and .html into it. Needs no corpus.
     """
     from emoscope.apps.evaluation import evaluate_run
 
@@ -119,17 +145,26 @@ def evaluate(
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="RUN", help="Folders of finished runs.", show_default=False),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", help="Write a .md or .csv file instead of printing.", show_default=False
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write a .md or .csv file instead of printing.",
+            show_default=False,
         ),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Compare the figures of runs, and test whether their differences are significant."""
+    """Compare runs and test the differences between them.
+
+    Prints one table of the runs' results and one of the differences between them, with
+    confidence intervals and p-values.
+    """
     from emoscope.apps.evaluation import compare_runs
 
     compare_runs(runs, out)
@@ -138,23 +173,27 @@ def compare(
 def fuse(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of finished runs.", show_default=False),
+        typer.Argument(metavar="RUN", help="Folders of finished runs.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write.", file_okay=False)],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", metavar="FOLDER", help="Folder to write to.", file_okay=False),
+    ],
     rule: Annotated[
         str,
         typer.Option(
-            help="Rule of the exported system: average, weighted-average, product, "
-            "highest-confidence, svm, random-forest or adaboost."
+            metavar="NAME",
+            help="Rule of the exported system. One of: "
+            f"{choices('emoscope.training.evaluation.fit_fusion:RULES')}.",
         ),
     ] = "average",
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the trained rules.")] = 0,
     debug: Debug = False,
 ) -> None:
-    """Fuse runs on the same clips and folds, and evaluate every fusion rule.
+    """Fuse the predictions of runs and evaluate every fusion rule.
 
-    Trained rules learn from the runs' predictions for other folds. Writes fusion.md and
-    fusion.json, and a system file for `emoscope analyze --model`.
+    The runs must have the same clips and folds. Trained rules learn from the runs' predictions for
+    other folds. Writes fusion.md and fusion.json, and a system file for `emoscope analyze --model`.
     """
     from emoscope.apps.training import fuse_runs
 
@@ -165,17 +204,17 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            help="time-fusion, deformable-convlstm, enhanced-convlstm or audio-visual.",
+            help=f"One of: {choices('emoscope.training.papers.published:papers')}.",
             show_default=False,
         ),
     ],
     corpus: Corpora = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of the recipes.", file_okay=False)] = Path(
-        "recipes"
-    ),
-    out: Annotated[Path, typer.Option(help="Folder for the run folders and the table.")] = Path(
-        "runs"
-    ),
+    recipes: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder of the recipes.", file_okay=False)
+    ] = Path("recipes"),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the runs and the table.")
+    ] = Path("runs"),
     settings: Settings = None,
     accelerator: Accelerator = "auto",
     devices: Devices = 1,
@@ -183,11 +222,11 @@ def reproduce(
     cache: Cache = None,
     debug: Debug = False,
 ) -> None:
-    """Reproduce a paper: train its recipes and compare the figures with the printed ones.
+    """Reproduce the results of a paper.
 
-    Trains all recipes whose corpora are given, resumes existing runs, and writes the figures beside
-    the paper's into PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml only. Recipes
-    whose file of published weights is missing are left out.
+    Trains the paper's recipes whose corpora are given, resumes existing runs, and writes a table of
+    our results and the paper's to PAPER.md. --set STEM:KEY=VALUE changes the recipe in STEM.toml
+    only. Recipes whose file of published weights is missing are left out.
     """
     from emoscope.apps.training import reproduce_paper
     from emoscope.training.networks.fit import Hardware
@@ -199,11 +238,17 @@ def reproduce(
 
 def export(
     run: RunFolder,
-    out: Annotated[Path, typer.Option("-o", "--out", help="The bundle (.onnx) to write.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", metavar="FILE", help="The bundle (.onnx) to write.")
+    ],
     allow_code: AllowCode = False,
     debug: Debug = False,
 ) -> None:
-    """Export an evaluated run as a bundle with its card."""
+    """Export an evaluated run as a bundle with its card.
+
+    A bundle is one .onnx file, for `emoscope analyze --model`. The card describes the model, its
+    results and its limits.
+    """
     from emoscope.apps.training import export_bundle_of
 
     export_bundle_of(run, out, allow_code)
@@ -219,10 +264,16 @@ def explain(
         Path,
         typer.Option("--model", metavar="RUN", help="Run folder of a network.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the drawings.", file_okay=False)] = Path(),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the drawings.", file_okay=False)
+    ] = Path(),
     label: Annotated[
         str | None,
-        typer.Option(help="Label to explain. Default: the most probable.", show_default=False),
+        typer.Option(
+            metavar="LABEL",
+            help="Label to explain. Default: the most probable.",
+            show_default=False,
+        ),
     ] = None,
     start: Start = 0.0,
     end: End = None,
@@ -232,7 +283,9 @@ def explain(
     ] = False,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Steps of --classes. Default: 64.", show_default=False),
+        typer.Option(
+            min=1, help="Steps of gradient ascent with --classes. Default: 64.", show_default=False
+        ),
     ] = None,
     allow_code: AllowCode = False,
     debug: Debug = False,
@@ -253,9 +306,9 @@ def explain(
         explain_classes(run, out, steps, allow_code)
         return
     if video is None:
-        raise typer.BadParameter("a video, or --classes.", param_hint="VIDEO")
+        raise typer.BadParameter("give a video, or --classes.", param_hint="VIDEO")
     if steps is not None:
-        raise typer.BadParameter("only with --classes.", param_hint="--steps")
+        raise typer.BadParameter("works only with --classes.", param_hint="--steps")
     check_span(start, end)
     explain_video(video, run, out, label, start, end, allow_code)
 
@@ -263,9 +316,9 @@ def explain(
 def add_training_commands(app: typer.Typer) -> None:
     """Add the training commands to `emoscope`."""
     for command in (train, evaluate, compare, fuse, reproduce, export, explain):
-        app.command()(command)
+        app.command(cls=Command)(command)
 
 
 def _folders(corpora: list[str] | None) -> dict[str, Path]:
-    pairs = (pair(text, "--corpus NAME=DIR") for text in corpora or [])
+    pairs = (pair(text, "--corpus NAME=FOLDER") for text in corpora or [])
     return {name: Path(folder) for name, folder in pairs}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from emoscope.apps.cli_choices import choices
+from emoscope.apps.cli.command import choices
 from emoscope.core.errors import SpecError
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug, pair
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, pair
 
 __all__ = ["corpus_app"]
 
@@ -24,15 +25,16 @@ Name = Annotated[
     str,
     typer.Argument(
         metavar="NAME",
-        help="Corpus to read: ravdess, folder ... `emoscope corpus list` shows all.",
+        help="Corpus to read; `emoscope corpus list` describes each. One of: "
+        f"{choices('emoscope.corpora:CORPORA')}.",
         show_default=False,
     ),
 ]
 Root = Annotated[
     Path,
     typer.Argument(
-        metavar="DIR",
-        help="Folder that holds the corpus (for manifest: the CSV file).",
+        metavar="FOLDER",
+        help="Folder of the corpus (for manifest: its CSV file).",
         show_default=False,
     ),
 ]
@@ -51,7 +53,7 @@ def _options(texts: list[str] | None) -> dict[str, str]:
     return dict(pair(text, "--option KEY=VALUE") for text in texts or [])
 
 
-@corpus_app.command("list")
+@corpus_app.command("list", cls=Command)
 def list_(debug: Debug = False) -> None:
     """List the corpora that can be read.
 
@@ -62,14 +64,18 @@ def list_(debug: Debug = False) -> None:
     list_corpora()
 
 
-@corpus_app.command()
+@corpus_app.command(cls=Command)
 def scan(
     name: Name,
     root: Root,
     out: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--out", help="Write a list of the samples to this CSV file.", show_default=False
+            "-o",
+            "--out",
+            metavar="FILE",
+            help="Write a list of the samples to this CSV file.",
+            show_default=False,
         ),
     ] = None,
     options: Options = None,
@@ -86,26 +92,31 @@ def scan(
     scan_corpus(read_corpus(name, root, **_options(options)), root, out)
 
 
-@corpus_app.command()
+@corpus_app.command(cls=Command)
 def prepare(
     name: Name,
     root: Root,
     model: Annotated[
         str | None,
         typer.Option(
-            help="Network or estimator to cut clips for; give this, --spec or --recipe.",
+            metavar="NAME",
+            help="Network or estimator to cut clips for, as in `emoscope models list`; give this, "
+            "--spec or --recipe.",
             show_default=False,
         ),
     ] = None,
     spec: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file with the model input (ClipSpec) to cut clips for.", show_default=False
+            metavar="FILE",
+            help="JSON file that describes a model's inputs (a ClipSpec), to cut clips for.",
+            show_default=False,
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="Recipe (TOML) to cut clips for: its model and clip, its labels, detector and "
             "filters. Its training then has nothing left to cut.",
             show_default=False,
@@ -127,17 +138,22 @@ def prepare(
     detector: Annotated[
         str,
         typer.Option(
-            help="auto (faces: haar, bodies: hog), haar, hog, lbp, lbp=PATH, yunet=PATH or none."
+            metavar="NAME",
+            help="Detector of faces or people. auto is haar for faces and hog for bodies; "
+            "NAME=PATH reads the detector from a file; none takes the whole frame as one face. "
+            f"One of: {choices('emoscope.media.detectors:DETECTORS')}.",
         ),
     ] = "auto",
     faces: Annotated[
         FacesChoice,
         typer.Option(
-            help="Detect faces in some frames and track them in between, or detect them in every "
-            "frame and leave out clips with a frame without a face."
+            help="follow detects faces in some frames and tracks them in between; every-frame "
+            "detects them in every frame and leaves out clips that have a frame without a face."
         ),
     ] = FacesChoice.follow,
-    min_frames: Annotated[int, typer.Option(min=0, help="Leave out clips with fewer frames.")] = 0,
+    min_frames: Annotated[
+        int, typer.Option(min=0, help="Leave out clips with fewer frames than this.")
+    ] = 0,
     whole: Annotated[
         bool,
         typer.Option(
@@ -149,6 +165,7 @@ def prepare(
     cache: Annotated[
         Path | None,
         typer.Option(
+            metavar="FOLDER",
             help="Folder for the clips. Default: $EMOSCOPE_CACHE if set, else emoscope in "
             "$XDG_CACHE_HOME or ~/.cache.",
             show_default=False,
@@ -176,7 +193,9 @@ def prepare(
     from emoscope.corpora import read_corpus
 
     if sum(given is not None for given in (model, spec, recipe)) != 1:
-        raise typer.BadParameter("give one of the three.", param_hint="--model, --spec, --recipe")
+        raise typer.BadParameter(
+            "give exactly one of the three.", param_hint="--model, --spec, --recipe"
+        )
     if recipe is None and (settings or allow_code):
         raise typer.BadParameter("only with --recipe.", param_hint="--set, --allow-code")
     if recipe is not None:
@@ -202,24 +221,26 @@ def prepare(
     raise typer.Exit(0 if prepared.samples else 1)
 
 
-@corpus_app.command()
+@corpus_app.command(cls=Command)
 def augment_plan(
     name: Name,
     root: Root,
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="Recipe whose [augmentation] to count. Default: the changes that the paper of "
-            "Tahghighi et al. states.",
+            metavar="FILE",
+            help="Recipe whose table [augmentation] is counted. Default: the augmentation of the "
+            "paper by Tahghighi et al.",
             show_default=False,
         ),
     ] = None,
     options: Options = None,
     debug: Debug = False,
 ) -> None:
-    """Count the variants of its samples that augmentation makes.
+    """Count the variants that augmentation makes of a corpus.
 
-    Shows them by kind of change, per sample and in total, beside the counts of Tahghighi et al.
+    Shows them by kind of change, per sample and in total, beside the counts that Tahghighi et al.
+    print.
     """
     from emoscope.apps.corpora import plan_augmentation
 
@@ -231,20 +252,28 @@ def augment_plan(
     plan_augmentation(name, root, recipe, _options(options))
 
 
-@corpus_app.command()
+@corpus_app.command(cls=Command)
 def synth(
     folder: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="Folder to write the corpus to.", show_default=False),
+        typer.Argument(metavar="FOLDER", help="Folder to write the corpus to.", show_default=False),
     ],
     kind: Annotated[
-        str, typer.Option(help="faces (talking heads) or figures (walking people).")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Kind of people: faces are talking heads, figures are walking bodies. One of: "
+            f"{choices('emoscope.corpora.synthetic.corpus:KINDS')}.",
+        ),
     ] = "faces",
     subjects: Annotated[int, typer.Option(min=1, help="Number of people.")] = 10,
     clips: Annotated[int, typer.Option(min=1, help="Clips per person and label.")] = 4,
-    seconds: Annotated[float, typer.Option(help="Length of a clip.")] = 2.0,
+    seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Length of a clip.")] = 2.0,
     size: Annotated[
-        int, typer.Option(help="Width and height of the video in pixels, an even number.")
+        int,
+        typer.Option(
+            metavar="PIXELS", help="Width and height of the video in pixels, an even number."
+        ),
     ] = 128,
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed; the same seed draws the same corpus.")

@@ -4,26 +4,27 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli.command import Command
+from emoscope.apps.cli.options import Debug
 
 __all__ = ["models_app"]
 
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
-@models_app.command("list")
+@models_app.command("list", cls=Command)
 def list_models(debug: Debug = False) -> None:
     """List all models.
 
-    First the installed models and systems, for `emoscope analyze --model`. Then, where the train
-    extra is installed, the networks and estimators that a recipe can name.
+    First the installed models and systems, for `emoscope analyze --model`. Then the networks and
+    estimators that a recipe can name, if the train extra is installed.
     """
     from emoscope.apps.models import list_all
 
     list_all()
 
 
-@models_app.command("show")
+@models_app.command("show", cls=Command)
 def show_model(
     name: Annotated[
         str,

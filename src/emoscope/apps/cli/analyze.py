@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from emoscope.apps.cli_choices import CommandWithChoices, choices
-from emoscope.apps.cli_options import Debug, End, Start, check_span, with_analyze_options
+from emoscope.apps.cli.command import Command, choices
+from emoscope.apps.cli.options import Debug, End, Start, check_span, with_analyze_options
 from emoscope.core.errors import EmoscopeError
 from emoscope.core.options import DEFAULT_MODEL, AnalyzeOptions
 
@@ -33,8 +33,10 @@ Model = Annotated[
 Out = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for the reports, named after the recordings. Earlier reports of the same "
-        "recording and model are replaced; others are kept, and the name is extended.",
+        metavar="FOLDER",
+        help="Folder for the reports, which are named after the recordings. Earlier reports of "
+        "the same recording and model are replaced. Reports of other recordings or models are "
+        "kept: the report then gets a longer name.",
         file_okay=False,
         show_default=False,
     ),
@@ -72,7 +74,7 @@ def analyze(
     """Analyse the emotions in videos.
 
     Prints one line per file, with notes on what limits its result, and writes reports with --out.
-    Files that cannot be read are listed at the end; the others are analysed all the same.
+    Files that cannot be read are listed at the end; the others are still analysed.
     """
     from emoscope.apps.analyzing import Request, analyze_all
 
@@ -113,5 +115,5 @@ def _format_names(text: str | None, out: Path | None) -> tuple[str, ...]:
 def command() -> Any:
     """The command, with its options generated."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(cls=CommandWithChoices)(with_analyze_options(analyze))
+    app.command(cls=Command)(with_analyze_options(analyze))
     return typer.main.get_command(app)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from emoscope.apps.cli_options import Debug
+from emoscope.apps.cli.options import Debug
 
 __all__ = ["cache"]
 
@@ -28,6 +28,7 @@ def cache(
         Path | None,
         typer.Option(
             "--cache",
+            metavar="FOLDER",
             help="Folder of the cache, as in `corpus prepare`.",
             file_okay=False,
             show_default=False,
@@ -35,7 +36,7 @@ def cache(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Show where the cache is and how large it is, or delete files from it.
+    """Show the cache and its size, or delete its files.
 
     The cache holds clips that `corpus prepare` and `train` cut, and features of frozen networks.
     Clips are listed by corpus and model input; a clip that two of them share counts in both.

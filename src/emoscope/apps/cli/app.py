@@ -5,10 +5,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from emoscope.apps.cli_cache import cache
-from emoscope.apps.cli_corpus import corpus_app
-from emoscope.apps.cli_models import models_app
-from emoscope.apps.cli_training import add_training_commands
+from emoscope.apps.cli.cache import cache
+from emoscope.apps.cli.command import Command
+from emoscope.apps.cli.corpus import corpus_app
+from emoscope.apps.cli.models import models_app
+from emoscope.apps.cli.training import add_training_commands
 from emoscope.core.errors import EmoscopeError, UnknownName
 from emoscope.core.version import VERSION
 
@@ -38,7 +39,7 @@ class _Analyze(TyperCommand):
     """Generates the options of `analyze` when it is called, to keep `emoscope --help` fast."""
 
     def make_context(self, *args: Any, **options: Any) -> Any:
-        from emoscope.apps.cli_analyze import command
+        from emoscope.apps.cli.analyze import command
 
         return command().make_context(*args, **options)
 
@@ -69,7 +70,7 @@ def analyze() -> None:
 
 
 add_training_commands(app)
-app.command()(cache)
+app.command(cls=Command)(cache)
 app.add_typer(corpus_app, name="corpus", help="Read, prepare and synthesise labelled corpora.")
 app.add_typer(models_app, name="models", help="List and describe models.")
 
