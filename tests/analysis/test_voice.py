@@ -21,11 +21,12 @@ from tiny_bundles import (
 
 from emoscope.analysis.analyzer import Analyzer
 from emoscope.analysis.bundle import load_bundle
-from emoscope.analysis.voice import hearings
+from emoscope.analysis.voice import hearings, sound_or_silence
 from emoscope.core.errors import MediaError, SpecError
 from emoscope.core.results import NO_TRACK, Timeline
 from emoscope.media.clips import Clip, build_clip
 from emoscope.media.sound.audio import Sound, read_sound
+from emoscope.media.video import ReadLog
 from emoscope.reports.formats import write_report
 
 pytest.importorskip("opensmile")
@@ -312,3 +313,23 @@ def test_a_real_video_is_analysed_to_the_end_of_its_sound(
     assert timeline.spans_s[-1, 1] == pytest.approx(3.965, abs=0.01)
     assert timeline.provenance.duration_s == pytest.approx(6.379, abs=0.01)
     assert timeline.seen.mean() > 0.5
+
+
+# Kind: a film without sound that states a length of hours costs gigabytes and minutes
+
+
+def test_silence_of_hours_takes_no_memory(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", times_s=[0.0, 0.04, 6 * 3600.0])
+    sound, notes = sound_or_silence(path, 0.0, None, ReadLog())
+    assert sound.end_s > 6 * 3600
+    assert sound.samples.strides == (0,)
+    assert not sound.samples.any()
+    assert notes == ("the file has no sound, so no voice is heard",)
+
+
+def test_silence_of_days_is_refused_and_a_part_of_it_is_not(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", times_s=[0.0, 0.04, 48 * 3600.0])
+    with pytest.raises(MediaError, match=r"no sound and lasts 48 h, more than 12\. Analyse a part"):
+        sound_or_silence(path, 0.0, None, ReadLog())
+    sound, _ = sound_or_silence(path, 0.0, 2.0, ReadLog())
+    assert sound.end_s == 2.0

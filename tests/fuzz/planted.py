@@ -23,8 +23,8 @@ class Planted(Target):
 
     name = "planted"
     mutators: ClassVar[Mapping[str, Mutator]] = {"left as it is": lambda data, rng: data}
-    deadline_s = 2.0
-    max_bytes = 300 << 20
+    deadline_s = 4.0
+    max_bytes = 200 << 20
 
     def prepare(self) -> None:
         (self.home / SOURCES).mkdir(parents=True)
@@ -47,7 +47,7 @@ def _fail(kind: str) -> str:
     elif kind == "hang":
         time.sleep(60)
     elif kind == "memory":
-        return str(np.ones(50 << 20).sum())
+        return str(np.ones(25 << 20).sum())
     elif kind == "exception":
         raise ValueError("not one of ours")
     elif kind == "message":

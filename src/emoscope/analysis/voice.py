@@ -9,6 +9,7 @@ import numpy as np
 from emoscope.analysis.moments import Moment
 from emoscope.core.errors import MediaError, ReadError
 from emoscope.core.results import Box
+from emoscope.media.limits import MAX_SILENT_S
 from emoscope.media.people.sightings import Sighting
 from emoscope.media.sound.audio import RATE_HZ, Sound, read_sound
 from emoscope.media.video import ReadLog, probe
@@ -36,7 +37,8 @@ def sound_or_silence(
 ) -> tuple[Sound, tuple[str, ...]]:
     """The sound of a span, and notes. A video without sound gives silence of its length and a note.
 
-    `log` receives remarks on the file. Raises MediaError as `read_sound` for anything else."""
+    `log` receives remarks on the file. Raises MediaError as `read_sound` for anything else, and for
+    a video without sound that lasts more than 12 hours."""
     try:
         return read_sound(path, start_s=start_s, end_s=end_s, log=log), ()
     except ReadError:
@@ -46,7 +48,13 @@ def sound_or_silence(
         until_s = seconds if end_s is None else min(seconds, end_s)
         if not 0 <= start_s < until_s:
             raise
-        silence = np.zeros(round((until_s - start_s) * RATE_HZ), dtype=np.float32)
+        if until_s - start_s > MAX_SILENT_S:
+            raise MediaError(
+                f"{path}: the file has no sound and lasts {(until_s - start_s) / 3600:.4g} h, more"
+                f" than {MAX_SILENT_S / 3600:g}. Analyse a part by start and end."
+            ) from None
+        # A view of one zero: it takes no memory.
+        silence = np.broadcast_to(np.float32(0), round((until_s - start_s) * RATE_HZ))
         return Sound(silence, RATE_HZ, start_s), ("the file has no sound, so no voice is heard",)
 
 

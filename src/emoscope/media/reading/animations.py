@@ -8,7 +8,7 @@ import numpy as np
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError
-from emoscope.media.reading.images import silent_opencv
+from emoscope.media.reading.images import check_size, silent_opencv
 
 __all__ = ["animated_webp", "webp_durations_s"]
 
@@ -33,8 +33,9 @@ def webp_durations_s(path: Path) -> list[float]:
 def animated_webp(path: Path) -> Iterator[ByteArray]:
     """Decode the frames of an animated WebP as (H, W, 3) RGB uint8; alpha is dropped.
 
-    Raises MediaError if it cannot be decoded."""
+    Raises MediaError if it cannot be decoded or is larger than 200 million pixels."""
     data, total = np.fromfile(path, dtype=np.uint8)[None], len(webp_durations_s(path))
+    check_size(path, data)
     first, length = 0, 1
     while first < total:
         with silent_opencv():

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from emoscope.core.errors import MediaError
+from emoscope.media.limits import MAX_FRAME_PIXELS
 from emoscope.media.reading.container import zero_s
 from emoscope.media.reading.packets import PacketReader, can_seek
 
@@ -39,7 +40,9 @@ class Picture:
 
 
 def picture_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the container's video stream, ignoring cover art. Raises MediaError if it has none."""
+    """Return the container's video stream, ignoring cover art.
+
+    Raises MediaError if it has none, or larger pictures than MAX_FRAME_PIXELS."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     stream = container.streams.best("video")
     if not isinstance(stream, VideoStream) or stream.disposition & covers:
@@ -47,6 +50,11 @@ def picture_stream(container: InputContainer, path: Path) -> VideoStream:
         raise MediaError(f"{path}: the file has {kind}. Give one with a video track.")
     if stream.codec_context is None:
         raise MediaError(f"{path}: FFmpeg has no decoder for its video codec. Convert it to H.264.")
+    if stream.width * stream.height > MAX_FRAME_PIXELS:
+        raise MediaError(
+            f"{path}: its pictures have {stream.width} x {stream.height} pixels, and at most"
+            f" {MAX_FRAME_PIXELS // 10**6} million are read. Scale them down."
+        )
     return stream
 
 
@@ -119,6 +127,8 @@ class PictureReader:
         self._can_skip = self._has_pts and stream.codec_context.name in _CAN_SKIP
         self._first_dts: int | None = None
         stream.thread_type = "AUTO"
+        # Damaged data can state another size midway: such frames are not decoded.
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}
 
     @property
     def restarts_s(self) -> list[float]:

@@ -2,9 +2,7 @@
 
 import math
 import re
-import struct
 import threading
-import zlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
@@ -16,11 +14,14 @@ from cv2.typing import MatLike
 
 from emoscope.core.arrays import ByteArray
 from emoscope.core.errors import MediaError, ReadError
+from emoscope.media.limits import MAX_PICTURE_PIXELS
 from emoscope.media.reading.container import existing
+from emoscope.media.reading.headers import is_cut_off, picture_size
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "UNREADABLE_SUFFIXES",
+    "check_size",
     "film_images",
     "is_animated",
     "is_animated_webp",
@@ -122,8 +123,10 @@ def is_film(images: Sequence[Path]) -> bool:
 def _reduced_size(path: Path) -> tuple[int, int] | None:
     """Height and width of an image, divided by 8; None if it cannot be read."""
     try:
-        picture = _decoded(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
-    except (OSError, MemoryError):
+        data = np.fromfile(path, dtype=np.uint8)
+        check_size(path, data)
+        picture = _decoded(data, cv2.IMREAD_REDUCED_COLOR_8)
+    except (MediaError, OSError, MemoryError):
         return None
     return None if picture is None else (picture.shape[0], picture.shape[1])
 
@@ -138,7 +141,8 @@ def read_image(path: Path) -> ByteArray:
     """Read an image as (H, W, 3) RGB uint8, rotated as its EXIF data says.
 
     Grey is repeated to three channels, 16 bits are scaled to 8, alpha is dropped. Raises MediaError
-    if it cannot be decoded or is cut off, ReadError if the system cannot read it."""
+    if it cannot be decoded, is cut off or larger than 200 million pixels, ReadError if the system
+    cannot read it."""
     existing(path)
     try:
         data = np.fromfile(path, dtype=np.uint8)
@@ -146,6 +150,7 @@ def read_image(path: Path) -> ByteArray:
         raise ReadError(f"{path}: {error.strerror}. Check the path.") from None
     if not data.size:
         raise MediaError(f"{path}: the file is empty. Copy or download it again.")
+    check_size(path, data)
     try:
         bgr = _decoded(data)
     except MemoryError:
@@ -155,11 +160,21 @@ def read_image(path: Path) -> ByteArray:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
+def check_size(path: Path, data: ByteArray) -> None:
+    """Raise MediaError for a picture larger than MAX_PICTURE_PIXELS, before it is decoded."""
+    size = picture_size(data.tobytes())
+    if size is not None and size[0] * size[1] > MAX_PICTURE_PIXELS:
+        raise MediaError(
+            f"{path}: its header states {size[0]} x {size[1]} pixels, and at most"
+            f" {MAX_PICTURE_PIXELS // 10**6} million are read. Scale it down."
+        )
+
+
 def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
     """Decode to (H, W, 3) BGR uint8, or None on failure, without output on stderr.
 
     Raises MemoryError."""
-    if _is_cut_off(data.tobytes()):
+    if is_cut_off(data.tobytes()):
         return None  # OpenCV may return the upper part, and libpng write to stderr
     with silent_opencv():
         try:
@@ -168,24 +183,6 @@ def _decoded(data: ByteArray, flags: int = cv2.IMREAD_COLOR) -> MatLike | None:
             if error.code == cv2.Error.StsNoMem:
                 raise MemoryError from None
             return None
-
-
-def _is_cut_off(data: bytes) -> bool:
-    """Whether a JPEG has no end after its last scan, or a PNG has a damaged chunk or no last one.
-
-    Other damage inside a JPEG cannot be recognised: it has no checksum."""
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return False
-    position, kind = 8, b""
-    while kind != b"IEND" and position + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        end = position + 8 + length
-        if zlib.crc32(data[position + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
-            return True
-        position = end + 4
-    return kind != b"IEND"
 
 
 def _head(path: Path) -> bytes:

@@ -14,6 +14,12 @@ from av.container import InputContainer
 
 from emoscope.core.arrays import Float32Array, FloatArray
 from emoscope.core.errors import MediaError
+from emoscope.media.limits import (
+    MAX_CHANNELS,
+    MAX_GAP_S,
+    MAX_SAMPLE_RATE_HZ,
+    MIN_SAMPLE_RATE_HZ,
+)
 from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.log import ReadLog
 from emoscope.media.reading.packets import PacketReader, can_seek
@@ -26,7 +32,6 @@ RATE_HZ = 16_000  # usual rate of speech features
 _SEEK_BACK_S = 1.0  # decoders need some audio before the target to be exact
 _MARGIN_S = 0.1  # the resampler's filter reaches beyond the span
 _JITTER_S = 0.02  # containers round times: smaller gaps and overlaps are ignored
-_MAX_SILENCE_S = 90 * 60.0  # in the gaps of one track; at 16 kHz it takes a third of a gigabyte
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +84,8 @@ def read_sound(
     `read_frames`. A truncated file gives the samples it contains; `log` receives remarks on it.
 
     Raises MediaError for a path that is missing, empty, or has no decodable audio, for a span that
-    is empty or starts after the end, and for gaps of more than 90 minutes; ReadError if the system
-    cannot read the file.
+    is empty or starts after the end, for gaps of more than 90 minutes, and for sample rates and
+    numbers of channels beyond `media.limits`; ReadError if the system cannot read the file.
     """
     file = existing(path)
     _check(file, start_s, end_s, rate_hz)
@@ -128,6 +133,12 @@ def _decoded(
         if head is None:
             raise MediaError(
                 f"{path}: its sound cannot be decoded. Check that the file is complete."
+            )
+        if not _is_plausible(head):
+            raise MediaError(
+                f"{path}: its header states {head.sample_rate} Hz and {head.layout.nb_channels}"
+                f" channels; {MIN_SAMPLE_RATE_HZ} to {MAX_SAMPLE_RATE_HZ} Hz and at most"
+                f" {MAX_CHANNELS} channels are read. Convert it."
             )
         source_hz = head.sample_rate
         clock = _Clock(container, track, base_s)
@@ -180,6 +191,12 @@ def _frames_from(
     yield from _frames(packets)
 
 
+def _is_plausible(frame: AudioFrame) -> bool:
+    """Whether the rate and the number of channels are ones that recordings have."""
+    is_rate = MIN_SAMPLE_RATE_HZ <= frame.sample_rate <= MAX_SAMPLE_RATE_HZ
+    return is_rate and 1 <= frame.layout.nb_channels <= MAX_CHANNELS
+
+
 def _seek(container: InputContainer, track: AudioStream, time_s: float) -> bool:
     assert track.time_base is not None
     try:
@@ -200,9 +217,11 @@ def _placed(
 ) -> Iterator[Float32Array]:
     """Blocks (1 + channels, n), as of `Mixer`, contiguous from the clock's base for `length_s`.
 
-    Gaps are filled with silence, overlaps are dropped. Raises MediaError for too long gaps."""
+    Gaps are filled with silence, overlaps are dropped.
+
+    Frames of an implausible kind are dropped as damaged. Raises MediaError for too long gaps."""
     mixer, position, silent = Mixer(), 0, 0
-    for frame in frames:
+    for frame in filter(_is_plausible, frames):
         time_s, block = clock.read(frame), mixer.rows_of(frame)
         is_beyond = time_s is not None and time_s >= length_s
         start = position if time_s is None else round(min(time_s, length_s) * mixer.rate_hz)
@@ -210,7 +229,7 @@ def _placed(
             start = position
         gap = max(0, start - position)
         silent += gap
-        if silent > _MAX_SILENCE_S * mixer.rate_hz:
+        if silent > MAX_GAP_S * mixer.rate_hz:
             time_s, gap_s = clock.base_s + position / mixer.rate_hz, gap / mixer.rate_hz
             raise MediaError(
                 f"{path}: its sound has a gap of {gap_s / 3600:.1f} h at {time_s:.4g} s, and only"

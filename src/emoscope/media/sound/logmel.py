@@ -35,6 +35,8 @@ def log_mel(samples: FloatArray, rate_hz: int, steps: int, mels: int) -> Float32
     if rate_hz != RATE_HZ:
         raise SpecError(f"logmel needs audio at {RATE_HZ} Hz, got {rate_hz}. Resample it.")
     signal = signal[-steps * _HOP :]
+    if not signal.any():  # quick, for a recording that is silent for hours
+        return np.full((steps, mels), FLOOR_DB, dtype=np.float32)
     margin = (_FRAME - _HOP) // 2
     padded = np.pad(signal, (margin + steps * _HOP - len(signal), margin))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP]
