@@ -29,8 +29,14 @@ def test_the_recipe_reference_describes_every_key() -> None:
                 assert field.description, f"{table.__name__}.{key} has no description"
 
 
+# A module added to one of these registers itself, and stands in the generated reference.
+REGISTRY_PACKAGES = ("models", "media/detectors", "reports", "corpora/readers")
+
+
 def test_every_module_stands_in_the_architecture_page() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = (ROOT / "src" / "emoscope").rglob("*.py")
+    package = ROOT / "src" / "emoscope"
+    registered = [package / name for name in REGISTRY_PACKAGES]
+    modules = [path for path in package.rglob("*.py") if path.parent not in registered]
     names = {path.stem for path in modules} - {"__init__"}
     assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", page)] == []

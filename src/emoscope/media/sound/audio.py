@@ -198,7 +198,7 @@ def _frames(packets: PacketReader) -> Iterator[AudioFrame]:
 def _placed(
     frames: Iterable[AudioFrame], clock: _Clock, length_s: float, path: Path
 ) -> Iterator[Float32Array]:
-    """Blocks (1 + channels, n), as of `Mixer`, contiguous from the clock's base for `length_s`.
+    """Blocks (1 + channels, n) like those of `Mixer`, contiguous from the clock's base for `length_s`.
 
     Gaps are filled with silence, overlaps are dropped. Raises MediaError for too long gaps."""
     mixer, position, silent = Mixer(), 0, 0

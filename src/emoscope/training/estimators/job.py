@@ -15,6 +15,7 @@ from emoscope.training.estimators.onnx_graph import write_estimator
 from emoscope.training.estimators.pipelines import ESTIMATORS, fit, predict_proba
 from emoscope.training.estimators.search import check_search, choose
 from emoscope.training.fold_training import FoldTraining, recipe_clip_spec
+from emoscope.training.folds import Plan, check_persons
 from emoscope.training.networks.dataset import distributions
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder
@@ -59,6 +60,10 @@ class EstimatorJob:
     def check(self) -> str:
         """Do nothing: the constructor checks all settings of an estimator."""
         return ""
+
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse folds in which a class is learned from one person. Raises RecipeError."""
+        check_persons(plan, self.recipe.model.name)
 
     def fit(self, fold: FoldTraining) -> None:
         """Search the settings, fit, and predict the test side."""
