@@ -200,7 +200,8 @@ def _placed(
 ) -> Iterator[Float32Array]:
     """Yield contiguous blocks like those of `Mixer`, for `length_s` from the clock's base.
 
-    (1 + channels, n). Gaps are filled with silence, overlaps are dropped. Raises MediaError for too long gaps."""
+    (1 + channels, n). Gaps are filled with silence, overlaps are dropped. Raises MediaError for
+    too long gaps."""
     mixer, position, silent = Mixer(), 0, 0
     for frame in frames:
         time_s, block = clock.read(frame), mixer.rows_of(frame)
