@@ -60,6 +60,11 @@ def test_the_clips_of_a_model_are_known_by_its_name() -> None:
         model_clip_spec("face-cn")
 
 
+def test_an_unknown_option_of_an_estimator_is_refused_before_clips_are_cut() -> None:
+    with pytest.raises(RecipeError, match=r"egemaps-svc: model\.options: no option 'depth'\."):
+        prepare(estimator_recipe(options={"depth": 3}), LABELS)
+
+
 def test_an_unknown_option_of_a_network_is_refused_with_the_nearest() -> None:
     with pytest.raises(RecipeError, match=r"has no option 'stemm'\. Did you mean 'stem'\?$"):
         prepare(tiny_recipe(model={"name": "face-cnn", "options": {"stemm": 4}}), LABELS)
