@@ -28,6 +28,7 @@ from emoscope.training.recipe_protocols import Frozen
 
 PAGE = Path(__file__).with_name("reference.md")
 RECIPE_PAGE = Path(__file__).with_name("recipe-reference.md")
+README = Path(__file__).parents[1] / "README.md"
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "true or false", Path: "path"}
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
@@ -205,6 +206,21 @@ def prose(thing: Any) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
+def readme() -> str:
+    """Return the README with the table of detectors written again."""
+    rows = [("`auto`", "The default: `haar` for models of faces, `hog` for models of bodies.")]
+    for name in DETECTORS:
+        entry = DETECTORS[name]
+        usage = f"`{name}`, `{name}=PATH`" if entry.takes_file else f"`{name}`"
+        rows.append((usage, first_line(entry.build)))
+    table = "".join(f"| {usage} | {text} |\n" for usage, text in rows)
+    text = README.read_text(encoding="utf-8")
+    start = text.index("| `--detector` |")
+    end = text.index("\n\n", start) + 1
+    return f"{text[:start]}| `--detector` | description |\n|---|---|\n{table}{text[end:]}"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    README.write_text(readme(), encoding="utf-8")
     RECIPE_PAGE.write_text(recipe_page(), encoding="utf-8")

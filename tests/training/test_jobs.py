@@ -60,9 +60,27 @@ def test_the_clips_of_a_model_are_known_by_its_name() -> None:
         model_clip_spec("face-cn")
 
 
-def test_an_unknown_model_is_refused_with_all_known_names() -> None:
-    with pytest.raises(UnknownName, match=r"no model named 'face-cn'.*face-cnn.*egemaps-svc"):
-        prepare(tiny_recipe(model={"name": "face-cn", "options": {}}), LABELS)
+def test_an_unknown_option_of_an_estimator_is_refused_before_clips_are_cut() -> None:
+    with pytest.raises(RecipeError, match=r"egemaps-svc: model\.options: no option 'depth'\."):
+        prepare(estimator_recipe(options={"depth": 3}), LABELS)
+
+
+def test_an_unknown_option_of_a_network_is_refused_with_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"has no option 'stemm'\. Did you mean 'stem'\?$"):
+        prepare(tiny_recipe(model={"name": "face-cnn", "options": {"stemm": 4}}), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("face-cn", r"Did you mean 'face-cnn'\?"),
+        ("egemap-svc", r"Did you mean 'egemaps-svc'\?"),
+        ("xyz", r"Known: .*face-cnn.*egemaps-svc"),
+    ],
+)
+def test_an_unknown_model_is_refused_with_the_nearest_or_all_names(name: str, hint: str) -> None:
+    with pytest.raises(UnknownName, match=f"no model named {name!r}. {hint}"):
+        prepare(tiny_recipe(model={"name": name, "options": {}}), LABELS)
 
 
 def test_a_network_is_built_once_a_fold_and_once_for_the_checks(

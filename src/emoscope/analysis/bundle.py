@@ -216,6 +216,8 @@ def _locate(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.suffix not in _MODEL_SUFFIXES and not path.is_file():
         name, installed = str(name_or_path), installed_models()
+        if len(path.parts) > 1 and not path.exists():
+            raise BundleError(f"{path}: no such file or folder. Give a bundle, or a run folder.")
         is_run = path.is_dir() and name not in installed
         path = _exported_bundle(path) if is_run else installed[name]
     if path.suffix == ".toml":

@@ -27,7 +27,7 @@ from emoscope.corpora.prepare import Prepared
 from emoscope.corpora.prepare import prepare as prepare_clips
 from emoscope.media.files import check_writable, replacing
 from emoscope.training.fold_training import FoldTraining
-from emoscope.training.folds import Plan, check_persons, plan_folds
+from emoscope.training.folds import Plan, plan_folds
 from emoscope.training.jobs import Job, prepare, prepare_run
 from emoscope.training.networks.code import NetworkCode, code_of_recipe
 from emoscope.training.networks.fit import Hardware
@@ -127,8 +127,7 @@ def _train(
     plan = plan_folds(
         prepared.samples, manifest.labels, recipe.protocol, recipe.seeds[0], final=FINAL
     )
-    if job.kind == "estimator":
-        check_persons(plan, recipe.model.name)
+    job.check_plan(plan)
     manifest = replace(manifest, left_out={**manifest.left_out, **left_out, **plan.left_out})
     trained = [plan.samples[row] for row in (plan.final or plan.folds[0]).train]
     window = None if job.spec.is_image else bundle_window(recipe, job.spec, trained)

@@ -3,6 +3,7 @@
 train ─► prepare ─► cut clips ─► plan folds ─► job.fit(fold), fold by fold ─► evaluate ─► export
 """
 
+import difflib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from emoscope.models import Network
 from emoscope.training.estimators.job import EstimatorJob
 from emoscope.training.estimators.pipelines import ESTIMATORS
 from emoscope.training.fold_training import FoldTraining
+from emoscope.training.folds import Plan
 from emoscope.training.networks.code import NetworkCode, code_of_run
 from emoscope.training.networks.job import NetworkJob
 from emoscope.training.recipe import Recipe
@@ -44,6 +46,9 @@ class Job(Protocol):
 
         Returns a line about published weights, or "". Raises RecipeError."""
 
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse folds that the model cannot be trained on. Raises RecipeError."""
+
     def fit(self, fold: FoldTraining) -> None:
         """Train one fold under one seed, and write its files; fold.json comes last."""
 
@@ -65,7 +70,9 @@ def prepare(recipe: Recipe, labels: Sequence[str], code: NetworkCode | None = No
     if code is not None or name in models.MODELS:
         return NetworkJob(recipe, labels, code)
     known = (*models.names(), *ESTIMATORS)
-    raise UnknownName(f"{recipe.name}: no model named {name!r}. Known: {', '.join(known)}.")
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+    raise UnknownName(f"{recipe.name}: no model named {name!r}. {hint}")
 
 
 def prepare_run(run: RunFolder, allow_code: bool = False) -> Job:

@@ -109,8 +109,8 @@ def test_without_a_detector_the_frame_is_the_face() -> None:
     ]
 
 
-def test_every_registered_detector_is_one_of_the_documented_choices() -> None:
-    assert sorted(DETECTORS) == ["haar", "hog", "lbp", "none", "yunet"]
+def test_our_detectors_are_registered() -> None:
+    assert {"haar", "hog", "lbp", "none", "yunet"} <= set(DETECTORS)
 
 
 @pytest.mark.parametrize(

@@ -378,7 +378,7 @@ def explained(frames: int, steps: int, times_s: tuple[float, ...]) -> Explanatio
     pictures = np.full((frames, 32, 32, 3), 100, dtype=np.uint8)
     maps = np.zeros((frames, 32, 32))
     maps[-1, :16, :16] = 1
-    heats = (HeatMaps("Grad-CAM", "rgb", "conv", "relu", steps, maps),)
+    heats = (HeatMaps("Grad-CAM", "rgb", False, "conv", "relu", steps, maps),)
     points = sampled() if frames == 8 else ()
     return Explanation(pictures, times_s, "anger", 0.875, heats, heats, points)
 
@@ -400,7 +400,9 @@ def test_each_stream_has_rows_and_each_dynamic_image_one_tile() -> None:
     explanation = explained(4, 1, (0.0, 0.1, 0.2, 0.3))
     (rgb,) = explanation.gradcam
     whole = np.ones((4, 32, 32))
-    dynamic = [HeatMaps("Saliency", f"dynamic_{x}", "", "input", 1, whole) for x in ("rgb", "flow")]
+    dynamic = [
+        HeatMaps("Saliency", f"dynamic_{x}", True, "", "input", 1, whole) for x in ("rgb", "flow")
+    ]
     sheet = heat_sheet(explanation, [rgb, *dynamic])
     alone = heat_sheet(explanation, [rgb])
     assert sheet.shape[1] == alone.shape[1] == 4 * 224

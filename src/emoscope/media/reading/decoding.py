@@ -132,7 +132,7 @@ class PictureReader:
 
     @property
     def restarts_s(self) -> list[float]:
-        """When the file's clock restarted."""
+        """Times in seconds at which the file's clock restarted."""
         return self._packets.restarts_s
 
     @property

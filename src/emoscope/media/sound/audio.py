@@ -215,11 +215,10 @@ def _frames(packets: PacketReader) -> Iterator[AudioFrame]:
 def _placed(
     frames: Iterable[AudioFrame], clock: _Clock, length_s: float, path: Path
 ) -> Iterator[Float32Array]:
-    """Blocks (1 + channels, n), as of `Mixer`, contiguous from the clock's base for `length_s`.
+    """Yield contiguous blocks like those of `Mixer`, for `length_s` from the clock's base.
 
-    Gaps are filled with silence, overlaps are dropped.
-
-    Frames of an implausible kind are dropped as damaged. Raises MediaError for too long gaps."""
+    (1 + channels, n). Gaps are filled with silence, overlaps are dropped, and so are frames of an
+    implausible kind. Raises MediaError for too long gaps."""
     mixer, position, silent = Mixer(), 0, 0
     for frame in filter(_is_plausible, frames):
         time_s, block = clock.read(frame), mixer.rows_of(frame)

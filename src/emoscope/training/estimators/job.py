@@ -13,8 +13,9 @@ from emoscope.corpora.manifest import Sample
 from emoscope.training.augment import Augmentation
 from emoscope.training.estimators.onnx_graph import write_estimator
 from emoscope.training.estimators.pipelines import ESTIMATORS, fit, predict_proba
-from emoscope.training.estimators.search import check_search, choose
+from emoscope.training.estimators.search import check_options, choose
 from emoscope.training.fold_training import FoldTraining, recipe_clip_spec
+from emoscope.training.folds import Plan, check_persons
 from emoscope.training.networks.dataset import distributions
 from emoscope.training.recipe import Recipe
 from emoscope.training.run_folder import RunFolder
@@ -52,13 +53,17 @@ class EstimatorJob:
             raise RecipeError(
                 f"{recipe.name}: model.frozen is for networks, {model.name} is an estimator."
             )
-        check_search(model.name, model.options, model.search)
+        check_options(model.name, model.options, model.search)
         self.recipe, self.labels = recipe, tuple(labels)
         self.spec = recipe_clip_spec(recipe, ESTIMATORS[model.name].clip_spec)
 
     def check(self) -> str:
         """Do nothing: the constructor checks all settings of an estimator."""
         return ""
+
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse folds in which a class is learned from one person. Raises RecipeError."""
+        check_persons(plan, self.recipe.model.name)
 
     def fit(self, fold: FoldTraining) -> None:
         """Search the settings, fit, and predict the test side."""

@@ -31,7 +31,7 @@ __all__ = [
     "Choice",
     "Search",
     "candidates",
-    "check_search",
+    "check_options",
     "choose",
     "choose_pipeline",
     "words",
@@ -61,15 +61,18 @@ def candidates(search: Search) -> Iterator[Settings]:
             yield dict(zip(table, values, strict=True))
 
 
-def check_search(name: str, options: Mapping[str, Any], search: Search) -> None:
-    """Raise RecipeError for an unknown option, an option that is set already, or a search with only
-    one candidate."""
+def check_options(name: str, options: Mapping[str, Any], search: Search) -> None:
+    """Raise RecipeError for an unknown option of an estimator, an option that is both set and
+    searched, or a search with only one candidate."""
     known = list(inspect.signature(ESTIMATORS[name].build).parameters)
-    for key in itertools.chain.from_iterable(search):
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
-            raise RecipeError(f"{name}: model.search: no option {key!r}. {hint}")
+    searched = list(itertools.chain.from_iterable(search))
+    for table, keys in (("options", options), ("search", searched)):
+        for key in keys:
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
+                hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."
+                raise RecipeError(f"{name}: model.{table}: no option {key!r}. {hint}")
+    for key in searched:
         if key in options:
             raise RecipeError(
                 f"{name}: {key} is both in model.options and in model.search. Remove one."

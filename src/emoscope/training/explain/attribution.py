@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from emoscope.analysis.bundle import softmax
 from emoscope.core.arrays import ByteArray, FloatArray
-from emoscope.core.clipspec import ClipSpec
+from emoscope.core.clipspec import ClipSpec, Stream
 from emoscope.core.errors import MediaError, RecipeError
 from emoscope.core.labels import canonical
 from emoscope.core.registry import Registry
@@ -57,6 +57,7 @@ class HeatMaps:
     """Heat maps of one stream of pictures for one label.
 
     stream         the stream's kind; "rgb + flow" if one layer takes both
+    is_dynamic     whether the stream has one picture for the whole clip
     convolution    Grad-CAM: the last convolution of the stream with a spatial map; "" for saliency
     layer          Grad-CAM: the layer whose output is used, the last one of the convolution's block
                    (after normalisation, activation, shortcut), as in the paper; "input" for
@@ -69,6 +70,7 @@ class HeatMaps:
 
     method: Literal["Grad-CAM", "Saliency"]
     stream: str
+    is_dynamic: bool
     convolution: str
     layer: str
     steps: int
@@ -177,19 +179,28 @@ def grad_cam(model: Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...
     One result per stream of pictures with a suitable convolution; streams that are merged before it
     share one. The network is in eval mode."""
     spec = model.clip_spec
-    streams_of: dict[tuple[_Call, _Call], list[str]] = {}
+    streams_of: dict[tuple[_Call, _Call], list[Stream]] = {}
     for stream in spec.pictures:
         if layers := _grad_cam_layers(_traced(model, inputs, stream.kind), spec):
-            streams_of.setdefault(layers, []).append(stream.kind)
+            streams_of.setdefault(layers, []).append(stream)
     results = []
-    for (convolution, layer), kinds in streams_of.items():
+    for (convolution, layer), streams in streams_of.items():
         maps = LayerGradCam(_positional(model, inputs), layer.module).attribute(
             tuple(inputs.values()), target=column, relu_attributions=True
         )
         assert isinstance(maps, Tensor)  # one layer gives one tensor
         scaled = _over_frames(maps.detach().flatten(0, -3), spec)
-        names = convolution.name, layer.name
-        results.append(HeatMaps("Grad-CAM", " + ".join(kinds), *names, layer.maps, scaled))
+        results.append(
+            HeatMaps(
+                "Grad-CAM",
+                " + ".join(stream.kind for stream in streams),
+                is_dynamic=all(stream.is_dynamic for stream in streams),
+                convolution=convolution.name,
+                layer=layer.name,
+                steps=layer.maps,
+                maps=scaled,
+            )
+        )
     return tuple(results)
 
 
@@ -206,6 +217,7 @@ def saliency(model: Network, inputs: Inputs, column: int) -> tuple[HeatMaps, ...
         HeatMaps(
             "Saliency",
             stream.kind,
+            is_dynamic=stream.is_dynamic,
             convolution="",
             layer="input",
             steps=gradients[stream.kind].shape[1],

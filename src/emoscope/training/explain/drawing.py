@@ -123,7 +123,7 @@ def points_film(explanation: Explanation) -> Iterator[Frame]:
 def _heat_tiles(explanation: Explanation, heat: HeatMaps, several: bool) -> list[Picture]:
     frames, times_s = explanation.frames, explanation.times_s
     stream = f"{heat.stream}, " if several else ""
-    if heat.stream.startswith("dynamic_") and len(frames) > 1:
+    if heat.is_dynamic and len(frames) > 1:
         middle = len(frames) // 2
         return [titled(heated(frames[middle], heat.maps[middle]), f"{heat.stream}, whole clip")]
     return [

@@ -28,8 +28,8 @@ def create_network(recipe: Recipe, num_classes: int, code: NetworkCode | None = 
     try:
         return models.create(name, num_classes=num_classes, **options)
     except (TypeError, ValueError) as error:
-        reason = str(error).rstrip(".")
-        raise RecipeError(f"{recipe.name}: invalid model.options: {reason}.") from None
+        reason = str(error) if str(error).endswith((".", "?")) else f"{error}."
+        raise RecipeError(f"{recipe.name}: invalid model.options: {reason}") from None
 
 
 def initial_network(

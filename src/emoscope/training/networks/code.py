@@ -106,12 +106,13 @@ def check_contract(network: Any, name: str, num_classes: int) -> None:
         raise RecipeError(
             f"{name}: has no clip_spec. Set self.clip_spec to an emoscope.core.clipspec.ClipSpec."
         )
-    if not callable(getattr(network, "example_inputs", None)):
+    example_inputs: Any = getattr(network, "example_inputs", None)
+    if not callable(example_inputs):
         raise RecipeError(
             f"{name}: has no method example_inputs(batch). Derive it from emoscope.models.Network."
         )
     try:
-        inputs = network.example_inputs(2)  # type: ignore[operator]
+        inputs = example_inputs(2)
         with torch.inference_mode():
             logits = network.eval()(**inputs)
     except Exception as error:  # the network's own

@@ -15,6 +15,7 @@ from emoscope.media.files import replacing
 from emoscope.models import Network
 from emoscope.models.checkpoints import freeze
 from emoscope.training.fold_training import FoldTraining, recipe_clip_spec
+from emoscope.training.folds import Plan
 from emoscope.training.metrics import fit_temperature
 from emoscope.training.networks.build import create_network, initial_network
 from emoscope.training.networks.callbacks import save_tensors
@@ -96,6 +97,9 @@ class NetworkJob:
                 f"computed in every epoch: {reason}" if reason else "computed once and kept"
             )
         return note
+
+    def check_plan(self, plan: Plan) -> None:
+        """Do nothing: a network can be trained on any fold."""
 
     def _check_picture_sizes(self, network: Network, scales: set[float]) -> None:
         try:
