@@ -235,6 +235,14 @@ def test_a_film_that_is_cut_off_says_so(tmp_path: Path, suffix: str, share: floa
     assert sound.ends_early
 
 
+def test_a_wmv_file_that_is_cut_off_says_so(tmp_path: Path) -> None:
+    """FFmpeg reports no length for it, although its header states one."""
+    whole, log = part(tmp_path / "whole.wmv"), ReadLog()
+    list(read_frames(make_truncated(whole, tmp_path / "cut.wmv"), log=log))
+    assert log.ends_early
+    assert re.fullmatch(r"the picture ends at 1\.\d\d of 2\.\d\d s: .*", log.notes[0])
+
+
 def test_a_span_before_the_cut_has_no_remark(tmp_path: Path) -> None:
     path = make_truncated(part(tmp_path / "whole.mkv"), tmp_path / "cut.mkv", 0.8)
     for end_s, is_cut in ((0.5, False), (1.9, True)):

@@ -37,6 +37,8 @@ _LOOK_AHEAD = 256  # packets
 _STATING = frozenset(
     {"aiff", "asf", "avi", "caf", "flac", "flv", "matroska", "mov", "ogg", "w64", "wav"}
 )
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_HEADER_BYTES = 1 << 16
 # Recordings in these formats are often joined.
 _RESTARTING = frozenset({"flv", "mpeg", "mpegts", "ogg"})
 
@@ -54,9 +56,24 @@ def _stated_end_s(container: InputContainer, stream: Stream) -> tuple[float, boo
     if stream.duration is not None and name != "asf":
         end_s = ((stream.start_time or 0) + stream.duration) * tick_s
         return end_s * _missing_share(container) - zero_s(container), True
+    if name == "asf":
+        return _asf_end_s(Path(container.name)), False
     if container.duration is None or container.streams.subtitles:  # which may end last
         return math.nan, False
     return container.duration / av.time_base - zero_s(container), False
+
+
+def _asf_end_s(path: Path) -> float:
+    """Length that the header of a WMV or WMA file states; NaN if it states none.
+
+    FFmpeg does not report it for a file of another size than stated."""
+    try:
+        with path.open("rb") as file:
+            properties = file.read(_ASF_HEADER_BYTES).partition(_ASF_PROPERTIES)[2]
+        play, _, preroll_ms, flags = struct.unpack_from("<QQQI", properties, 48)
+    except (OSError, struct.error):
+        return math.nan
+    return math.nan if flags & 1 else play / 1e7 - preroll_ms / 1e3  # 1: broadcast
 
 
 def _missing_share(container: InputContainer) -> float:
