@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from making import (
     corner_picture,
+    make_animation,
     make_image,
     make_image_folder,
     make_sound,
@@ -20,7 +21,7 @@ from making import (
 from emoscope.core.errors import MediaError
 from emoscope.media.reading.decoding import PictureReader
 from emoscope.media.reading.pixels import Converter
-from emoscope.media.video import Frame, probe, read_frames
+from emoscope.media.video import Frame, ReadLog, probe, read_frames
 
 IRREGULAR_S = [0.0, 0.04, 0.1, 0.11, 0.3, 0.5, 0.52, 0.9]
 
@@ -372,3 +373,19 @@ def test_real_clips(shared: Path, name: str, size_wh: tuple[int, int], num_frame
     assert len(part) == pytest.approx((info.duration_s - middle_s) * 10, abs=1.5)
     for frame in part:
         np.testing.assert_array_equal(frame.rgb, by_time[frame.time_s])
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png"])
+def test_an_animation_that_is_cut_off_has_a_note(tmp_path: Path, suffix: str) -> None:
+    """Kind: a file that ends before its end, of a format that states no length."""
+    path = make_animation(tmp_path / f"whole{suffix}", [100] * 8)
+    log = ReadLog()
+    assert len(list(read_frames(path, log=log))) == 8
+    assert log.notes == []
+    path.write_bytes(path.read_bytes() + b"\0" * 8)  # padded by a program
+    list(read_frames(path, log=log))
+    assert log.notes == []
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+    assert len(list(read_frames(path, log=log))) < 8
+    assert log.ends_early
+    assert "the file is cut off" in log.notes[0]

@@ -20,6 +20,7 @@ from emoscope.core.errors import MediaError
 from emoscope.media.reading.animations import animated_webp, webp_durations_s
 from emoscope.media.reading.container import existing, open_media, zero_s
 from emoscope.media.reading.decoding import Grid, PictureReader, picture_stream
+from emoscope.media.reading.headers import lacks_end_mark
 from emoscope.media.reading.images import (
     is_animated,
     is_animated_webp,
@@ -246,6 +247,8 @@ def _video_frames(path: Path, span: _Span, log: ReadLog) -> Iterator[Frame]:
             raise _no_frame(path)
         log.add_restarts(reader.restarts_s)
         log.add_end("picture", reader.end_s, reader.expected_end_s(), span.end_s)
+        if lacks_end_mark(path):
+            log.add_missing_end(reader.end_s)
         _check_start(path, span.start_s, video_end_s)
 
 

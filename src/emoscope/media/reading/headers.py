@@ -5,8 +5,9 @@ OpenCV allocates the whole picture before it decodes, and shows what is missing 
 import re
 import struct
 import zlib
+from pathlib import Path
 
-__all__ = ["is_cut_off", "picture_size"]
+__all__ = ["is_cut_off", "lacks_end_mark", "picture_size"]
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 # In a scan, FF is followed by 0, a restart marker or a filling FF.
@@ -17,6 +18,7 @@ _SOF = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _AFTER_SCAN = frozenset({0xC4, 0xCC, 0xDA, 0xDB, 0xDC, 0xDD, 0xFE, *range(0xE0, 0xF0)})
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
 _UNCOMPRESSED = (0, 3)  # kinds of BMP
+_TAIL_BYTES = 2**16  # some programs append data after the end
 
 
 def picture_size(data: bytes) -> tuple[int, int] | None:
@@ -35,6 +37,19 @@ def picture_size(data: bytes) -> tuple[int, int] | None:
     except struct.error:
         pass
     return None
+
+
+def lacks_end_mark(path: Path) -> bool:
+    """Whether an animated GIF or PNG lacks the mark at its end; False for a file of another kind.
+
+    Neither states its length, so that the mark alone tells whether the file is complete."""
+    with path.open("rb") as file:
+        start = file.read(len(_PNG))
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        tail = file.read()
+    if start.startswith(b"GIF8"):
+        return not tail.rstrip(b"\0").endswith(b";")
+    return start == _PNG and b"IEND" not in tail
 
 
 def is_cut_off(data: bytes) -> bool:

@@ -43,6 +43,11 @@ class ReadLog:
             ends = f"the {kind} ends at {end_s:.2f} of {expected_s:.2f} s"
             self._add(f"{ends}: the file is cut off or damaged")
 
+    def add_missing_end(self, end_s: float) -> None:
+        """Note that the pictures end without the mark that ends a file of this format."""
+        self.ends_early = True
+        self._add(f"the picture ends at {end_s:.2f} s: the file is cut off, its end is missing")
+
     def _add(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
